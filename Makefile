@@ -1,0 +1,70 @@
+# The commands of daily work. `make` lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.latentpath-setup
+# Any of the Pythons that pyproject.toml allows; `make setup PYTHON=3.12` asks for one.
+PYTHON ?= >=3.11,<3.14
+# uv from the path if it runs, else a private copy in .uv (see that rule).
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+
+# Tests must pass on a machine without network: what would load from a hub or log to a server says so at once.
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 WANDB_MODE=offline
+# pyright would otherwise ask npm whether there is a newer pyright.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format typecheck bench phantom-base dist lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install latentpath and its locked dependencies into .venv
+
+$(STAMP): requirements.lock pyproject.toml | $(filter .uv/%,$(UV))
+	test -x $(PY) || $(UV) venv --python '$(PYTHON)' $(VENV)
+	$(UV) pip sync --python $(PY) requirements.lock
+	$(UV) pip install --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# --target writes beside the system's Python, not into it, so that an externally managed one allows it.
+.uv/bin/uv:
+	python3 -m pip install --quiet --target .uv uv
+
+demo: $(STAMP) ## draw phantoms, fine-tune, traverse, evaluate and report: the whole path, small
+	$(BIN)/latentpath run experiment=demo
+
+test: $(STAMP) ## run the tests, offline; ARGS="-k solvers" narrows them
+	$(OFFLINE) $(BIN)/pytest -q $(ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(STAMP) ## check types
+	$(BIN)/pyright
+
+bench: $(STAMP) ## time the traversal against the plain diffusers way; ARGS goes to the script
+	$(PY) experiments/benchmark/run.py $(ARGS)
+
+phantom-base: $(STAMP) ## train the small base model that ships with the package
+	$(PY) experiments/phantom_base/train.py $(ARGS)
+
+dist: $(STAMP) ## build the wheel and the source archive into dist/
+	$(PY) -m build --no-isolation
+
+# What is locked stays unless UPGRADE=--upgrade asks for the newest, or pyproject.toml no longer allows it.
+lock: | $(filter .uv/%,$(UV)) ## write requirements.lock anew from pyproject.toml
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(UPGRADE) \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## remove caches and builds; outputs/ and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache
+	find src tests experiments -type d -name __pycache__ -exec rm -rf {} +
