@@ -1,0 +1,1 @@
+"""Images and their labels: tables, splits, captions, pixels, cached latents, phantoms."""

@@ -1,0 +1,17 @@
+"""Procedurally drawn stand-ins for hospital data, with ground truth."""
+
+from .chest import FINDINGS, Chest, draw_chest
+from .dermoscopy import ATTRIBUTES, DIAGNOSES, Dermoscopy, draw_dermoscopy
+from .write import write_chexpert, write_isic2019
+
+__all__ = [
+    "ATTRIBUTES",
+    "DIAGNOSES",
+    "FINDINGS",
+    "Chest",
+    "Dermoscopy",
+    "draw_chest",
+    "draw_dermoscopy",
+    "write_chexpert",
+    "write_isic2019",
+]

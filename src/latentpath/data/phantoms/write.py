@@ -1,0 +1,242 @@
+"""Writes phantoms to disk in the layouts of ISIC 2019 and CheXpert, so that the real loaders read them."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from latentpath.errors import UserError
+
+from .canvas import stream
+from .chest import draw_chest
+from .dermoscopy import ATTRIBUTES, draw_dermoscopy
+
+Progress = Callable[[], object]
+_DRAWING = 1  # raise it when a phantom of the same index looks different from before
+_PARAMETERS = "phantom.json"
+
+_ISIC_CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
+_ISIC_ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches", "vasc")
+_ISIC_SITES = ("anterior torso", "head/neck", "lower extremity", "posterior torso", "upper extremity", "")
+
+_CHEXPERT_LABELS = (
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
+    "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other",
+    "Fracture", "Support Devices",
+)  # fmt: skip
+
+
+def write_isic2019(
+    root: str | Path, *, count: int, size: int = 64, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """Write `count` dermoscopic phantoms as ISIC 2019 with its artefact tables; returns `root`.
+
+    Some lesions have two or three images, some images no lesion_id, some file names end in `_downsampled`.
+    The inferred artefact table covers every image (present: above 0.9, absent: below 0.1), its label_string
+    is wrong as in the real one; the manual table covers every fourth image.
+    `progress` is called after each image.
+    Does nothing if `root` already holds this very set. Raises UserError if it holds anything else.
+    """
+    parameters = {"layout": "isic2019", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
+
+    def fill(folder: Path) -> None:
+        (folder / "ISIC_2019_Training_Input").mkdir()
+        truth, metadata, inferred, manual = [], [], [], []
+        for row in _isic_rows(count, seed):
+            phantom = draw_dermoscopy(row.index, size=size, seed=seed, lesion=row.lesion)
+            _save(phantom.image, folder / "ISIC_2019_Training_Input" / f"{row.name}.jpg")
+            truth.append([row.name, *(float(name == phantom.diagnosis) for name in _ISIC_CLASSES)])
+            metadata.append([row.name, row.age, row.site, row.lesion_id, row.sex])
+            short, label = row.name.removesuffix("_downsampled"), int(phantom.diagnosis == "MEL")
+            present = [name in ATTRIBUTES and phantom.attributes[name] for name in _ISIC_ARTEFACTS]
+            doubt = stream(seed, row.index, "inferred").uniform(0, 0.095, len(present))
+            inferred.append([row.index, short, *np.abs(present - doubt).tolist(), label, "malignant"])
+            if row.index % 4 == 0:
+                verdict = ("benign", "malignant")[label]
+                manual.append([len(manual), f"{short}.png", *map(int, present[:-1]), label, verdict])
+            if progress:
+                progress()
+        tail = ("label", "label_string")
+        _table(folder / "ISIC_2019_Training_GroundTruth.csv", ("image", *_ISIC_CLASSES), truth)
+        columns = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
+        _table(folder / "ISIC_2019_Training_Metadata.csv", columns, metadata)
+        columns = ("", "image", *_ISIC_ARTEFACTS, *tail)
+        _table(folder / "isic_inferred_wocarcinoma.csv", columns, inferred)
+        columns = ("", "image", *_ISIC_ARTEFACTS[:-1], *tail)
+        _table(folder / "isic_bias.csv", columns, manual, delimiter=";")
+
+    return _publish(Path(root), parameters, fill)
+
+
+def write_chexpert(
+    root: str | Path, *, count: int, size: int = 64, seed: int = 0, progress: Progress | None = None
+) -> Path:
+    """Write `count` chest phantoms as CheXpert; `root` is the folder that holds train.csv; returns it.
+
+    `Path` in the tables begins with the name of `root`, which is `CheXpert-v1.0-small` in the public copy.
+    Some patients have several studies, some studies a lateral view too; a tenth of the patients are in valid.
+    Train labels are 1.0, 0.0, blank (not mentioned) or, if not drawn, -1.0 at times; valid has no blanks.
+    `progress` is called after each image.
+    Does nothing if `root` already holds this very set. Raises UserError if it holds anything else.
+    """
+    root = Path(root)
+    parameters = {"layout": "chexpert", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
+
+    def fill(folder: Path) -> None:
+        tables: dict[str, list[list[object]]] = {"train": [], "valid": []}
+        for row in _chexpert_rows(count, seed):
+            lateral = row.view == "lateral"
+            phantom = draw_chest(row.study_index, size=size, seed=seed, patient=row.patient, lateral=lateral)
+            (folder / row.path).parent.mkdir(parents=True, exist_ok=True)
+            _save(phantom.image, folder / row.path)
+            labels = _chexpert_labels(phantom.findings, row.split, stream(seed, row.study_index, "labels"))
+            about = [row.sex, row.age, row.view.capitalize(), row.projection]
+            tables[row.split].append([f"{root.resolve().name}/{row.path}", *about, *labels])
+            if progress:
+                progress()
+        columns = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *_CHEXPERT_LABELS)
+        for split, rows in tables.items():
+            _table(folder / f"{split}.csv", columns, rows)
+
+    return _publish(root, parameters, fill)
+
+
+@dataclass(frozen=True)
+class _IsicRow:
+    index: int
+    lesion: int
+    name: str
+    age: str
+    site: str
+    lesion_id: str
+    sex: str
+
+
+def _isic_rows(count: int, seed: int) -> Iterator[_IsicRow]:
+    """Images lesion by lesion; a lesion is numbered by its first image."""
+    index = 0
+    while index < count:
+        lesion, rng = index, stream(seed, index, "record")
+        images = int(rng.choice((1, 2, 3), p=(0.8, 0.13, 0.07)))
+        known = images > 1 or rng.random() < 0.85
+        lesion_id = f"PHA_{lesion:07d}" if known else ""
+        age = str(5 * int(rng.integers(4, 18))) if rng.random() < 0.97 else ""
+        site, sex = (
+            str(rng.choice(_ISIC_SITES)),
+            str(rng.choice(("female", "male", ""), p=(0.47, 0.51, 0.02))),
+        )
+        for _ in range(min(images, count - lesion)):
+            name = f"ISIC_{index:07d}" + ("_downsampled" if index % 16 == 13 else "")
+            yield _IsicRow(index, lesion, name, age, site, lesion_id, sex)
+            index += 1
+
+
+@dataclass(frozen=True)
+class _ChexpertRow:
+    study_index: int  # the image number of the study's first view: both views show the same findings
+    patient: int
+    split: str
+    path: str
+    view: str
+    projection: str
+    sex: str
+    age: int
+
+
+def _chexpert_rows(count: int, seed: int) -> Iterator[_ChexpertRow]:
+    """Images patient by patient; every tenth patient is a validation one, numbered as in the public copy."""
+    index, patients = 0, {"train": 0, "valid": 64540}
+    while index < count:
+        patient, rng = index, stream(seed, index, "record")
+        split = "valid" if sum(patients.values()) % 10 == 1 else "train"
+        patients[split] += 1
+        sex, age = str(rng.choice(("Male", "Female"))), int(rng.integers(20, 91))
+        studies = int(rng.choice((1, 2, 3), p=(0.65, 0.25, 0.1))) if split == "train" else 1
+        for study in range(1, studies + 1):
+            study_index, projection = index, str(rng.choice(("AP", "PA"), p=(0.8, 0.2)))
+            views = ("frontal", "lateral") if rng.random() < 0.12 else ("frontal",)
+            for number, view in enumerate(views, start=1):
+                if index == count:
+                    return
+                path = f"{split}/patient{patients[split]:05d}/study{study}/view{number}_{view}.jpg"
+                shown = projection if view == "frontal" else ""
+                yield _ChexpertRow(study_index, patient, split, path, view, shown, sex, age)
+                index += 1
+
+
+def _chexpert_labels(findings: dict[str, bool], split: str, rng: np.random.Generator) -> list[object]:
+    """The 14 label cells of one image; every cell draws, so that none depends on the findings of another."""
+    healthy = not any(findings.values())
+    cells: list[object] = []
+    for label in _CHEXPERT_LABELS:
+        luck = rng.random()
+        present = healthy if label == "No Finding" else findings.get(label, False)
+        if present:
+            cells.append(1.0)
+        elif split == "valid":
+            cells.append(0.0)
+        elif label in findings:
+            cells.append(0.0 if luck < 0.5 else "")
+        elif label != "No Finding" and luck < 0.1:
+            cells.append(0.0 if healthy or luck < 0.05 else -1.0)
+        else:
+            cells.append("")
+    return cells
+
+
+def _publish(root: Path, parameters: dict[str, object], fill: Callable[[Path], None]) -> Path:
+    """Fill a folder beside `root` and rename it at the end, so that `root` is never half written."""
+    for name, least in (("count", 1), ("size", 16), ("seed", 0)):
+        if int(str(parameters[name])) < least:
+            raise UserError(f"{name} must be at least {least}, got {parameters[name]}")
+    if _holds(root, parameters):
+        return root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        fill(partial)
+        (partial / _PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
+        if not _holds(root, parameters):  # another process may have been faster
+            if root.exists():
+                root.rmdir()  # empty; Windows does not rename onto it
+            partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _holds(root: Path, parameters: dict[str, object]) -> bool:
+    """Whether this very set is there; False if nothing is; UserError if something else is in the way."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    note = root / _PARAMETERS
+    if not note.is_file():
+        raise UserError(f"{root} exists and is not a phantom set; choose another folder or remove it")
+    found = json.loads(note.read_text())
+    if found != parameters:
+        raise UserError(
+            f"{root} holds other phantoms ({found}, asked: {parameters}); remove it or choose another"
+        )
+    return True
+
+
+def _save(image: np.ndarray, path: Path) -> None:
+    # Full chroma: the usual halved chroma would smear ink and hair over a tenth of a 64-pixel picture.
+    Image.fromarray(image).save(path, quality=95, subsampling=0)
+
+
+def _table(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]], *, delimiter: str = ","
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
