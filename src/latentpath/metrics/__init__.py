@@ -1,0 +1,42 @@
+"""Every metric as a pure function of scores, images or latents; each module is loaded on first use."""
+
+# ruff: noqa: F401 (the imports below tell type checkers what __getattr__ finds at run time)
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentpath.metrics.cfrt import Cfrt, Rate, cfrt_released, cfrt_strict
+    from latentpath.metrics.classification import classification_metrics
+    from latentpath.metrics.directions import consecutive_cosines, direction_cosines, path_over_chord
+    from latentpath.metrics.embedding import tsne
+    from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
+    from latentpath.metrics.perceptual import l1, lpips_distance, lpips_maps, lpips_or_none, ssim
+    from latentpath.metrics.tables import (
+        cfrt_table,
+        flip_step_table,
+        flip_table,
+        strong_frames,
+        strong_swap_steps,
+    )
+
+_MODULES = {
+    "cfrt": ("Cfrt", "Rate", "cfrt_released", "cfrt_strict"),
+    "tables": ("cfrt_table", "flip_table", "flip_step_table", "strong_frames", "strong_swap_steps"),
+    "classification": ("classification_metrics",),
+    "directions": ("consecutive_cosines", "direction_cosines", "path_over_chord"),
+    "embedding": ("tsne",),
+    "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
+    "perceptual": ("l1", "lpips_distance", "lpips_maps", "lpips_or_none", "ssim"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

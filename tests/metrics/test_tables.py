@@ -1,0 +1,185 @@
+"""The tables agree with the formulas, whatever the order and the gaps of scores.parquet."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from latentpath import metrics
+from latentpath.errors import UserError
+from latentpath.metrics import (
+    cfrt_released,
+    cfrt_strict,
+    cfrt_table,
+    flip_step_table,
+    flip_table,
+    strong_frames,
+    strong_swap_steps,
+)
+
+ATTRIBUTES, CLASSES, STEPS, SEEDS = (
+    ("hair", "ink", "ruler"),
+    ("MEL", "NV"),
+    (5, 10, 15, 20, 25, 30),
+    (3, 7, 11),
+)
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    """Random scores as evaluate writes them: neutral, swaps and a Bezier curve, two classes, both models."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for model in ("finetuned", "base"):
+        for cls in CLASSES:
+            for seed in SEEDS:
+                key = {"class": cls, "seed": seed, "model": model}
+                rows.append(key | {"attribute": "", "method": "neutral", "swap_step": 50})
+                for attribute in ATTRIBUTES:
+                    key["attribute"] = attribute
+                    rows += [key | {"method": "swap", "swap_step": s} for s in STEPS]
+                    rows += [key | {"method": "bezier", "frame": f} for f in range(10)]
+    table = pd.DataFrame(rows).astype({"swap_step": "Int64", "frame": "Int64"})
+    for name in [f"prob_{a}" for a in ATTRIBUTES]:
+        table[name] = rng.uniform(size=len(table))
+    table["class_prob_MEL"] = rng.uniform(size=len(table))
+    table["class_prob_NV"] = 1 - table["class_prob_MEL"]
+    return table.sample(frac=1, random_state=0).reset_index(drop=True)
+
+
+def by_hand(scores: pd.DataFrame, cls: str, method: str, column: str, positions: list[int]):
+    """The arrays of `cfrt`, one look-up an entry."""
+    mine = scores[(scores["model"] == "finetuned") & (scores["class"] == cls)]
+    heads = [f"prob_{a}" for a in ATTRIBUTES]
+
+    def find(seed, attribute, position):
+        rows = mine[(mine["seed"] == seed) & (mine["attribute"] == attribute)]
+        rows = rows[rows["method"] == (method if attribute else "neutral")]
+        return (rows[rows[column] == position] if attribute else rows).iloc[0]
+
+    def label(row):
+        return float(row["class_prob_NV"] > row["class_prob_MEL"])
+
+    before = [find(s, "", None) for s in SEEDS]
+    after = [[[find(s, a, p) for p in positions] for s in SEEDS] for a in ATTRIBUTES]
+    return (
+        np.array([[row[h] for h in heads] for row in before]),
+        np.array([[[[row[h] for h in heads] for row in p] for p in s] for s in after]),
+        np.array([label(row) for row in before]),
+        np.array([[[label(row) for row in p] for p in s] for s in after]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "column", "positions"), [("swap", "swap_step", [5, 10]), ("bezier", "frame", [6, 7, 8, 9])]
+)
+def test_table_equals_the_formulas(scores, tmp_path, method, column, positions):
+    scores.to_parquet(tmp_path / "scores.parquet")
+    table = cfrt_table(pd.read_parquet(tmp_path / "scores.parquet"), ATTRIBUTES, CLASSES, method)
+    assert list(zip(table["class"], table["attribute"], strict=True)) == [
+        (c, a) for c in CLASSES for a in ATTRIBUTES
+    ]
+    for row in table.to_dict("records"):
+        neutral, edited, y, y_edited = by_hand(scores, row["class"], method, column, positions)
+        index = ATTRIBUTES.index(row["attribute"])
+        options = dict(neutral_class=y, edited_class=y_edited)
+        released = cfrt_released(neutral, edited, index, **options)
+        strict = cfrt_strict(neutral, edited, index, **options)
+        assert row["positions"] == positions
+        assert (row["n_seeds"], row["n_images"], row["reason"]) == (3, 3 * len(positions), "")
+        assert row["cfrt_released"] == row["dominant_heads"] == released.cfrt.value
+        assert row["cfrt_strict"] == strict.cfrt.value
+        assert row["dominant_images"] == strict.dominant.value
+        for name in ("flipped", "class_kept", "others_kept", "already_present"):
+            assert row[name] == getattr(strict, name).value
+        assert (row["all_released"], row["all_strict"]) == (released.all.value, strict.all.value)
+
+
+def test_table_can_tell_its_conditions_apart(scores):
+    """Guards the test above against a fixture on which everything is 0 or 1."""
+    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
+    for name in ("flipped", "dominant_heads", "dominant_images", "class_kept", "others_kept"):
+        assert table[name].nunique() > 1
+    assert not np.allclose(table["dominant_heads"], table["dominant_images"])
+
+
+def test_model_is_chosen_not_mixed(scores):
+    """cfrt_table of the base model equals that of a table that holds nothing else."""
+    alone = scores[scores["model"] == "base"].drop(columns="model")
+    pd.testing.assert_frame_equal(
+        cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", model="base"),
+        cfrt_table(alone, ATTRIBUTES, CLASSES, "swap"),
+    )
+
+
+def test_gaps_are_named(scores):
+    gone = (scores["class"] == "MEL") & (scores["attribute"] == "ink") & (scores["method"] == "swap")
+    table = cfrt_table(scores[~gone].drop(columns="prob_ruler"), ATTRIBUTES, CLASSES, "swap")
+    reasons = table.set_index(["class", "attribute"])["reason"]
+    assert "flipped: no scored images toward ink" in reasons["MEL", "ink"]
+    assert "dominant_images: no scored images toward ink" in reasons["MEL", "hair"]
+    assert "cfrt_released: no score of head ruler" in reasons["NV", "hair"]
+    assert table["cfrt_released"].isna().all()
+
+
+def test_a_seed_without_neutral_image_is_counted_as_left_out(scores):
+    lost = (scores["method"] == "neutral") & (scores["seed"] == 7) & (scores["class"] == "NV")
+    table = cfrt_table(scores[~lost], ATTRIBUTES, CLASSES, "swap").set_index(["class", "attribute"])
+    assert table.loc[("NV", "hair"), "n_seeds"] == 3
+    assert "cfrt_released: 1 of 3 left out" in table.loc[("NV", "hair"), "reason"]
+    assert table.loc[("MEL", "hair"), "reason"] == ""
+
+
+def test_single_class_needs_no_class_columns(scores):
+    chest = scores[scores["class"] == "NV"].drop(columns=["class_prob_MEL", "class_prob_NV"])
+    table = cfrt_table(chest, ATTRIBUTES, ["NV"], "swap")
+    assert table["class_kept"].isna().all() and table["cfrt_strict"].notna().all()
+    assert table["reason"].str.contains("single class").all()
+
+
+def test_what_is_not_there_is_refused(scores):
+    with pytest.raises(UserError, match="'slerp'"):
+        cfrt_table(scores, ATTRIBUTES, CLASSES, "slerp")
+    with pytest.raises(UserError, match=r"no swap_step \[7\]"):
+        cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", [5, 7])
+    with pytest.raises(UserError, match="two rows for the same image"):
+        cfrt_table(pd.concat([scores, scores]), ATTRIBUTES, CLASSES, "swap")
+
+
+def test_strong_end_is_the_papers():
+    assert strong_swap_steps(range(5, 50, 5)) == (5, 10, 15)
+    assert strong_frames(range(50)) == tuple(range(30, 50))
+    assert strong_swap_steps([10]) == (10,) and strong_frames([0, 1]) == (1,)
+
+
+def test_flip_tables(scores):
+    """Hair appears at step 15 on every image of NV, from seed 7 only: a third of the seeds."""
+    set_ = scores.assign(prob_hair=0.1)
+    here = (
+        (set_["class"] == "NV")
+        & (set_["seed"] == 7)
+        & (set_["attribute"] == "hair")
+        & (set_["swap_step"] <= 15)
+    )
+    set_.loc[here.fillna(False), "prob_hair"] = 0.9
+    rates = flip_table(set_, ATTRIBUTES, CLASSES, "swap")
+    hair = rates[(rates["class"] == "NV") & (rates["attribute"] == "hair")]
+    assert hair["position"].tolist() == list(STEPS) and (hair["n"] == 3).all()
+    np.testing.assert_allclose(hair["flip_rate"], [1 / 3] * 3 + [0] * 3)
+    steps = flip_step_table(set_, ATTRIBUTES, CLASSES, "swap")
+    hair = steps[(steps["class"] == "NV") & (steps["attribute"] == "hair")]
+    np.testing.assert_array_equal(hair["flip_step"], [np.nan, 15, np.nan])
+    assert hair["seed"].tolist() == list(SEEDS)
+
+
+def test_the_package_loads_nothing_until_asked():
+    code = "import sys, latentpath.metrics; assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_name_of_the_package_is_a_function_or_class():
+    """A module named like a function would take its place after the first import."""
+    for name in dir(metrics):
+        assert callable(getattr(metrics, name)), name
