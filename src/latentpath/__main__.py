@@ -1,0 +1,5 @@
+"""`python -m latentpath` is the console script."""
+
+from latentpath.cli import main
+
+main()

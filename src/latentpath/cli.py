@@ -1,0 +1,167 @@
+"""`latentpath <command> [overrides]`: answers fast, checks early, and shows users' mistakes as one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from latentpath import __version__
+from latentpath.config import COMMANDS, Config, check, conf_dir, near
+from latentpath.errors import UserError
+
+HELP = f"""latentpath {__version__}: ask a diffusion model for one attribute, and measure what else changes
+
+usage: latentpath <command> [overrides] [-m] [--cfg job] [--info] [--help]
+
+commands, in the order of the data
+  phantom    draw a phantom data set in the layout of ISIC 2019 or CheXpert
+  info       what a data set holds: counts per class, attribute and split
+  classify   train the classifier that judges the images
+  finetune   fine-tune the U-Net on captioned images
+  traverse   swap the prompt embedding at many steps; store the latents
+  evaluate   decode, classify, compare: scores, CFRT, LPIPS, cosine, t-SNE
+  report     one HTML page of a run
+  run        all of them, skipping what is complete
+
+examples
+  latentpath run experiment=demo
+  latentpath info dataset=isic2019 dataset.root=/data/isic2019
+  latentpath run experiment=isic2019_64 dataset.root=/data/isic2019 name=mine
+  latentpath traverse experiment=demo --cfg job              show the configuration, run nothing
+  latentpath finetune experiment=demo -m finetune.lr=1e-4,3e-4    a sweep
+
+`latentpath <command> --help` lists the config groups. Completion: eval "$(latentpath -sc install=bash)"
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script. Exit status 2 for a mistake that the user can mend."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    if args[0] == "--version":
+        print(__version__)
+        return
+    if args[0] in ("-sc", "--shell-completion"):
+        return _complete(args)
+    command, *rest = args
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"no command {command!r}.{near(command, COMMANDS)} `latentpath --help` describes them.")
+        _check_overrides(rest)
+    except UserError as error:
+        _fail(error)
+    _compose_and_call(command, rest)
+
+
+def _compose_and_call(command: str, args: list[str]) -> None:
+    """Let Hydra compose the configuration and call the command with it, once or as a sweep."""
+    import hydra
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+    sys.argv = ["latentpath", *args]
+    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(
+        lambda cfg: _job(command, cfg)
+    )
+    entry()
+
+
+def _job(command: str, cfg: Any) -> float | None:
+    import logging
+    import warnings
+
+    from hydra.core.hydra_config import HydraConfig
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    for chatty in ("httpx", "matplotlib", "lightning.pytorch", "lightning.fabric", "openTSNE", "PIL", "fsspec"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*LeafSpec.*|.*treespec.*")
+    try:
+        check(cfg)
+        run_dir = Path(HydraConfig.get().runtime.output_dir)
+        return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
+    except UserError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print("\nlatentpath: interrupted; the same command continues from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _fail(error: UserError) -> None:
+    print(f"latentpath: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _check_overrides(args: list[str]) -> None:
+    """Misspelt keys, groups and options with their near match, before Hydra composes anything."""
+    if any(arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args):
+        return  # the user's own folder may bring groups that are unknown here
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    root = conf_dir()
+    groups = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}
+    try:
+        overrides = OverridesParser.create().parse_overrides([a for a in args if "=" in a and not a.startswith("-")])
+    except OverrideParseException as error:
+        raise UserError(f"cannot read {error.override!r} as an override: expected key=value.") from None
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_add() or override.is_delete() or key.startswith("hydra"):
+            continue
+        if key in groups:
+            options = {path.stem for path in (root / key).glob("*.yaml")}
+            for option in _options(override):
+                if option not in options:
+                    raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
+        else:
+            _check_key(key, groups)
+
+
+def _options(override: Any) -> list[str]:
+    """The option or, in a sweep, the options that an override of a group names."""
+    if override.is_sweep_override():
+        return [str(option) for option in override.sweep_string_iterator()]
+    value = override.value()
+    return [str(option) for option in value] if isinstance(value, list) else [str(value)]
+
+
+def _check_key(key: str, groups: set[str]) -> None:
+    """Walk the schema along `key`; raise UserError at the first part that it does not have."""
+    from dataclasses import fields, is_dataclass
+    from typing import get_type_hints
+
+    node: Any = Config
+    for depth, part in enumerate(key.split(".")):
+        if not is_dataclass(node):
+            return  # below a free dictionary, such as captions.class_names
+        names = {f.name for f in fields(node)} | (groups if depth == 0 else set())
+        if part not in names:
+            above = ".".join(key.split(".")[:depth]) or "the configuration"
+            raise UserError(f"{key}: {above} has no key {part!r}.{near(part, names)}")
+        node = get_type_hints(node).get(part, str)
+
+
+def _complete(args: list[str]) -> None:
+    """Hydra's shell completion, taught that the first word is a command."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if "install" not in "".join(args[1:]) and "uninstall" not in "".join(args[1:]):
+        typing_command = len(words) < 2 or (len(words) == 2 and not line.endswith(" "))
+        if typing_command:
+            print("\n".join(c for c in COMMANDS if c.startswith(words[1] if len(words) > 1 else "")))
+            return
+        shorter = line.replace(f" {words[1]}", "", 1)
+        os.environ["COMP_LINE"] = shorter
+        os.environ["COMP_POINT"] = str(int(os.environ.get("COMP_POINT", len(line))) - len(line) + len(shorter))
+    _compose_and_call(words[1] if len(words) > 1 and words[1] in COMMANDS else "run", args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The schema of every command's configuration, and the checks that a type alone cannot make."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from latentpath.errors import UserError
+
+COMMANDS = ("phantom", "finetune", "classify", "traverse", "evaluate", "report", "run", "info")
+
+
+class Layout(Enum):
+    isic2019 = "isic2019"
+    chexpert = "chexpert"
+    image_table = "image_table"
+
+
+class OnError(Enum):
+    skip = "skip"
+    fail = "fail"
+
+
+class Resize(Enum):
+    squash = "squash"
+    crop = "crop"
+
+
+class Artefacts(Enum):
+    inferred = "inferred"
+    manual = "manual"
+
+
+class Uncertain(Enum):
+    ones = "ones"
+    zeros = "zeros"
+    ignore = "ignore"
+
+
+class Prediction(Enum):
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"
+
+
+@dataclass
+class CaptionsConfig:
+    with_attributes: str = "an image of {cls} showing {attributes}"
+    without_attributes: str = "an image of {cls}"
+    class_names: dict[str, str] = field(default_factory=dict)
+    attribute_names: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class IsicConfig:
+    artefacts: Artefacts = Artefacts.inferred
+    threshold: float = 0.6  # of the inferred probabilities
+
+
+@dataclass
+class ChexpertConfig:
+    uncertain: Uncertain = Uncertain.ignore
+    frontal_only: bool = True
+    labels_csv: str = "train.csv"
+
+
+@dataclass
+class TableConfig:
+    file: str = "labels.csv"
+    images_dir: str = "images"
+    path_column: str = "image"
+    class_column: str | None = None
+    group_column: str | None = None
+
+
+@dataclass
+class PhantomConfig:
+    """What `latentpath phantom` draws into `dataset.root`; 0 images: the data set is not a phantom."""
+
+    count: int = 0
+    size: int = 64
+    seed: int = 0
+
+
+@dataclass
+class DatasetConfig:
+    layout: Layout = Layout.isic2019
+    root: str = "???"
+    classes: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    captions: CaptionsConfig = field(default_factory=CaptionsConfig)
+    image_size: int = 64
+    resize: Resize = Resize.squash
+    on_error: OnError = OnError.skip
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    split_salt: str = "latentpath"
+    limit: int | None = None
+    isic: IsicConfig = field(default_factory=IsicConfig)
+    chexpert: ChexpertConfig = field(default_factory=ChexpertConfig)
+    table: TableConfig = field(default_factory=TableConfig)
+    phantom: PhantomConfig = field(default_factory=PhantomConfig)
+
+
+@dataclass
+class AttributeConfig:
+    names: list[str] = field(default_factory=list)  # of dataset.attributes, the ones to traverse
+
+
+@dataclass
+class TimestepsConfig:
+    num_inference_steps: int = 50
+    swap_steps: list[int] = field(default_factory=lambda: list(range(5, 50, 5)))
+    one_step_late: bool = False  # as the paper's released code: a swap "at s" acts from step s + 1
+
+
+@dataclass
+class SamplerConfig:
+    solver: str = "ddim"
+    eta: float = 0.0
+    guidance_scale: float = 7.5
+    negative_prompt: str = ""
+    seeds: int = 16
+    first_seed: int = 0
+    batch_size: int = 32  # rows that the U-Net sees at once, guidance not counted
+    shard_seeds: int = 8  # seeds in a shard: what a kill can lose
+
+
+@dataclass
+class ModelConfig:
+    name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, or a hub id
+    revision: str | None = None
+    prediction_type: Prediction | None = None  # null: as the base has it
+
+
+@dataclass
+class FinetuneConfig:
+    max_steps: int = 500
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-4
+    warmup_steps: int = 0
+    lr_decay: bool = False  # cosine to zero over max_steps
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    caption_dropout: float = 0.1
+    ema_decay: float = 0.0  # 0: no average of the weights
+    sample_every: int = 0  # steps between sample grids; 0: only one at the end
+    checkpoint_every: int = 200
+    log_every: int = 10
+
+
+@dataclass
+class ClassifierConfig:
+    arch: str = "efficientnet_b0"  # a timm name, or "efficientnet_tiny"
+    pretrained: bool = True
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 1e-4
+    weight_decay: float = 1e-2
+    dropout: float = 0.3
+    horizontal_flip: bool = True
+    vertical_flip: bool = True
+    class_weights: bool = True
+
+
+@dataclass
+class TrainerConfig:
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    num_workers: int = 0
+
+
+@dataclass
+class LoggerConfig:
+    name: str = "csv"  # csv always; "wandb", "tensorboard" or "mlflow" besides
+    project: str = "latentpath"
+    images: bool = False  # upload sample grids: patients' privacy, so off
+
+
+@dataclass
+class MetricConfig:
+    lpips: list[str] = field(default_factory=lambda: ["alex"])
+    interpolations: list[str] = field(default_factory=lambda: ["bezier", "slerp", "lerp"])
+    frames: int = 10
+    strong_swap_steps: list[int] | None = None  # null: the strongest third
+    threshold: float = 0.5
+    tsne: bool = True
+    examples: int = 4  # seeds whose images are kept for the report
+    compare_base: bool = True  # sample the base too: is it the fine-tune that does the work?
+
+
+@dataclass
+class Config:
+    name: str = "unnamed"
+    output_dir: str = "outputs"
+    seed: int = 0
+    overwrite: bool = False  # discard a stage that was made with another configuration
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    attribute: AttributeConfig = field(default_factory=AttributeConfig)
+    timesteps: TimestepsConfig = field(default_factory=TimestepsConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
+
+
+def conf_dir() -> Path:
+    """The config groups: packaged beside this file in an installed wheel, at the top of a checkout."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def near(word: str, choices: Iterable[str]) -> str:
+    """` Did you mean 'x'?` with the nearest of `choices`, else their list."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else f" Choose from: {', '.join(choices)}."
+
+
+def check(cfg: Any) -> None:
+    """Raise UserError for what is well typed but cannot be: names and ranges across groups."""
+    dataset, steps = cfg.dataset, cfg.timesteps
+    for name in cfg.attribute.names:
+        if name not in dataset.attributes:
+            raise UserError(f"attribute.names: the data set has no attribute {name!r}.{near(name, dataset.attributes)}")
+    if not dataset.classes:
+        raise UserError("dataset.classes is empty: name at least one class.")
+    n = steps.num_inference_steps
+    for s in steps.swap_steps:
+        if not 0 <= s <= n:
+            raise UserError(
+                f"timesteps.swap_steps: {s} lies outside 0..{n} (num_inference_steps). "
+                "0 uses the target prompt from the start, N never."
+            )
+    if len(set(steps.swap_steps)) != len(steps.swap_steps):
+        raise UserError("timesteps.swap_steps names a step twice.")
+    for s in cfg.metric.strong_swap_steps or []:
+        if s not in steps.swap_steps:
+            raise UserError(f"metric.strong_swap_steps: {s} is not among timesteps.swap_steps {list(steps.swap_steps)}.")
+    _one_of("sampler.solver", cfg.sampler.solver, ("ddim",))
+    _one_of("logger.name", cfg.logger.name, ("csv", "wandb", "tensorboard", "mlflow"))
+    for net in cfg.metric.lpips:
+        _one_of("metric.lpips", net, ("alex", "squeeze", "vgg"))
+    for method in cfg.metric.interpolations:
+        _one_of("metric.interpolations", method, ("bezier", "slerp", "lerp"))
+    for key in ("val_fraction", "test_fraction"):
+        if not 0 <= dataset[key] < 1:
+            raise UserError(f"dataset.{key} is {dataset[key]}, expected a share in [0, 1).")
+    positive = {
+        "timesteps.num_inference_steps": n, "sampler.seeds": cfg.sampler.seeds,
+        "sampler.batch_size": cfg.sampler.batch_size, "sampler.shard_seeds": cfg.sampler.shard_seeds,
+        "finetune.max_steps": cfg.finetune.max_steps, "finetune.batch_size": cfg.finetune.batch_size,
+        "finetune.accumulate": cfg.finetune.accumulate, "classifier.epochs": cfg.classifier.epochs,
+        "classifier.batch_size": cfg.classifier.batch_size, "dataset.image_size": dataset.image_size,
+        "metric.frames": cfg.metric.frames - 1, "trainer.devices": cfg.trainer.devices,
+    }  # fmt: skip
+    for key, value in positive.items():
+        if value < 1:
+            raise UserError(f"{key} is too small.")
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{key} is {value!r}.{near(value, choices)}")

@@ -1,0 +1,60 @@
+"""Progress bars: one look for our own long loops and for Lightning's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextmanager
+def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A bar of `total` units on standard error; the value is called with how many more are done.
+
+    Without a terminal it prints a line at every tenth instead, so that a log shows progress too.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(description, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count=1: progress.advance(task, count)
+
+
+def lightning_bar() -> Any:
+    """Lightning's progress bar on a terminal, and a callback that prints every tenth elsewhere."""
+    from lightning.pytorch.callbacks import Callback, RichProgressBar
+
+    if Console(stderr=True).is_terminal:
+        return RichProgressBar(leave=True)
+
+    class Lines(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            name = type(pl_module).__name__
+            batches = trainer.num_training_batches * max(1, trainer.max_epochs or 1)
+            steps = trainer.max_steps if trainer.max_steps > 0 else batches
+            self.advance, self.seen = _lines(f"{name} steps", int(steps)), trainer.global_step
+            self.advance(self.seen)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.advance(trainer.global_step - self.seen)
+            self.seen = trainer.global_step
+
+    return Lines()
+
+
+def _lines(description: str, total: int) -> Callable[[int], object]:
+    done = 0
+
+    def advance(count: int = 1) -> None:
+        nonlocal done
+        before, done = done, done + count
+        if count and before * 10 // max(total, 1) != done * 10 // max(total, 1):
+            print(f"{description}: {done}/{total}", flush=True)
+
+    return advance

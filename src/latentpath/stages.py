@@ -1,0 +1,161 @@
+"""A stage's folder: opened, continued or skipped, and sealed with a manifest of what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from latentpath.errors import UserError
+
+# The parts of the configuration that decide what a stage makes. A change elsewhere leaves it complete.
+SECTIONS = {
+    "finetune": ("seed", "dataset", "model", "finetune", "trainer.precision"),
+    "classify": ("seed", "dataset", "classifier", "trainer.precision"),
+    "traverse": ("attribute", "timesteps", "sampler", "metric.compare_base"),
+    "evaluate": ("metric",),
+    "report": (),
+}
+# They say how fast or where to, not what.
+INDIFFERENT = ("sampler.batch_size", "sampler.shard_seeds", "finetune.log_every", "finetune.checkpoint_every",
+               "finetune.sample_every")  # fmt: skip
+PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
+
+
+@dataclass
+class Stage:
+    path: Path
+    complete: bool
+    figures: dict[str, Any] = field(default_factory=dict)  # kept in the manifest, e.g. {"unet_calls": 950}
+
+
+@contextmanager
+def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = ()) -> Iterator[Stage]:
+    """Open `run_dir/name`; on a clean exit of the block seal it as complete.
+
+    `stage.complete` is true when the folder holds the finished work of this very configuration. An unfinished
+    folder of this configuration is handed over as it is, to be continued.
+
+    Raises UserError when an upstream stage is missing or unfinished, or when the folder was made with another
+    configuration or other inputs (the message says what differs), unless `cfg.overwrite` is set.
+    """
+    path = run_dir / name
+    config = _relevant(cfg, name)
+    inputs = {up: _read_complete(run_dir, up, needed_by=name) for up in upstream}
+    fingerprint = _hash({"config": config, "upstream": inputs})
+    manifest = _read(path)
+    if manifest and manifest["fingerprint"] != fingerprint:
+        if not cfg.overwrite:
+            raise UserError(_differences(path, manifest, config, inputs))
+        shutil.rmtree(path)
+        manifest = None
+    stage = Stage(path, complete=bool(manifest) and manifest["status"] == "complete")
+    if stage.complete:
+        stage.figures = manifest["figures"]
+        yield stage
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    record = {"stage": name, "status": "started", "fingerprint": fingerprint, "config": config, "upstream": inputs,
+              "versions": versions(), "seconds": (manifest or {}).get("seconds", 0.0), "figures": {}}  # fmt: skip
+    _write(path, record)
+    _write_config(path, cfg)
+    began = time.monotonic()
+    try:
+        yield stage
+        record["status"] = "complete"
+    finally:
+        record["seconds"] += round(time.monotonic() - began, 2)
+        record["figures"] = stage.figures
+        _write(path, record)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for package in ("latentpath", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write to a temporary name, then rename: a reader sees the old file or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError that names the file when it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Delete {path.parent} and run its stage again.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Delete {path.parent} and run its stage again.") from None
+
+
+def _relevant(cfg: Any, name: str) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
+    flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
+    wanted = SECTIONS[name]
+    return {k: v for k, v in flat.items() if any(k == w or k.startswith(w + ".") for w in wanted)}
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    file = path / "manifest.json"
+    return read_json(file) if file.exists() else None
+
+
+def _read_complete(run_dir: Path, name: str, *, needed_by: str) -> str:
+    manifest = _read(run_dir / name)
+    if not manifest or manifest["status"] != "complete":
+        state = "was not finished" if manifest else "is missing"
+        raise UserError(f"{needed_by} needs {run_dir / name}, which {state}. Run `latentpath {name} name={run_dir.name}`"
+                        " with the same overrides first, or `latentpath run`, which does all in order.")  # fmt: skip
+    return manifest["fingerprint"]
+
+
+def _differences(path: Path, manifest: dict, config: dict, inputs: dict) -> str:
+    old = manifest["config"]
+    lines = [f"  {key}: {old.get(key, '(absent)')} there, {config.get(key, '(absent)')} now"
+             for key in sorted({*old, *config}) if old.get(key, ...) != config.get(key, ...)]  # fmt: skip
+    lines += [f"  {up} was made anew since" for up, value in inputs.items() if manifest["upstream"].get(up) != value]
+    return (f"{path} was made with another configuration, and the two are not mixed:\n" + "\n".join(lines)
+            + "\nChoose another name=..., or overwrite=true to discard it.")  # fmt: skip
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_json(path / "manifest.json", record)
+
+
+def _write_config(path: Path, cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(cfg):
+        (path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
