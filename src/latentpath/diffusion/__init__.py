@@ -1,0 +1,1 @@
+"""Latent diffusion as plain functions: components, prompts, schedule, solver, guidance, objective."""

@@ -1,0 +1,124 @@
+"""The networks of a Stable Diffusion folder, loaded one at a time, and written back as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.errors import UserError
+
+PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A diffusers folder or hub id whose parts are loaded when asked for.
+
+    `source` is "phantom-sd" (shipped), a local folder with subfolders unet, vae, text_encoder, tokenizer and
+    scheduler, or a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError
+    that names what is missing and where to put it.
+    """
+
+    source: str
+    revision: str | None = None
+
+    def unet(self) -> UNet2DConditionModel:
+        return self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
+
+    def vae(self) -> AutoencoderKL:
+        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=torch.float32))
+
+    def text_encoder(self) -> CLIPTextModel:
+        return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32))
+
+    def tokenizer(self) -> CLIPTokenizer:
+        return self._load(CLIPTokenizer, "tokenizer")
+
+    def schedule(self) -> NoiseSchedule:
+        scheduler = self._load(DDIMScheduler, "scheduler")
+        return NoiseSchedule.from_config(scheduler.config)
+
+    def latent_shape(self, image_size: int) -> tuple[int, int, int]:
+        """(c, h, w) of the latents of square images of `image_size` pixels."""
+        config = AutoencoderKL.load_config(self.location, subfolder="vae", revision=self.revision)
+        factor = 2 ** (len(config["block_out_channels"]) - 1)
+        if image_size % factor:
+            raise UserError(f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks so much.")
+        return config["latent_channels"], image_size // factor, image_size // factor
+
+    @property
+    def location(self) -> str:
+        return str(PHANTOM_SD) if self.source == "phantom-sd" else self.source
+
+    def fingerprint(self, *parts: str) -> str:
+        """Hash of the weight files of `parts` of a local folder; of the hub's name and revision otherwise."""
+        digest = hashlib.sha256()
+        folder = Path(self.location)
+        if not folder.is_dir():
+            return f"{self.source}@{self.revision}"
+        for part in parts:
+            for file in sorted((folder / part).iterdir()):
+                digest.update(file.name.encode())
+                with file.open("rb") as content:
+                    digest.update(hashlib.file_digest(content, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+    def check(self) -> None:
+        """Raise UserError at once if a local folder lacks a part; a hub id can only be tried."""
+        folder = Path(self.location)
+        if folder.is_dir():
+            for part in PARTS:
+                if not (folder / part).is_dir():
+                    raise UserError(f"{folder}: not a diffusers Stable Diffusion folder, {part}/ is missing.")
+        elif self.source.count("/") != 1 or self.source.startswith((".", "/", "~")):
+            raise UserError(f"model.name={self.source!r}: no such folder, and not a hub id (owner/name).")
+
+    def _load(self, kind: Any, part: str, **options: Any) -> Any:
+        self.check()
+        try:
+            return kind.from_pretrained(self.location, subfolder=part, revision=self.revision, **options)
+        except (OSError, ValueError) as error:
+            if Path(self.location).is_dir():
+                raise UserError(f"{self.location}/{part} cannot be loaded: {error}") from None
+            raise UserError(
+                f"{self.source}: its {part} is neither in the hub cache "
+                f"({os.environ.get('HF_HOME', '~/.cache/huggingface')}) nor could it be fetched. "
+                f"On a machine with network run `hf download {self.source}` and copy the folder here, "
+                "then give it with model.name=/that/folder."
+            ) from error
+
+
+def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, prediction_type: str) -> None:
+    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: the base with another U-Net.
+
+    Written to a temporary name first, so that `folder` is whole whenever it exists. There is no safety checker:
+    it blackens medical images.
+    """
+    scheduler = DDIMScheduler.from_config(
+        base._load(DDIMScheduler, "scheduler").config, clip_sample=False, prediction_type=prediction_type
+    )
+    pipeline = StableDiffusionPipeline(
+        vae=base.vae(), text_encoder=base.text_encoder(), tokenizer=base.tokenizer(), unet=unet, scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    pipeline.save_pretrained(temporary)
+    index = temporary / "model_index.json"
+    # diffusers writes the folder it loaded from; a path of this machine has no place in what is handed on.
+    content = {k: v for k, v in json.loads(index.read_text()).items() if k != "_name_or_path"}
+    index.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.replace(folder)
+
+
+def _frozen(module: Any) -> Any:
+    return module.eval().requires_grad_(False)

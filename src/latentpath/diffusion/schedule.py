@@ -1,0 +1,78 @@
+"""The noise schedule: how much of the image is left at each training timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps   (Ho et al. 2020, eq. 4).
+
+    `alphas_cumprod` (T,) float32 in (0, 1), falling. `final_alpha_cumprod` stands for alpha_bar after the last
+    sampler step: SD takes alphas_cumprod[0] there (`set_alpha_to_one=False`).
+    """
+
+    alphas_cumprod: Tensor
+    final_alpha_cumprod: float
+    prediction_type: str = "epsilon"
+    steps_offset: int = 1
+    timestep_spacing: str = "leading"
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+        """From a diffusers scheduler configuration, whatever its class. Raises ValueError for an unknown one."""
+        steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
+        kind = config["beta_schedule"]
+        if kind == "scaled_linear":  # linear in the square root: what Stable Diffusion was trained with
+            betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+        elif kind == "linear":
+            betas = torch.linspace(start, end, steps, dtype=torch.float32)
+        else:
+            raise ValueError(f"beta_schedule {kind!r}: expected scaled_linear or linear")
+        alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        to_one = config.get("set_alpha_to_one", True)
+        return cls(
+            alphas_cumprod=alphas_cumprod,
+            final_alpha_cumprod=1.0 if to_one else float(alphas_cumprod[0]),
+            prediction_type=config.get("prediction_type", "epsilon"),
+            steps_offset=config.get("steps_offset", 0),
+            timestep_spacing=config.get("timestep_spacing", "leading"),
+        )
+
+    def timesteps(self, num_inference_steps: int) -> Tensor:
+        """Training timesteps of the sampler's steps, (N,) int64, falling (Lin et al. 2023, table 2)."""
+        total = len(self.alphas_cumprod)
+        if not 1 <= num_inference_steps <= total:
+            raise ValueError(f"num_inference_steps {num_inference_steps}: expected 1..{total}")
+        if self.timestep_spacing == "leading":
+            ratio = total // num_inference_steps
+            return torch.arange(num_inference_steps - 1, -1, -1) * ratio + self.steps_offset
+        if self.timestep_spacing == "trailing":
+            ratio = total / num_inference_steps
+            return torch.arange(total, 0, -ratio, dtype=torch.float64).round().long()[:num_inference_steps] - 1
+        if self.timestep_spacing == "linspace":
+            return torch.linspace(0, total - 1, num_inference_steps, dtype=torch.float64).round().long().flip(0)
+        raise ValueError(f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace")
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """z_t of `latents` (n, c, h, w) at `timestep` (n,)."""
+        alpha = self._alpha(timestep, latents)
+        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+
+    def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """What the U-Net is to say: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) z_0 (Salimans & Ho 2022)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        if self.prediction_type == "v_prediction":
+            alpha = self._alpha(timestep, latents)
+            return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+        raise ValueError(f"prediction_type {self.prediction_type!r}: expected epsilon or v_prediction")
+
+    def _alpha(self, timestep: Tensor, like: Tensor) -> Tensor:
+        return self.alphas_cumprod.to(like.device)[timestep].to(like.dtype).view(-1, 1, 1, 1)

@@ -1,0 +1,100 @@
+"""Latents on disk: one safetensors shard a wave of seeds, written whole or not at all, and an index over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from latentpath.errors import UserError
+from latentpath.traversal.engine import Leaf
+
+INDEX = "index.parquet"
+COLUMNS = ["class", "seed", "attribute", "swap_step", "prompt", "shard", "row"]
+
+
+def write_shard(folder: Path, name: str, leaves: Sequence[Leaf], latents: Tensor, prompts: Sequence[str]) -> Path:
+    """Write `folder/shards/<name>.safetensors`: tensor `latents` (rows, c, h, w) fp32, rows described in its header.
+
+    Written to a temporary name, synced, renamed: a kill or a full disk leaves the shards that were finished.
+    Raises UserError when the disk is full.
+    """
+    rows = [{**asdict(leaf), "prompt": prompt} for leaf, prompt in zip(leaves, prompts, strict=True)]
+    content = save({"latents": latents.float().cpu().contiguous()}, metadata={"rows": json.dumps(rows)})
+    path = folder / "shards" / f"{name}.safetensors"
+    write_whole(path, content)
+    return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Bytes to `path` through a synced temporary file. Raises UserError, and leaves nothing, when it cannot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}. What was finished before stays; "
+                        "make room and run the same command again.") from None  # fmt: skip
+
+
+def finished_shards(folder: Path) -> set[str]:
+    """Names of the shards that are there; leftovers of a killed writer are removed."""
+    shards = folder / "shards"
+    for leftover in shards.glob(".*.safetensors.*"):
+        leftover.unlink(missing_ok=True)
+    return {path.stem for path in shards.glob("*.safetensors")}
+
+
+def build_index(folder: Path) -> pd.DataFrame:
+    """Join the shards by listing them, write `index.parquet` and return it: a row a final latent.
+
+    Raises UserError that names a shard which cannot be read.
+    """
+    tables = []
+    for path in sorted((folder / "shards").glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                rows = json.loads((file.metadata() or {})["rows"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise UserError(f"{path} is not a whole shard ({error}). Delete it and run `traverse` again.") from None
+        table = pd.DataFrame(rows).rename(columns={"cls": "class"})
+        tables.append(table.assign(shard=path.name, row=range(len(table))))
+    index = pd.concat(tables, ignore_index=True)[COLUMNS]
+    temporary = folder / f".{INDEX}.{os.getpid()}"
+    index.to_parquet(temporary)
+    temporary.replace(folder / INDEX)
+    return index
+
+
+def read_index(folder: Path) -> pd.DataFrame:
+    """The index of a finished traversal. Raises UserError if there is none."""
+    if not (folder / INDEX).exists():
+        raise UserError(f"{folder / INDEX} is missing. Run `latentpath traverse` first.")
+    return pd.read_parquet(folder / INDEX)
+
+
+def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
+    """Final latents of the rows of `index`, in its order: (rows, c, h, w) fp32."""
+    latents: Tensor | None = None
+    for shard, rows in index.reset_index(drop=True).groupby("shard"):
+        with safe_open(folder / "shards" / str(shard), framework="pt") as file:
+            stored = file.get_tensor("latents")
+        if latents is None:
+            latents = torch.empty((len(index), *stored.shape[1:]))
+        latents[rows.index.to_numpy()] = stored[rows["row"].to_numpy()]
+    if latents is None:
+        raise ValueError("no rows to read")
+    return latents

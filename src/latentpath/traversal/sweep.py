@@ -1,0 +1,61 @@
+"""A sweep from plan to shards: waves of seeds, those that are done left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.prompts import encode_prompts
+from latentpath.diffusion.solvers import DDIM, initial_noise
+from latentpath.traversal.engine import walk
+from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.store import build_index, finished_shards, write_shard
+
+
+def denoiser(
+    plan: SweepPlan, *, unet: Any, tokenizer: Any, text_encoder: Any, negative_prompt: str = "",
+    guidance_scale: float, batch_size: int,
+) -> GuidedDenoiser:  # fmt: skip
+    """A denoiser whose prompt table is `plan.prompts()`, the negative prompt last."""
+    table = encode_prompts([*plan.prompts(), negative_prompt], tokenizer=tokenizer, text_encoder=text_encoder)
+    return GuidedDenoiser(
+        unet=unet, prompt_embeds=table.to(unet.device, unet.dtype), negative=len(table) - 1,
+        guidance_scale=guidance_scale, batch_size=batch_size,
+    )  # fmt: skip
+
+
+def sweep(
+    plan: SweepPlan, *, denoise: GuidedDenoiser, solver: DDIM, folder: Path, shard_seeds: int,
+    shape: Sequence[int], on_rows: Callable[[int], object] = lambda rows: None,
+) -> int:  # fmt: skip
+    """Write every shard of the plan that `folder` lacks, then the index; returns the U-Net calls made now.
+
+    `shape` (c, h, w) of a latent; `shard_seeds` seeds make a wave, which is a shard, which is what a kill can lose.
+
+    `on_rows` is told of finished U-Net evaluations, skipped ones included, so that a bar ends at plan.unet_calls.
+    """
+    done, before = finished_shards(folder), denoise.calls
+    denoise.on_call = on_rows
+    unet = denoise.unet
+    for cls in plan.classes:
+        for start in range(0, len(plan.seeds), shard_seeds):
+            seeds = plan.seeds[start : start + shard_seeds]
+            name = f"{_file_name(cls)}-{seeds[0]:06d}-{seeds[-1]:06d}"
+            if name in done:
+                on_rows(len(seeds) * plan.calls_per_seed)
+                continue
+            noise = initial_noise(seeds, shape).to(unet.device, unet.dtype)
+            leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
+            if not torch.isfinite(latents).all():
+                raise FloatingPointError(f"shard {name}: latents are not finite; try trainer.precision=32-true")
+            write_shard(folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves])
+    build_index(folder)
+    return denoise.calls - before
+
+
+def _file_name(cls: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in cls)
