@@ -51,7 +51,7 @@ typecheck: $(STAMP) ## check types
 	$(BIN)/pyright
 
 bench: $(STAMP) ## time the traversal against the plain diffusers way; ARGS goes to the script
-	$(PY) experiments/benchmark/run.py $(ARGS)
+	$(PY) experiments/bench_traversal/run.py $(ARGS)
 
 phantom-base: $(STAMP) ## train the small base model that ships with the package
 	$(PY) experiments/phantom_base/train.py $(ARGS)

@@ -1,16 +1,34 @@
-"""A Stable Diffusion pipeline with random weights, small enough for seconds."""
+"""What every test runs under, and a Stable Diffusion pipeline with random weights, small enough for seconds."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
-import torch
+
+# Before anything imports torch or the hub's client, and for the processes that tests start as well. The networks
+# here are so small that a second thread only costs; and what would load from a hub is to fail at once.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Also where a plugin imported torch before this file; torch is not imported for tests that do without."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A diffusers folder of 32 px images, latents (4, 8, 8), random weights, SD's schedule as PNDM, as SD 1.5 ships."""
+    import torch
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -44,3 +62,21 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """`compose(command, *overrides)`: the configuration that the command would be called with."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    from latentpath.config import Config, conf_dir
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+    def composed(command: str, *overrides: str):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra_compose(command, list(overrides))
+
+    return composed

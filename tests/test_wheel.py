@@ -78,6 +78,7 @@ def test_command_runs_away_from_the_repository(installed: Path, tmp_path: Path) 
 def test_installed_configuration_is_the_one_read(installed: Path, tmp_path: Path) -> None:
     """A mark in the installed copy shows: the repository's files play no part."""
     conf = Path(_ask(installed, "from latentpath.config import conf_dir; print(conf_dir())", cwd=tmp_path))
+    assert conf.is_relative_to(installed.parent)  # never write into the repository
     root = conf / "traverse.yaml"
     written = root.read_text()
     root.write_text(written + "\nnot_a_setting_of_latentpath: 1\n")

@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command, *rest = args
     try:
         if command not in COMMANDS:
-            raise UserError(f"no command {command!r}.{near(command, COMMANDS)} `latentpath --help` describes them.")
+            raise UserError(
+                f"no command {command!r}.{near(command, COMMANDS)} `latentpath --help` describes them."
+            )
         _check_overrides(rest)
     except UserError as error:
         _fail(error)
@@ -66,9 +68,9 @@ def _compose_and_call(command: str, args: list[str]) -> None:
 
     ConfigStore.instance().store(name="schema", node=Config)
     sys.argv = ["latentpath", *args]
-    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(
-        lambda cfg: _job(command, cfg)
-    )
+    entry: Callable[[], Any] = hydra.main(
+        version_base="1.3", config_path=str(conf_dir()), config_name=command
+    )(lambda cfg: _job(command, cfg))
     entry()
 
 
@@ -79,11 +81,19 @@ def _job(command: str, cfg: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    for chatty in ("httpx", "matplotlib", "lightning.pytorch", "lightning.fabric", "openTSNE", "PIL", "fsspec"):
+    for chatty in (
+        "httpx",
+        "matplotlib",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.rank_zero",
+        "openTSNE",
+        "PIL",
+        "fsspec",
+    ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*LeafSpec.*|.*treespec.*")
     try:
-        check(cfg)
+        check(cfg, reads_images=command not in ("traverse", "evaluate", "report"))
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
     except UserError as error:
@@ -100,17 +110,25 @@ def _fail(error: UserError) -> None:
 
 def _check_overrides(args: list[str]) -> None:
     """Misspelt keys, groups and options with their near match, before Hydra composes anything."""
-    if any(arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args):
+    if any(
+        arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args
+    ):
         return  # the user's own folder may bring groups that are unknown here
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
     root = conf_dir()
     groups = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}
+    options = [i for i, arg in enumerate(args) if arg.startswith("-")]
+    # A word without "=" behind an option may be the option's value, as in `--cfg job`.
+    words = [a for i, a in enumerate(args) if i not in options and ("=" in a or i - 1 not in options)]
     try:
-        overrides = OverridesParser.create().parse_overrides([a for a in args if "=" in a and not a.startswith("-")])
+        overrides = OverridesParser.create().parse_overrides(words)
     except OverrideParseException as error:
-        raise UserError(f"cannot read {error.override!r} as an override: expected key=value.") from None
+        raise UserError(
+            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than those of "
+            "words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
+        ) from None
     for override in overrides:
         key = override.key_or_group
         if override.is_add() or override.is_delete() or key.startswith("hydra"):
@@ -125,11 +143,15 @@ def _check_overrides(args: list[str]) -> None:
 
 
 def _options(override: Any) -> list[str]:
-    """The option or, in a sweep, the options that an override of a group names."""
+    """The option or, in a sweep, the options that an override of a group names; glob(...) names none."""
+    from hydra.core.override_parser.types import ValueType
+
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return []
     if override.is_sweep_override():
-        return [str(option) for option in override.sweep_string_iterator()]
+        return list(override.sweep_string_iterator())
     value = override.value()
-    return [str(option) for option in value] if isinstance(value, list) else [str(value)]
+    return ["null" if option is None else str(option) for option in (value if isinstance(value, list) else [value])]
 
 
 def _check_key(key: str, groups: set[str]) -> None:
@@ -159,7 +181,9 @@ def _complete(args: list[str]) -> None:
             return
         shorter = line.replace(f" {words[1]}", "", 1)
         os.environ["COMP_LINE"] = shorter
-        os.environ["COMP_POINT"] = str(int(os.environ.get("COMP_POINT", len(line))) - len(line) + len(shorter))
+        os.environ["COMP_POINT"] = str(
+            int(os.environ.get("COMP_POINT", len(line))) - len(line) + len(shorter)
+        )
     _compose_and_call(words[1] if len(words) > 1 and words[1] in COMMANDS else "run", args)
 
 

@@ -229,14 +229,29 @@ def near(word: str, choices: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else f" Choose from: {', '.join(choices)}."
 
 
-def check(cfg: Any) -> None:
-    """Raise UserError for what is well typed but cannot be: names and ranges across groups."""
+def check(cfg: Any, *, reads_images: bool = True) -> None:
+    """Raise UserError for what is well typed but cannot be: names and ranges across groups, `???` left over.
+
+    `reads_images`: does the command read the data set? The others do without its root.
+    """
+    from omegaconf import OmegaConf
+
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        if reads_images or key != "dataset.root":
+            raise UserError(f"{key} has no value: give it as {key}=...")
     dataset, steps = cfg.dataset, cfg.timesteps
     for name in cfg.attribute.names:
         if name not in dataset.attributes:
-            raise UserError(f"attribute.names: the data set has no attribute {name!r}.{near(name, dataset.attributes)}")
-    if not dataset.classes:
-        raise UserError("dataset.classes is empty: name at least one class.")
+            raise UserError(
+                f"attribute.names: the data set has no attribute {name!r}.{near(name, dataset.attributes)}"
+            )
+    for key, names in (
+        ("dataset.classes", dataset.classes),
+        ("dataset.attributes", dataset.attributes),
+        ("attribute.names", cfg.attribute.names),
+    ):
+        if not names:
+            raise UserError(f"{key} is empty: give at least one, {key}=[...].")
     n = steps.num_inference_steps
     for s in steps.swap_steps:
         if not 0 <= s <= n:
@@ -248,7 +263,9 @@ def check(cfg: Any) -> None:
         raise UserError("timesteps.swap_steps names a step twice.")
     for s in cfg.metric.strong_swap_steps or []:
         if s not in steps.swap_steps:
-            raise UserError(f"metric.strong_swap_steps: {s} is not among timesteps.swap_steps {list(steps.swap_steps)}.")
+            raise UserError(
+                f"metric.strong_swap_steps: {s} is not among timesteps.swap_steps {list(steps.swap_steps)}."
+            )
     _one_of("sampler.solver", cfg.sampler.solver, ("ddim",))
     _one_of("logger.name", cfg.logger.name, ("csv", "wandb", "tensorboard", "mlflow"))
     for net in cfg.metric.lpips:
@@ -258,6 +275,10 @@ def check(cfg: Any) -> None:
     for key in ("val_fraction", "test_fraction"):
         if not 0 <= dataset[key] < 1:
             raise UserError(f"dataset.{key} is {dataset[key]}, expected a share in [0, 1).")
+    if not 0 <= cfg.sampler.eta <= 1:
+        raise UserError(
+            f"sampler.eta is {cfg.sampler.eta}, expected 0 (deterministic) to 1 (as much noise as DDPM)."
+        )
     positive = {
         "timesteps.num_inference_steps": n, "sampler.seeds": cfg.sampler.seeds,
         "sampler.batch_size": cfg.sampler.batch_size, "sampler.shard_seeds": cfg.sampler.shard_seeds,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 @contextmanager
@@ -20,7 +28,13 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
     if not console.is_terminal:
         yield _lines(description, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count=1: progress.advance(task, count)
@@ -31,7 +45,7 @@ def lightning_bar() -> Any:
     from lightning.pytorch.callbacks import Callback, RichProgressBar
 
     if Console(stderr=True).is_terminal:
-        return RichProgressBar(leave=True)
+        return RichProgressBar(refresh_rate=10, leave=True)  # a refresh reads the loss, which stalls a GPU
 
     class Lines(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -41,7 +55,9 @@ def lightning_bar() -> Any:
             self.advance, self.seen = _lines(f"{name} steps", int(steps)), trainer.global_step
             self.advance(self.seen)
 
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        def on_train_batch_end(
+            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
             self.advance(trainer.global_step - self.seen)
             self.seen = trainer.global_step
 
@@ -55,6 +71,6 @@ def _lines(description: str, total: int) -> Callable[[int], object]:
         nonlocal done
         before, done = done, done + count
         if count and before * 10 // max(total, 1) != done * 10 // max(total, 1):
-            print(f"{description}: {done}/{total}", flush=True)
+            print(f"{description}: {done}/{total}", file=sys.stderr, flush=True)
 
     return advance

@@ -45,12 +45,12 @@ def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = 
     `stage.complete` is true when the folder holds the finished work of this very configuration. An unfinished
     folder of this configuration is handed over as it is, to be continued.
 
-    Raises UserError when an upstream stage is missing or unfinished, or when the folder was made with another
-    configuration or other inputs (the message says what differs), unless `cfg.overwrite` is set.
+    Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`; and when
+    the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
     """
     path = run_dir / name
     config = _relevant(cfg, name)
-    inputs = {up: _read_complete(run_dir, up, needed_by=name) for up in upstream}
+    inputs = {up: _read_complete(run_dir, up, cfg, needed_by=name) for up in upstream}
     fingerprint = _hash({"config": config, "upstream": inputs})
     manifest = _read(path)
     if manifest and manifest["fingerprint"] != fingerprint:
@@ -58,11 +58,10 @@ def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = 
             raise UserError(_differences(path, manifest, config, inputs))
         shutil.rmtree(path)
         manifest = None
-    stage = Stage(path, complete=bool(manifest) and manifest["status"] == "complete")
-    if stage.complete:
-        stage.figures = manifest["figures"]
-        yield stage
+    if manifest and manifest["status"] == "complete":
+        yield Stage(path, complete=True, figures=manifest["figures"])
         return
+    stage = Stage(path, complete=False)
     path.mkdir(parents=True, exist_ok=True)
     record = {"stage": name, "status": "started", "fingerprint": fingerprint, "config": config, "upstream": inputs,
               "versions": versions(), "seconds": (manifest or {}).get("seconds", 0.0), "figures": {}}  # fmt: skip
@@ -103,7 +102,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Delete {path.parent} and run its stage again.") from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Delete {path.parent} and run its stage again.") from None
+        raise UserError(
+            f"{path} is not valid JSON ({error}). Delete {path.parent} and run its stage again."
+        ) from None
 
 
 def _relevant(cfg: Any, name: str) -> dict[str, Any]:
@@ -129,15 +130,32 @@ def _hash(content: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     file = path / "manifest.json"
-    return read_json(file) if file.exists() else None
+    if not file.exists():
+        return None
+    manifest = read_json(file)
+    if (
+        not isinstance(manifest, dict)
+        or not {"status", "fingerprint", "config", "upstream", "figures"} <= manifest.keys()
+    ):
+        raise UserError(f"{file} is no manifest of a stage. Delete {path} and run its stage again.")
+    return manifest
 
 
-def _read_complete(run_dir: Path, name: str, *, needed_by: str) -> str:
+def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str:
     manifest = _read(run_dir / name)
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
         raise UserError(f"{needed_by} needs {run_dir / name}, which {state}. Run `latentpath {name} name={run_dir.name}`"
                         " with the same overrides first, or `latentpath run`, which does all in order.")  # fmt: skip
+    # Where the images lie is no matter to a stage that reads what another made of them.
+    there, here = (
+        {k: v for k, v in c.items() if k != "dataset.root"}
+        for c in (manifest["config"], _relevant(cfg, name))
+    )
+    if there != here:
+        raise UserError(
+            _differences(run_dir / name, {**manifest, "config": there}, here, manifest["upstream"])
+        )
     return manifest["fingerprint"]
 
 
@@ -145,7 +163,9 @@ def _differences(path: Path, manifest: dict, config: dict, inputs: dict) -> str:
     old = manifest["config"]
     lines = [f"  {key}: {old.get(key, '(absent)')} there, {config.get(key, '(absent)')} now"
              for key in sorted({*old, *config}) if old.get(key, ...) != config.get(key, ...)]  # fmt: skip
-    lines += [f"  {up} was made anew since" for up, value in inputs.items() if manifest["upstream"].get(up) != value]
+    lines += [
+        f"  {up} was made anew since" for up, value in inputs.items() if manifest["upstream"].get(up) != value
+    ]
     return (f"{path} was made with another configuration, and the two are not mixed:\n" + "\n".join(lines)
             + "\nChoose another name=..., or overwrite=true to discard it.")  # fmt: skip
 

@@ -26,12 +26,25 @@ CAPTIONS = CaptionTemplate(
 
 def plan(**changes) -> SweepPlan:
     whole = plan_sweep(
-        CAPTIONS, classes=["MEL", "NV"], attributes=["hair", "ink"], swap_steps=SWAPS, num_inference_steps=N, seeds=SEEDS
+        CAPTIONS,
+        classes=["MEL", "NV"],
+        attributes=["hair", "ink"],
+        swap_steps=SWAPS,
+        num_inference_steps=N,
+        seeds=SEEDS,
     )
     return replace(whole, **changes)
 
 
-def sample(model: BaseModel, plan: SweepPlan, *, batch_size: int = 64, guidance: float = GUIDANCE, eta: float = 0.0, cls="MEL"):
+def sample(
+    model: BaseModel,
+    plan: SweepPlan,
+    *,
+    batch_size: int = 64,
+    guidance: float = GUIDANCE,
+    eta: float = 0.0,
+    cls="MEL",
+):
     denoise = denoiser(
         plan, unet=model.unet().eval(), tokenizer=model.tokenizer(), text_encoder=model.text_encoder(),
         negative_prompt="blurry", guidance_scale=guidance, batch_size=batch_size,
@@ -39,7 +52,9 @@ def sample(model: BaseModel, plan: SweepPlan, *, batch_size: int = 64, guidance:
     solver = DDIM(model.schedule(), plan.num_inference_steps, eta=eta)
     noise = initial_noise(plan.seeds, model.latent_shape(32))
     leaves, latents = walk(plan, cls=cls, noise=noise, seeds=plan.seeds, denoise=denoise, solver=solver)
-    return {(leaf.seed, leaf.attribute, leaf.swap_step): z for leaf, z in zip(leaves, latents, strict=True)}, denoise.calls
+    return {
+        (leaf.seed, leaf.attribute, leaf.swap_step): z for leaf, z in zip(leaves, latents, strict=True)
+    }, denoise.calls
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +64,24 @@ def model(tiny_sd) -> BaseModel:
 
 @pytest.fixture(scope="module")
 def pipeline(tiny_sd) -> StableDiffusionPipeline:
-    pipe = StableDiffusionPipeline.from_pretrained(tiny_sd, safety_checker=None, requires_safety_checker=False)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        tiny_sd, safety_checker=None, requires_safety_checker=False
+    )
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def reference(pipe, neutral: str, target: str, seed: int, swap_step: int, *, guidance: float = GUIDANCE, eta: float = 0.0):
+def reference(
+    pipe,
+    neutral: str,
+    target: str,
+    seed: int,
+    swap_step: int,
+    *,
+    guidance: float = GUIDANCE,
+    eta: float = 0.0,
+):
     """diffusers alone: the target prompt takes over at swap_step through the pipeline's own callback, which acts
     from the step after the one at whose end it is called."""
     embeds, negative = pipe.encode_prompt(target, "cpu", 1, guidance > 1, negative_prompt="blurry")
@@ -94,7 +120,12 @@ def test_calls_equal_the_formula(model):
 
 
 def test_the_papers_sweep_costs_950_calls_instead_of_1850():
-    asked = plan(attributes=("a", "b", "c", "d"), swap_steps=tuple(range(5, 50, 5)), num_inference_steps=50, target_prompts={})
+    asked = plan(
+        attributes=("a", "b", "c", "d"),
+        swap_steps=tuple(range(5, 50, 5)),
+        num_inference_steps=50,
+        target_prompts={},
+    )
     assert (asked.calls_per_seed, asked.plain_calls_per_seed) == (950, 1850)
 
 

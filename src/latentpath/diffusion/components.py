@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from latentpath.diffusion.schedule import NoiseSchedule
@@ -33,10 +35,10 @@ class BaseModel:
     revision: str | None = None
 
     def unet(self) -> UNet2DConditionModel:
-        return self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32)
+        return self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
 
     def vae(self) -> AutoencoderKL:
-        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=torch.float32))
+        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False))
 
     def text_encoder(self) -> CLIPTextModel:
         return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32))
@@ -46,14 +48,19 @@ class BaseModel:
 
     def schedule(self) -> NoiseSchedule:
         scheduler = self._load(DDIMScheduler, "scheduler")
-        return NoiseSchedule.from_config(scheduler.config)
+        try:
+            return NoiseSchedule.from_config(scheduler.config)
+        except ValueError as error:
+            raise UserError(f"{self.location}/scheduler: {error}") from None
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """(c, h, w) of the latents of square images of `image_size` pixels."""
-        config = AutoencoderKL.load_config(self.location, subfolder="vae", revision=self.revision)
+        config = self._load(AutoencoderKL, "vae", how="load_config")
         factor = 2 ** (len(config["block_out_channels"]) - 1)
         if image_size % factor:
-            raise UserError(f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks so much.")
+            raise UserError(
+                f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks so much."
+            )
         return config["latent_channels"], image_size // factor, image_size // factor
 
     @property
@@ -83,11 +90,11 @@ class BaseModel:
         elif self.source.count("/") != 1 or self.source.startswith((".", "/", "~")):
             raise UserError(f"model.name={self.source!r}: no such folder, and not a hub id (owner/name).")
 
-    def _load(self, kind: Any, part: str, **options: Any) -> Any:
+    def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         self.check()
         try:
-            return kind.from_pretrained(self.location, subfolder=part, revision=self.revision, **options)
-        except (OSError, ValueError) as error:
+            return getattr(kind, how)(self.location, subfolder=part, revision=self.revision, **options)
+        except (OSError, ValueError, SafetensorError) as error:
             if Path(self.location).is_dir():
                 raise UserError(f"{self.location}/{part} cannot be loaded: {error}") from None
             raise UserError(
@@ -101,8 +108,8 @@ class BaseModel:
 def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, prediction_type: str) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: the base with another U-Net.
 
-    Written to a temporary name first, so that `folder` is whole whenever it exists. There is no safety checker:
-    it blackens medical images.
+    Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is replaced.
+    There is no safety checker: it blackens medical images.
     """
     scheduler = DDIMScheduler.from_config(
         base._load(DDIMScheduler, "scheduler").config, clip_sample=False, prediction_type=prediction_type
@@ -117,6 +124,7 @@ def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, 
     # diffusers writes the folder it loaded from; a path of this machine has no place in what is handed on.
     content = {k: v for k, v in json.loads(index.read_text()).items() if k != "_name_or_path"}
     index.write_text(json.dumps(content, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 
 

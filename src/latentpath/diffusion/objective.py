@@ -27,7 +27,9 @@ def diffusion_loss(
     one, so that a step is a function of its number on every device.
     """
     noise = _randn_like(latents, generator)
-    timestep = torch.randint(len(schedule.alphas_cumprod), (len(latents),), generator=generator).to(latents.device)
+    timestep = torch.randint(len(schedule.alphas_cumprod), (len(latents),), generator=generator).to(
+        latents.device
+    )
     noisy = schedule.add_noise(latents, noise, timestep)
     predicted = unet(noisy, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
     return F.mse_loss(predicted.float(), schedule.target(latents, noise, timestep).float())

@@ -13,7 +13,9 @@ log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def encode_prompts(prompts: Sequence[str], *, tokenizer: Any, text_encoder: Any, batch_size: int = 64) -> Tensor:
+def encode_prompts(
+    prompts: Sequence[str], *, tokenizer: Any, text_encoder: Any, batch_size: int = 64
+) -> Tensor:
     """Last hidden states of the text encoder, (n, length, dim): what the U-Net attends to.
 
     Prompts are padded to the tokenizer's full length, as in Stable Diffusion's training; a longer one is cut, with

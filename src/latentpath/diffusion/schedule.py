@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentpath.errors import UserError
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -29,6 +31,9 @@ class NoiseSchedule:
         """From a diffusers scheduler configuration, whatever its class. Raises ValueError for an unknown one."""
         steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         kind = config["beta_schedule"]
+        for unsupported in ("trained_betas", "rescale_betas_zero_snr"):
+            if config.get(unsupported):
+                raise ValueError(f"{unsupported} is set, which this schedule does not know")
         if kind == "scaled_linear":  # linear in the square root: what Stable Diffusion was trained with
             betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
         elif kind == "linear":
@@ -46,19 +51,29 @@ class NoiseSchedule:
         )
 
     def timesteps(self, num_inference_steps: int) -> Tensor:
-        """Training timesteps of the sampler's steps, (N,) int64, falling (Lin et al. 2023, table 2)."""
+        """Training timesteps of the sampler's steps, (N,) int64, falling (Lin et al. 2023, table 2).
+
+        Raises UserError where there are not that many: with leading spacing the offset counts too.
+        """
         total = len(self.alphas_cumprod)
-        if not 1 <= num_inference_steps <= total:
-            raise ValueError(f"num_inference_steps {num_inference_steps}: expected 1..{total}")
+        most = total - self.steps_offset if self.timestep_spacing == "leading" else total
+        if not 1 <= num_inference_steps <= most:
+            raise UserError(f"timesteps.num_inference_steps is {num_inference_steps}, expected 1..{most}.")
         if self.timestep_spacing == "leading":
             ratio = total // num_inference_steps
             return torch.arange(num_inference_steps - 1, -1, -1) * ratio + self.steps_offset
         if self.timestep_spacing == "trailing":
             ratio = total / num_inference_steps
-            return torch.arange(total, 0, -ratio, dtype=torch.float64).round().long()[:num_inference_steps] - 1
+            return (
+                torch.arange(total, 0, -ratio, dtype=torch.float64).round().long()[:num_inference_steps] - 1
+            )
         if self.timestep_spacing == "linspace":
-            return torch.linspace(0, total - 1, num_inference_steps, dtype=torch.float64).round().long().flip(0)
-        raise ValueError(f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace")
+            return (
+                torch.linspace(0, total - 1, num_inference_steps, dtype=torch.float64).round().long().flip(0)
+            )
+        raise ValueError(
+            f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace"
+        )
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t of `latents` (n, c, h, w) at `timestep` (n,)."""

@@ -87,7 +87,9 @@ class DDIM:
             latents,
             model_output,
             alpha=float(schedule.alphas_cumprod[timestep]),
-            alpha_previous=float(schedule.alphas_cumprod[previous]) if previous >= 0 else schedule.final_alpha_cumprod,
+            alpha_previous=float(schedule.alphas_cumprod[previous])
+            if previous >= 0
+            else schedule.final_alpha_cumprod,
             prediction_type=schedule.prediction_type,
             eta=self.eta,
             noise=noise,

@@ -11,7 +11,9 @@ from torch import Tensor
 from latentpath.diffusion.solvers import DDIM
 from latentpath.traversal.plan import NEUTRAL, SweepPlan
 
-Denoise = Callable[[Tensor, int, Sequence[int]], Tensor]  # (latents, timestep, prompt index a row) -> model output
+Denoise = Callable[
+    [Tensor, int, Sequence[int]], Tensor
+]  # (latents, timestep, prompt index a row) -> model output
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -21,7 +24,9 @@ INDEX = "index.parquet"
 COLUMNS = ["class", "seed", "attribute", "swap_step", "prompt", "shard", "row"]
 
 
-def write_shard(folder: Path, name: str, leaves: Sequence[Leaf], latents: Tensor, prompts: Sequence[str]) -> Path:
+def write_shard(
+    folder: Path, name: str, leaves: Sequence[Leaf], latents: Tensor, prompts: Sequence[str]
+) -> Path:
     """Write `folder/shards/<name>.safetensors`: tensor `latents` (rows, c, h, w) fp32, rows described in its header.
 
     Written to a temporary name, synced, renamed: a kill or a full disk leaves the shards that were finished.
@@ -50,12 +55,15 @@ def write_whole(path: Path, content: bytes) -> None:
                         "make room and run the same command again.") from None  # fmt: skip
 
 
-def finished_shards(folder: Path) -> set[str]:
-    """Names of the shards that are there; leftovers of a killed writer are removed."""
+def finished_seeds(folder: Path) -> set[tuple[str, int]]:
+    """(class, seed) of everything in the shards that are there; leftovers of a killed writer are removed.
+
+    Raises UserError that names a shard which cannot be read.
+    """
     shards = folder / "shards"
     for leftover in shards.glob(".*.safetensors.*"):
         leftover.unlink(missing_ok=True)
-    return {path.stem for path in shards.glob("*.safetensors")}
+    return {(row["cls"], row["seed"]) for path in shards.glob("*.safetensors") for row in _read_rows(path)}
 
 
 def build_index(folder: Path) -> pd.DataFrame:
@@ -65,17 +73,12 @@ def build_index(folder: Path) -> pd.DataFrame:
     """
     tables = []
     for path in sorted((folder / "shards").glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                rows = json.loads((file.metadata() or {})["rows"])
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise UserError(f"{path} is not a whole shard ({error}). Delete it and run `traverse` again.") from None
-        table = pd.DataFrame(rows).rename(columns={"cls": "class"})
+        table = pd.DataFrame(_read_rows(path)).rename(columns={"cls": "class"})
         tables.append(table.assign(shard=path.name, row=range(len(table))))
     index = pd.concat(tables, ignore_index=True)[COLUMNS]
-    temporary = folder / f".{INDEX}.{os.getpid()}"
-    index.to_parquet(temporary)
-    temporary.replace(folder / INDEX)
+    content = BytesIO()
+    index.to_parquet(content)
+    write_whole(folder / INDEX, content.getvalue())
     return index
 
 
@@ -90,7 +93,7 @@ def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
     """Final latents of the rows of `index`, in its order: (rows, c, h, w) fp32."""
     latents: Tensor | None = None
     for shard, rows in index.reset_index(drop=True).groupby("shard"):
-        with safe_open(folder / "shards" / str(shard), framework="pt") as file:
+        with _open(folder / "shards" / str(shard)) as file:
             stored = file.get_tensor("latents")
         if latents is None:
             latents = torch.empty((len(index), *stored.shape[1:]))
@@ -98,3 +101,20 @@ def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
     if latents is None:
         raise ValueError("no rows to read")
     return latents
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    with _open(path) as file:
+        return json.loads(file.metadata()["rows"])
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """The shard, opened. Raises UserError that names it when it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a whole shard ({error}). Delete it and run `traverse` again."
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
@@ -13,7 +14,7 @@ from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.solvers import DDIM, initial_noise
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan
-from latentpath.traversal.store import build_index, finished_shards, write_shard
+from latentpath.traversal.store import build_index, finished_seeds, write_shard
 
 
 def denoiser(
@@ -38,24 +39,23 @@ def sweep(
 
     `on_rows` is told of finished U-Net evaluations, skipped ones included, so that a bar ends at plan.unet_calls.
     """
-    done, before = finished_shards(folder), denoise.calls
+    done, before = finished_seeds(folder), denoise.calls
     denoise.on_call = on_rows
     unet = denoise.unet
     for cls in plan.classes:
-        for start in range(0, len(plan.seeds), shard_seeds):
-            seeds = plan.seeds[start : start + shard_seeds]
-            name = f"{_file_name(cls)}-{seeds[0]:06d}-{seeds[-1]:06d}"
-            if name in done:
-                on_rows(len(seeds) * plan.calls_per_seed)
-                continue
+        missing = [seed for seed in plan.seeds if (cls, seed) not in done]
+        on_rows((len(plan.seeds) - len(missing)) * plan.calls_per_seed)
+        for start in range(0, len(missing), shard_seeds):
+            seeds = missing[start : start + shard_seeds]
+            name = f"{quote(cls, safe='')}-{seeds[0]:06d}-{seeds[-1]:06d}"
             noise = initial_noise(seeds, shape).to(unet.device, unet.dtype)
             leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
             if not torch.isfinite(latents).all():
-                raise FloatingPointError(f"shard {name}: latents are not finite; try trainer.precision=32-true")
-            write_shard(folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves])
+                raise FloatingPointError(
+                    f"shard {name}: latents are not finite; try trainer.precision=32-true"
+                )
+            write_shard(
+                folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves]
+            )
     build_index(folder)
     return denoise.calls - before
-
-
-def _file_name(cls: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in cls)

@@ -1,0 +1,131 @@
+"""`latentpath evaluate`: score every image, then every figure of the tables."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from latentpath.diffusion.components import BaseModel
+from latentpath.evaluation.pictures import write_pictures
+from latentpath.evaluation.scoring import Scorer
+from latentpath.evaluation.summary import summarise
+from latentpath.metrics import lpips_or_none, tsne
+from latentpath.progress import bar
+from latentpath.stages import open_stage, read_json, write_json
+from latentpath.tasks.classify import load_classifier
+from latentpath.traversal.store import read_index, read_latents
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Any, run_dir: Path) -> float | None:
+    """Returns the mean CFRT over classes and attributes (swaps, released definition)."""
+    with open_stage(run_dir, "evaluate", cfg, upstream=["finetune", "classify", "traverse"]) as stage:
+        if stage.complete:
+            log.info("evaluate is complete: %s", stage.path)
+        else:
+            stage.figures = _evaluate(cfg, run_dir, stage.path)
+        _print_summary(read_json(stage.path / "metrics.json"))
+        return stage.figures["cfrt_released"]
+
+
+def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
+    plan = read_json(run_dir / "traverse" / "plan.json")
+    classifier = load_classifier(run_dir / "classify")
+    lpips = {net: lpips_or_none(net) for net in cfg.metric.lpips}
+    scorer = Scorer(
+        vae=BaseModel(str(run_dir / "finetune" / "pipeline")).vae(), classifier=classifier, lpips=lpips,
+        interpolations=list(cfg.metric.interpolations), frames=cfg.metric.frames,
+    )  # fmt: skip
+    few = plan["seeds"][: cfg.metric.examples]
+    sources = {"finetuned": run_dir / "traverse"}
+    if (run_dir / "traverse" / "base" / "index.parquet").exists():
+        sources["base"] = run_dir / "traverse" / "base"
+    indexes = {model: read_index(source) for model, source in sources.items()}
+    with bar(
+        "scoring seeds", sum(len(i[["class", "seed"]].drop_duplicates()) for i in indexes.values())
+    ) as advance:
+        parts = [
+            _score_shard(scorer, sources[model], str(shard), rows, folder / "parts", model, few, advance)
+            for model, index in indexes.items() for shard, rows in index.groupby("shard")
+        ]  # fmt: skip
+    scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    _write_parquet(scores, folder / "scores.parquet")
+    pictures = pd.concat([pd.read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
+    _write_parquet(pictures, folder / "examples.parquet")
+    if cfg.metric.tsne:
+        _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
+    metrics = summarise(
+        scores, classes=plan["classes"], attributes=plan["attributes"], heads=classifier.attributes,
+        num_inference_steps=plan["num_inference_steps"], swap_steps=plan["swap_steps"],
+        strong=cfg.metric.strong_swap_steps, threshold=cfg.metric.threshold,
+    )  # fmt: skip
+    missing = [net for net, model in lpips.items() if model is None]
+    metrics["notes"] += [
+        f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
+    ]
+    write_json(folder / "metrics.json", metrics)
+    mean = metrics["cfrt_mean"]["swap"]
+    return {"cfrt_released": mean["released"], "cfrt_strict": mean["strict"], "images": len(scores)}
+
+
+def _score_shard(
+    scorer, source: Path, shard: str, rows: pd.DataFrame, folder: Path, model: str, few, advance
+) -> Path:
+    """Scores of one shard in a file of their own: what a killed run has done stays done."""
+    part = folder / f"scores_{model}_{Path(shard).stem}.parquet"
+    seeds = rows.groupby(["class", "seed"], sort=False)
+    if part.exists():
+        advance(len(seeds))
+        return part
+    scorer.pictures.clear()
+    tables = []
+    for (_, seed), of_seed in seeds:
+        latents = read_latents(source, of_seed)
+        tables.append(scorer.score_seed(of_seed, latents, model=model, keep_pictures=seed in few))
+        advance(1)
+    if scorer.pictures:
+        kept = write_pictures(folder.parent, scorer.pictures)
+        _write_parquet(kept, folder / f"pictures_{model}_{Path(shard).stem}.parquet")
+    _write_parquet(pd.concat(tables, ignore_index=True), part)
+    return part
+
+
+def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> None:
+    log.info("t-SNE of %d latents", len(index))
+    points = tsne(read_latents(source, index).numpy(), random_state=seed)
+    table = index[["class", "seed", "attribute", "swap_step"]].assign(x=points[:, 0], y=points[:, 1])
+    _write_parquet(table, folder / "tsne.parquet")
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    table.to_parquet(temporary, index=False)
+    temporary.replace(path)
+
+
+def _print_summary(metrics: dict[str, Any]) -> None:
+    """The poster's table on the terminal."""
+    nets = sorted({k for c in metrics["perceptual"]["swap"].values() for a in c.values() for k in a})
+    table = Table("class", "attribute", "CFRT released", "CFRT strict", "flip", "class kept", "others kept", *nets,
+                  title="disentanglement along the swaps")  # fmt: skip
+    for cls in metrics["classes"]:
+        for attribute in metrics["attributes"]:
+            cell, distances = (
+                metrics["cfrt"]["swap"][cls][attribute],
+                metrics["perceptual"]["swap"][cls][attribute],
+            )
+            figures = [cell[k] for k in ("released", "strict", "flip", "class_kept", "others_kept")]
+            figures += [distances[net] for net in nets]
+            table.add_row(cls, attribute, *("n/a" if f is None else f"{f:.2f}" for f in figures))
+    console = Console()
+    console.print(table)
+    for note in metrics["notes"]:
+        console.print(f"note: {note}")

@@ -1,0 +1,81 @@
+"""`latentpath info`: what a dataset holds, as the other commands will see it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from latentpath.data.load import load_dataset
+from latentpath.data.records import SPLITS, ImageTable, Problem, by_kind
+
+CAPTIONS_SHOWN = 4  # most frequent captions a class
+
+
+def run(cfg: Any, run_dir: Path) -> None:
+    """Prints counts per class, split and attribute, the captions and the rows left out; writes nothing."""
+    table = load_dataset(cfg.dataset)
+    console = Console()
+    console.print(_counts(table))
+    console.print(_captions(table))
+    if table.problems:
+        console.print(_left_out(table.problems))
+
+
+def _counts(table: ImageTable) -> Table:
+    rows = table.rows
+    grid = Table(title=f"{len(rows):,} images, {rows['group'].nunique():,} groups", title_justify="left")
+    grid.add_column(" / ".join(SPLITS))
+    for cls in table.classes:
+        grid.add_column(escape(cls), justify="right")
+    parts = [
+        [rows[(rows["cls"] == cls) & (rows["split"] == split)] for split in SPLITS] for cls in table.classes
+    ]
+
+    def add(name: str, count: Callable[[pd.DataFrame], int], end_section: bool = False) -> None:
+        grid.add_row(
+            escape(name),
+            *(" / ".join(f"{count(part):,}" for part in of_class) for of_class in parts),
+            end_section=end_section,
+        )
+
+    attributes = list(table.attributes)
+    add("images", len)
+    add("groups", lambda part: part["group"].nunique(), end_section=True)
+    for name in attributes:
+        add(name, lambda part, name=name: (part[name] == 1).sum())
+        if rows[name].isna().any():
+            add(f"{name} not known", lambda part, name=name: part[name].isna().sum())
+    add("none of these", lambda part: (~(part[attributes] == 1).any(axis=1)).sum())
+    return grid
+
+
+def _captions(table: ImageTable) -> Table:
+    grid = Table(title="captions, the most frequent of each class", title_justify="left")
+    grid.add_column("images", justify="right")
+    grid.add_column("caption")
+    captions = table.captions_of(table.rows)
+    for cls in table.classes:
+        counted = Counter(text for text, own in zip(captions, table.rows["cls"], strict=True) if own == cls)
+        for text, count in counted.most_common(CAPTIONS_SHOWN):
+            grid.add_row(f"{count:,}", escape(text))
+    return grid
+
+
+def _left_out(problems: tuple[Problem, ...]) -> Table:
+    grid = Table(title="rows left out", title_justify="left")
+    grid.add_column("rows", justify="right")
+    grid.add_column("why, and the first of them", overflow="fold")
+    for (kind, file), found in by_kind(problems).items():
+        why = kind if found[0].fault else f"{kind}, on purpose"
+        grid.add_row(
+            f"{sum(p.count for p in found):,}",
+            f"{escape(why)}\n[dim]{escape(f'{Path(file).name} {found[0]}')}[/dim]",
+        )
+    return grid

@@ -1,0 +1,30 @@
+"""`latentpath phantom`: draw a phantom data set where `dataset.root` says."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from latentpath.data.phantoms import write_chexpert, write_isic2019
+from latentpath.errors import UserError
+from latentpath.progress import bar
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: Any, run_dir: Path) -> float | None:
+    """Write `dataset.phantom.count` phantoms in the layout of `dataset.layout`; at once if they are there."""
+    dataset, phantom = cfg.dataset, cfg.dataset.phantom
+    writers = {"isic2019": write_isic2019, "chexpert": write_chexpert}
+    if phantom.count < 1 or dataset.layout.value not in writers:
+        raise UserError(
+            "this data set is no phantom. Choose dataset=phantom_isic2019 or dataset=phantom_chexpert."
+        )
+    root = Path(dataset.root)
+    with bar("drawing phantoms", phantom.count) as advance:
+        writers[dataset.layout.value](
+            root, count=phantom.count, size=phantom.size, seed=phantom.seed, progress=lambda: advance(1)
+        )
+    log.info("phantoms: %s", root)
+    return None

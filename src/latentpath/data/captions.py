@@ -1,0 +1,81 @@
+"""The one caption template: training captions, neutral prompts and target prompts all come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+from latentpath.config import near
+from latentpath.errors import UserError
+
+
+@dataclass(frozen=True)
+class CaptionTemplate:
+    """Words for a class and the attributes that are present.
+
+    with_attributes: template with the fields {cls} and {attributes}, used when an attribute is present.
+    without_attributes: template with the field {cls}: the neutral prompt.
+    class_names, attribute_names: key -> its words in the caption; their order is the order in the caption.
+    """
+
+    with_attributes: str
+    without_attributes: str
+    class_names: Mapping[str, str]
+    attribute_names: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        _check_fields("with_attributes", self.with_attributes, {"cls", "attributes"})
+        _check_fields("without_attributes", self.without_attributes, {"cls"})
+        if "{attributes}" not in self.with_attributes:
+            raise UserError("captions.with_attributes has no {attributes}: the caption would not name them")
+        if len(self.class_names) > 1 and not all(
+            "{cls}" in template for template in (self.with_attributes, self.without_attributes)
+        ):
+            raise UserError(
+                f"captions: both templates need {{cls}} to tell {', '.join(self.class_names)} apart"
+            )
+
+    def caption(self, cls: str, present: Sequence[str] = ()) -> str:
+        """The caption of an image of `cls`; attributes in the template's order, not that of `present`.
+
+        Raises UserError where the class or an attribute is not in the template.
+        """
+        for kind, asked, names in (
+            ("class", [cls], self.class_names),
+            ("attribute", present, self.attribute_names),
+        ):
+            for name in asked:
+                if name not in names:
+                    raise UserError(f"the captions have no {kind} {name!r}.{near(name, names)}")
+        words = ", ".join(text for key, text in self.attribute_names.items() if key in present)
+        template = self.with_attributes if words else self.without_attributes
+        return template.format(cls=self.class_names[cls], attributes=words)
+
+
+def caption_template(captions: Any, classes: Sequence[str], attributes: Sequence[str]) -> CaptionTemplate:
+    """The template of the configuration `dataset.captions` for these classes and attributes, in their order.
+
+    A name that is not given is the key itself, with spaces for underscores.
+    """
+    class_names = dict(captions.class_names or {})
+    attribute_names = dict(captions.attribute_names or {})
+    return CaptionTemplate(
+        with_attributes=captions.with_attributes,
+        without_attributes=captions.without_attributes,
+        class_names={key: class_names.get(key, key.replace("_", " ")) for key in classes},
+        attribute_names={key: attribute_names.get(key, key.replace("_", " ")) for key in attributes},
+    )
+
+
+def _check_fields(name: str, template: str, known: set[str]) -> None:
+    try:
+        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+    except ValueError as error:
+        raise UserError(f"captions.{name}: {template!r} is no template: {error}") from error
+    if unknown := sorted(fields - known):
+        fields_there = ", ".join(f"{{{field}}}" for field in sorted(known))
+        raise UserError(
+            f"captions.{name}: no field {{{unknown[0]}}} in {template!r}; there are: {fields_there}"
+        )

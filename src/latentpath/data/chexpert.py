@@ -1,0 +1,99 @@
+"""CheXpert v1.0 and its -small copy as they lie on disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from latentpath.data.label_table import LabelTable, files_present
+from latentpath.data.records import Problem, choice, dataset_root
+from latentpath.errors import UserError
+
+NOT_LABELS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+NO_FINDING = "No Finding"
+PATHOLOGIES = (
+    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
+    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
+)  # fmt: skip
+# `Path` begins with the name of whoever's root folder; what follows is the same in all copies.
+INSIDE = r"(?:.*/)?((?:train|valid|test)/patient[^/]+/[^/]+/[^/]+)"
+UNCERTAIN = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}
+
+
+def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
+    """The usable radiographs: path, image_id, cls, group (patient), attributes; and the problems.
+
+    Labels: 1 present, 0 or blank (not mentioned) absent, -1 as `cfg.chexpert.uncertain` says ('ignore': nan).
+    A radiograph with none of `cfg.attributes` is left out where it shows another finding or an attribute is
+    nan: the caption without attributes calls it normal, which would be false or a guess.
+    """
+    root, attributes = dataset_root(cfg.root), list(cfg.attributes)
+    if len(cfg.classes) != 1:
+        raise UserError(
+            f"dataset.classes is {list(cfg.classes)}; CheXpert has one class, any name, such as [chest]"
+        )
+    if NO_FINDING in attributes:
+        raise UserError(
+            f"dataset.attributes: {NO_FINDING!r} is the absence of the others; leave it out: "
+            "such radiographs get the caption dataset.captions.without_attributes"
+        )
+    uncertain = UNCERTAIN[choice("dataset.chexpert.uncertain", cfg.chexpert.uncertain, UNCERTAIN)]
+
+    table = LabelTable(root / cfg.chexpert.labels_csv, text=("Path",))
+    table.require(["Path"], setting="names the image")
+    table.require(
+        attributes, setting="dataset.attributes", known=[c for c in table.columns if c not in NOT_LABELS]
+    )
+    table.rows["Path"] = table.rows["Path"].fillna("").str.replace("\\", "/", regex=False)
+    table.drop(
+        ~table.rows["Path"].str.fullmatch(INSIDE),
+        "odd path",
+        lambda row: f"Path is {row['Path']!r}; expected .../train/patient00001/study1/view1_frontal.jpg",
+    )
+    inside = table.rows["Path"].str.replace(INSIDE, r"\1", regex=True)
+    table.rows["inside"] = inside
+    table.rows["group"] = inside.str.replace(r"^[^/]+/([^/]+)/.*", r"\1", regex=True)
+    table.rows["image_id"] = inside.str.replace(r"\.\w+$", "", regex=True).str.replace("/", "_", regex=False)
+    table.keep_unique("image_id")
+    if cfg.chexpert.frontal_only:
+        table.drop(_lateral(table.rows), "lateral view", lambda row: row["image_id"], fault=False)
+
+    others = [c for c in PATHOLOGIES if c in table.columns and c not in attributes]
+    table.read_labels(attributes + others, allowed=(0, 1, -1))
+    labels = table.rows[attributes + others]
+    table.rows[attributes + others] = labels.fillna(0.0).mask(labels == -1, uncertain)
+    none_present = ~(table.rows[attributes] == 1).any(axis=1)
+    table.drop(
+        none_present & (table.rows[others] == 1).any(axis=1),
+        "only findings that are not in dataset.attributes",
+        lambda row: f"{row['image_id']}: {', '.join(c for c in others if row[c] == 1)}",
+        fault=False,
+    )
+    table.drop(
+        none_present[table.rows.index] & table.rows[attributes].isna().any(axis=1),
+        "uncertain whether an attribute is there",
+        lambda row: f"{row['image_id']}: {', '.join(c for c in attributes if pd.isna(row[c]))}",
+        fault=False,
+    )
+
+    table.rows["path"] = str(root) + "/" + table.rows["inside"]
+    there = files_present(table.rows["path"].tolist())
+    table.drop(pd.Series(~there, table.rows.index), "missing image", lambda row: f"no file {row['path']}")
+    table.rows["cls"] = cfg.classes[0]
+    return table.rows, table.problems
+
+
+def _lateral(rows: pd.DataFrame) -> pd.Series:
+    """By the column where it says so, else by the file's name."""
+    named = rows["inside"].str.contains("_lateral")
+    if "Frontal/Lateral" not in rows:
+        return named
+    return (
+        rows["Frontal/Lateral"]
+        .map({"Lateral": True, "Frontal": False})
+        .astype("boolean")
+        .fillna(named)
+        .astype(bool)
+    )

@@ -1,0 +1,73 @@
+"""From the configuration `dataset` to an ImageTable: read the layout, report problems, split, limit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from latentpath.data import chexpert, image_table, isic2019
+from latentpath.data.captions import caption_template
+from latentpath.data.records import (
+    COLUMNS,
+    SPLITS,
+    ImageTable,
+    choice,
+    describe_problems,
+    report_problems,
+)
+from latentpath.data.splits import assign_splits, hash_unit
+from latentpath.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LAYOUTS = {"isic2019": isic2019.read, "chexpert": chexpert.read, "image_table": image_table.read}
+
+
+def load_dataset(cfg: Any) -> ImageTable:
+    """The dataset of the configuration group `dataset`, checked, captioned and split.
+
+    Raises UserError where the configuration names what the data do not have, where no usable row is left and,
+    with `on_error='fail'`, where a row cannot be used. `images.load_images` opens the images.
+    """
+    layout = choice("dataset.layout", cfg.layout, LAYOUTS)
+    classes, attributes = tuple(cfg.classes), tuple(cfg.attributes)
+    _check_names(classes, attributes)
+    rows, problems = LAYOUTS[layout](cfg)
+    captions = caption_template(cfg.captions, classes, attributes)
+    if rows.empty:
+        raise UserError(f"no usable image in {cfg.root}; what was left out:\n{describe_problems(problems)}")
+    report_problems(problems, cfg.on_error)
+
+    rows["split"] = assign_splits(
+        rows["group"],
+        val_fraction=cfg.val_fraction,
+        test_fraction=cfg.test_fraction,
+        salt=str(cfg.split_salt),
+    )
+    if cfg.limit is not None:
+        if cfg.limit < 1:
+            raise UserError(f"dataset.limit is {cfg.limit}; expected null (all) or at least 1")
+        order = np.argsort(hash_unit(rows["image_id"].tolist(), salt=str(cfg.split_salt)), kind="stable")
+        rows = rows.iloc[np.sort(order[: cfg.limit])]
+    rows = rows[[*COLUMNS, *attributes]].reset_index(drop=True)
+    wanted = {"train": True, "val": cfg.val_fraction > 0, "test": cfg.test_fraction > 0}
+    if empty := [name for name in SPLITS if wanted[name] and not (rows["split"] == name).any()]:
+        log.warning(
+            "no image in %s: the dataset has only %d groups", " and ".join(empty), rows["group"].nunique()
+        )
+    return ImageTable(rows, classes, attributes, captions, tuple(problems))
+
+
+def _check_names(classes: tuple[str, ...], attributes: tuple[str, ...]) -> None:
+    if not classes:
+        raise UserError("dataset.classes is empty; give at least one class")
+    for setting, names in (("dataset.classes", classes), ("dataset.attributes", attributes)):
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"{setting} names {', '.join(twice)} twice")
+    if taken := [name for name in attributes if name in COLUMNS]:
+        raise UserError(
+            f"dataset.attributes: {taken[0]!r} is a name that latentpath uses itself ({', '.join(COLUMNS)}); "
+            "rename the column"
+        )

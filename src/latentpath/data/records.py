@@ -1,0 +1,134 @@
+"""What every dataset becomes (ImageTable), and how rows that cannot be used are counted and named."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from latentpath.config import near
+from latentpath.errors import UserError
+
+if TYPE_CHECKING:
+    from latentpath.data.captions import CaptionTemplate
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+NAMED = 3  # rows that a kind of problem names before it only counts
+COLUMNS = ("path", "image_id", "cls", "group", "split")  # of ImageTable.rows, before the attributes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a row was left out.
+
+    row: line of a CSV file (its header is line 1), row of a parquet file (from 1), or None.
+    count: rows that this stands for: of many of a kind the first few stand alone, one more for the rest.
+    fault: False for rows that the configuration leaves out on purpose (another class, a lateral view).
+    """
+
+    kind: str
+    file: str
+    row: int | None
+    message: str
+    count: int = 1
+    fault: bool = True
+
+    def __str__(self) -> str:
+        if self.row is None:
+            return self.message
+        return f"{'row' if self.file.endswith('.parquet') else 'line'} {self.row}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A dataset ready for use: one row an image, labels, group and split known, all files present.
+
+    rows: path (absolute), image_id (unique), cls (one of `classes`), group (patient or lesion), split
+        ('train', 'val' or 'test'), then a float column per attribute in {0, 1, nan}; nan is "not known".
+    """
+
+    rows: pd.DataFrame
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    captions: CaptionTemplate
+    problems: tuple[Problem, ...] = ()
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of one split, in table order."""
+        if name not in SPLITS:
+            raise UserError(f"no split {name!r}.{near(name, SPLITS)}")
+        return self.rows[self.rows["split"] == name]
+
+    def captions_of(self, rows: pd.DataFrame) -> list[str]:
+        """The training captions of some of the rows; what is not known (nan) is not mentioned."""
+        present = (rows[list(self.attributes)] == 1).to_numpy(dtype=bool).tolist()
+        keys = list(zip(rows["cls"], map(tuple, present), strict=True))
+        words = {
+            (cls, flags): self.captions.caption(
+                cls, [a for a, on in zip(self.attributes, flags, strict=True) if on]
+            )
+            for cls, flags in set(keys)
+        }
+        return [words[key] for key in keys]
+
+
+def by_kind(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
+    """(kind, file) -> its problems, in the order of their first appearance."""
+    found: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        found.setdefault((problem.kind, problem.file), []).append(problem)
+    return found
+
+
+def describe_problems(problems: Iterable[Problem]) -> str:
+    """Counted per kind and file, the first few rows named under each count."""
+    lines = []
+    for (kind, file), found in by_kind(problems).items():
+        total = sum(problem.count for problem in found)
+        named = [problem for problem in found if problem.count == 1][:NAMED]
+        lines += [f"{kind}: {total:,} in {file}", *(f"    {problem}" for problem in named)]
+        if total > len(named):
+            lines.append(f"    and {total - len(named):,} more")
+    return "\n".join(lines)
+
+
+def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
+    """'skip': one warning that sums up the faults. 'fail': UserError that lists them. No faults: nothing."""
+    on_error = choice("dataset.on_error", on_error, ("skip", "fail"))
+    faults = [p for p in problems if p.fault]
+    if not faults:
+        return
+    total = sum(p.count for p in faults)
+    if on_error == "fail":
+        raise UserError(
+            f"{total:,} images of the dataset cannot be used; mend them, or leave them out with "
+            "dataset.on_error=skip\n" + describe_problems(faults)
+        )
+    log.warning(
+        "left out %s images of the dataset that cannot be used\n%s", f"{total:,}", describe_problems(faults)
+    )
+
+
+def choice(setting: str, value: Any, allowed: Iterable[str]) -> str:
+    """The text of a setting of few values, an Enum in a typed configuration; UserError for others."""
+    text, allowed = str(getattr(value, "value", value)), tuple(allowed)
+    if text not in allowed:
+        raise UserError(f"{setting} is {text!r}.{near(text, allowed)}")
+    return text
+
+
+def dataset_root(root: str | Path) -> Path:
+    """The absolute root folder of a dataset; UserError where there is none."""
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(
+            f"dataset.root: no folder {folder}; give the folder of the images' tables with dataset.root=..., "
+            "or write phantoms there with `latentpath phantom`"
+        )
+    return folder

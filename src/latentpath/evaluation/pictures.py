@@ -1,0 +1,46 @@
+"""Pictures of the first few seeds as PNG files, for the report and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from latentpath.evaluation.scoring import KEY, Picture
+
+
+def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
+    """Write `examples/*.png`, LPIPS maps as grey `lpips_maps/*.png`, and return their keys and file names.
+
+    A map's grey is the distance times 255, cut at 1: the same scale in every picture.
+    """
+    rows = []
+    for picture in pictures:
+        key = picture.key
+        position = key["swap_step"] if key["frame"] is None else key["frame"]
+        words = (
+            key["class"],
+            key["seed"],
+            key["attribute"] or "neutral",
+            key["method"],
+            position,
+            key["model"],
+        )
+        name = "_".join(str(word).replace(" ", "-").replace("/", "-") for word in words) + ".png"
+        _save(folder / "examples" / name, picture.image.permute(1, 2, 0))
+        if picture.lpips_map is not None:
+            _save(folder / "lpips_maps" / name, picture.lpips_map)
+        rows.append(
+            {k: key[k] for k in KEY}
+            | {"file": name, "lpips_map": name if picture.lpips_map is not None else None}
+        )
+    return pd.DataFrame(rows).astype({"swap_step": "Int64", "frame": "Int64"})
+
+
+def _save(path: Path, pixels: Tensor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((pixels.clamp(0, 1).numpy() * 255).round().astype(np.uint8)).save(path)

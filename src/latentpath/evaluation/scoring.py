@@ -1,0 +1,141 @@
+"""Decode, classify, compare with the neutral image: every image of a seed becomes a row of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from latentpath.diffusion.decode import decode
+from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
+from latentpath.traversal.interpolate import interpolate
+from latentpath.traversal.plan import NEUTRAL
+
+KEY = ["class", "seed", "attribute", "method", "swap_step", "frame", "model"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image kept for the report: its key, pixels (3, h, w) in [0, 1] and, of swaps, an LPIPS map (h, w)."""
+
+    key: dict[str, Any]
+    image: Tensor
+    lpips_map: Tensor | None = None
+
+
+@dataclass
+class Scorer:
+    """Turns the latents of one seed into rows of `scores.parquet`.
+
+    `classifier.predict(images (n, 3, h, w) in [-1, 1])` gives class and attribute probabilities; `lpips` maps a
+    net's name to its model, or to None where its weights cannot be had: the column is then NaN.
+    """
+
+    vae: Any
+    classifier: Any
+    lpips: dict[str, Any]
+    interpolations: Sequence[str]
+    frames: int
+    batch_size: int = 32
+    pictures: list[Picture] = field(default_factory=list)
+
+    def score_seed(
+        self, rows: pd.DataFrame, latents: Tensor, *, model: str, keep_pictures: bool
+    ) -> pd.DataFrame:
+        """`rows`: index rows of one class and seed, exactly one neutral; `latents` (rows, c, h, w)."""
+        keys, z = self._with_interpolations(rows, latents, model)
+        images = decode(self.vae, z, batch_size=self.batch_size)  # (n, 3, h, w) in [-1, 1]
+        pixels = (images + 1) / 2
+        neutral = next(i for i, key in enumerate(keys) if key["method"] == "neutral")
+        table = pd.DataFrame(keys)
+        class_probs, attribute_probs = self.classifier.predict(images)
+        for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
+            table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
+        for i, attribute in enumerate(self.classifier.attributes):
+            table[f"prob_{attribute}"] = attribute_probs[:, i].numpy()
+        reference = pixels[neutral : neutral + 1]
+        for net, network in self.lpips.items():
+            table[f"lpips_{net}"] = (
+                float("nan") if network is None else self._lpips(network, pixels, reference)
+            )
+        table["ssim"] = ssim(pixels, reference).numpy()
+        table["l1"] = l1(pixels, reference).numpy()
+        table = table.merge(self._cosines(rows, latents), how="left", on=["attribute", "method", "swap_step"])
+        table["swap_step"], table["frame"] = (
+            table["swap_step"].astype("Int64"),
+            table["frame"].astype("Int64"),
+        )
+        if keep_pictures:
+            self._keep(keys, pixels, reference)
+        return table
+
+    def _with_interpolations(
+        self, rows: pd.DataFrame, latents: Tensor, model: str
+    ) -> tuple[list[dict], Tensor]:
+        """Stored latents, then for each attribute and method the frames of a curve through them, neutral first."""
+        cls, seed = rows["class"].iloc[0], int(rows["seed"].iloc[0])
+        blank = {"class": cls, "seed": seed, "model": model, "swap_step": None, "frame": None}
+        keys = [
+            {
+                **blank,
+                "attribute": attribute,
+                "method": "neutral" if attribute == NEUTRAL else "swap",
+                "swap_step": int(step),
+            }
+            for attribute, step in zip(rows["attribute"], rows["swap_step"], strict=True)
+        ]
+        stacks = [latents]
+        for attribute, trajectory in self._trajectories(rows, latents).items():
+            points = torch.cat([latents[self._neutral(rows)], trajectory["latents"]])
+            for method in self.interpolations if model == "finetuned" else ():
+                stacks.append(interpolate(method, points, self.frames))
+                keys += [
+                    {**blank, "attribute": attribute, "method": method, "frame": f}
+                    for f in range(self.frames)
+                ]
+        return keys, torch.cat(stacks)
+
+    def _trajectories(self, rows: pd.DataFrame, latents: Tensor) -> dict[str, dict[str, Any]]:
+        """Attribute -> its swap steps from weak (late) to strong (early) and their latents (K, c, h, w)."""
+        found = {}
+        places = rows.reset_index(drop=True)
+        for attribute, group in places[places["attribute"] != NEUTRAL].groupby("attribute", sort=False):
+            order = group.sort_values("swap_step", ascending=False)
+            found[str(attribute)] = {
+                "steps": order["swap_step"].tolist(),
+                "latents": latents[order.index.to_numpy()],
+            }
+        return found
+
+    def _neutral(self, rows: pd.DataFrame) -> Tensor:
+        return torch.from_numpy((rows["attribute"] == NEUTRAL).to_numpy())
+
+    def _cosines(self, rows: pd.DataFrame, latents: Tensor) -> pd.DataFrame:
+        origin, tables = latents[self._neutral(rows)][0].numpy(), []
+        for attribute, trajectory in self._trajectories(rows, latents).items():
+            steps, points = trajectory["steps"], trajectory["latents"].numpy()
+            columns = {
+                name: direction_cosines(origin, points, steps, reference=reference)
+                for name, reference in (("cosine", "strongest"), ("cosine_weakest", "weakest"))
+            }
+            tables.append(
+                pd.DataFrame({"attribute": attribute, "method": "swap", "swap_step": steps, **columns})
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def _lpips(self, network: Any, pixels: Tensor, reference: Tensor) -> Any:
+        return torch.cat(
+            [lpips_distance(network, chunk, reference) for chunk in pixels.split(self.batch_size)]
+        ).numpy()
+
+    def _keep(self, keys: list[dict], pixels: Tensor, reference: Tensor) -> None:
+        network = next((n for n in self.lpips.values() if n is not None), None)
+        swaps = [i for i, key in enumerate(keys) if key["method"] == "swap"]
+        maps = {}
+        if network is not None and swaps:
+            maps = dict(zip(swaps, lpips_maps(network, pixels[swaps], reference), strict=True))
+        self.pictures += [Picture(key, pixels[i], maps.get(i)) for i, key in enumerate(keys)]

@@ -1,0 +1,151 @@
+"""Every figure of the tables, from the scores alone: the content of `evaluate/metrics.json`.
+
+    classes, attributes, num_inference_steps, swap_steps, strong_swap_steps
+    cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
+                                             class_kept, others_kept; count of seeds; undefined: {figure: why}
+    cfrt_mean.<method>                       released, strict: mean over classes and attributes that are defined
+    perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
+    flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean), others (mean of other heads)
+    cosine.<class>.<attribute>.<step>        strongest, weakest: mean cosine to that reference direction
+    faithfulness.<model>.<class>.<attribute> target (share present at the strongest swap), neutral (share absent)
+    notes                                    what is n/a, and why
+
+<method> is swap, bezier, slerp or lerp. A figure that is undefined is null, and named under `undefined` or `notes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from latentpath.metrics import cfrt_table, strong_swap_steps
+
+FIGURES = {"released": "cfrt_released", "strict": "cfrt_strict", "flip": "flipped", "dominance": "dominant_heads",
+           "dominance_images": "dominant_images", "class_kept": "class_kept", "others_kept": "others_kept",
+           "all_released": "all_released", "all_strict": "all_strict", "already_present": "already_present"}  # fmt: skip
+
+
+def summarise(
+    scores: pd.DataFrame, *, classes: Sequence[str], attributes: Sequence[str], heads: Sequence[str],
+    num_inference_steps: int, swap_steps: Sequence[int], strong: Sequence[int] | None = None, threshold: float = 0.5,
+) -> dict[str, Any]:  # fmt: skip
+    """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset."""
+    swap_steps = sorted(swap_steps)
+    strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
+    tuned = scores[scores["model"] == "finetuned"]
+    methods = [m for m in ("swap", "bezier", "slerp", "lerp") if (tuned["method"] == m).any()]
+    cfrt = {
+        m: _cfrt(tuned, classes, attributes, heads, m, strong if m == "swap" else None, threshold)
+        for m in methods
+    }
+    return {
+        "classes": list(classes), "attributes": list(attributes), "num_inference_steps": num_inference_steps,
+        "swap_steps": swap_steps, "strong_swap_steps": strong,
+        "cfrt": cfrt,
+        "cfrt_mean": {m: {d: _mean_of(cfrt[m], d) for d in ("released", "strict")} for m in methods},
+        "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},
+        "flip_curve": _flip_curve(tuned, classes, attributes, heads, threshold),
+        "cosine": _cosine(tuned, classes, attributes),
+        "faithfulness": {
+            model: _faithfulness(scores[scores["model"] == model], classes, attributes, threshold)
+            for model in ("base", "finetuned") if (scores["model"] == model).any()
+        },
+        "notes": _notes(cfrt),
+    }  # fmt: skip
+
+
+def _cfrt(scores, classes, attributes, heads, method, positions, threshold) -> dict[str, Any]:
+    table = cfrt_table(scores, heads, classes, method, positions, threshold).set_index(["class", "attribute"])
+    out: dict[str, Any] = {c: {} for c in classes}
+    for cls in classes:
+        for attribute in attributes:
+            row = table.loc[(cls, attribute)]
+            column_of = {column: figure for figure, column in FIGURES.items()}
+            reasons = dict(part.split(": ", 1) for part in str(row["reason"]).split("; ") if ": " in part)
+            out[cls][attribute] = {
+                **{figure: _number(row[column]) for figure, column in FIGURES.items()},
+                "count": int(row["n_seeds"]),
+                "undefined": {column_of.get(column, column): why for column, why in reasons.items()},
+            }
+    return out
+
+
+def _perceptual(scores, classes, attributes, method) -> dict[str, Any]:
+    columns = [c for c in scores if c.startswith("lpips_")] + ["ssim", "l1"]
+    # Frame 0 is the neutral image itself: a distance of zero by construction is no evidence.
+    rows = scores[(scores["method"] == method) & (scores["frame"].fillna(1) > 0)]
+    means = rows.groupby(["class", "attribute"])[columns].mean()
+    return {c: {a: {k: _number(means.loc[(c, a), k]) for k in columns} for a in attributes} for c in classes}
+
+
+def _flip_curve(scores, classes, attributes, heads, threshold) -> dict[str, Any]:
+    out: dict[str, Any] = {c: {a: {} for a in attributes} for c in classes}
+    swaps = scores[scores["method"] == "swap"]
+    for (cls, attribute, step), rows in swaps.groupby(["class", "attribute", "swap_step"]):
+        own = rows[f"prob_{attribute}"]
+        others = rows[[f"prob_{h}" for h in heads if h != attribute]].stack()
+        out[cls][attribute][str(step)] = {
+            "rate": _number((own > threshold).mean()), "prob": _number(own.mean()), "others": _number(others.mean()),
+        }  # fmt: skip
+    return out
+
+
+def _cosine(scores, classes, attributes) -> dict[str, Any]:
+    out: dict[str, Any] = {c: {a: {} for a in attributes} for c in classes}
+    means = (
+        scores[scores["method"] == "swap"]
+        .groupby(["class", "attribute", "swap_step"])[["cosine", "cosine_weakest"]]
+        .mean()
+    )
+    for (cls, attribute, step), row in means.iterrows():
+        out[cls][attribute][str(step)] = {
+            "strongest": _number(row["cosine"]),
+            "weakest": _number(row["cosine_weakest"]),
+        }
+    return out
+
+
+def _faithfulness(scores, classes, attributes, threshold) -> dict[str, Any]:
+    swaps, neutral = scores[scores["method"] == "swap"], scores[scores["method"] == "neutral"]
+    strongest = swaps[swaps["swap_step"] == swaps["swap_step"].min()]
+
+    def shares(cls: str, attribute: str) -> dict[str, Any]:
+        of_class = strongest[(strongest["class"] == cls) & (strongest["attribute"] == attribute)][
+            f"prob_{attribute}"
+        ]
+        clean = neutral[neutral["class"] == cls][f"prob_{attribute}"]
+        return {"target": _number((of_class > threshold).mean()), "neutral": _number((clean <= threshold).mean()),
+                "count": len(of_class)}  # fmt: skip
+
+    return {c: {a: shares(c, a) for a in attributes} for c in classes}
+
+
+def _mean_of(cfrt: dict[str, Any], definition: str) -> float | None:
+    values = [
+        cell[definition] for row in cfrt.values() for cell in row.values() if cell[definition] is not None
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def _notes(cfrt: dict[str, Any]) -> list[str]:
+    """One note a reason, not one a cell."""
+    places: dict[str, list[str]] = {}
+    for method, table in cfrt.items():
+        for cls, row in table.items():
+            for attribute, cell in row.items():
+                for figure, why in cell["undefined"].items():
+                    if cell.get(figure) is None:
+                        places.setdefault(f"CFRT {figure} is undefined: {why}", []).append(
+                            f"{method} {cls} {attribute}"
+                        )
+    return [
+        f"{reason} ({', '.join(where[:4])}{' and others' if len(where) > 4 else ''})"
+        for reason, where in places.items()
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) or not math.isfinite(value) else round(float(value), 6)

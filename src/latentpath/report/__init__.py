@@ -1,0 +1,1 @@
+"""Tables, figures and one self-contained page, made from the artefacts of a run and nothing else."""

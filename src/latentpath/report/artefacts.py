@@ -1,0 +1,200 @@
+"""What a run left on disk, read into one object; optional parts are None or empty."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from latentpath.errors import UserError
+from latentpath.report.masking import mask_config, mask_text, paths_in
+
+STAGES = ("finetune", "classify", "traverse", "evaluate")
+SEQUENCE_METHODS = ("swap", "bezier", "slerp", "lerp")
+_KEY = ["class", "seed", "attribute", "method", "position", "model"]
+
+
+@dataclass(frozen=True)
+class RunArtefacts:
+    """A run as the report needs it. No text in it holds a folder of the machine that made it.
+
+    metrics: evaluate/metrics.json. plan: traverse/plan.json.
+    examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
+    frame), model, file (Path of a PNG), lpips_map (Path or None), and the classifier's prob_<attribute>,
+    class_prob_<class>. threshold: of the classifier's decisions.
+    latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
+    configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
+    """
+
+    name: str
+    metrics: dict[str, Any]
+    plan: dict[str, Any]
+    classification: dict[str, Any]
+    examples: pd.DataFrame
+    tsne: pd.DataFrame | None
+    latents: int | None
+    frames: int | None
+    threshold: float
+    manifests: dict[str, dict[str, Any]]
+    configs: dict[str, str]
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.metrics["classes"])
+
+    @property
+    def attributes(self) -> list[str]:
+        return list(self.metrics["attributes"])
+
+    @property
+    def swap_steps(self) -> list[int]:
+        """Late to early: from next to neutral to the strongest edit."""
+        return sorted((int(step) for step in self.metrics["swap_steps"]), reverse=True)
+
+    @property
+    def strong_steps(self) -> list[int]:
+        """The strong end of the trajectories, on which CFRT is taken; late to early."""
+        steps = self.metrics.get("strong_swap_steps") or self.metrics.get("strong_positions") or []
+        return sorted((int(step) for step in steps), reverse=True)
+
+    @property
+    def prompts(self) -> list[tuple[str, str]]:
+        """What was asked for, and in which words."""
+        neutral, target = self.plan.get("neutral_prompts") or {}, self.plan.get("target_prompts") or {}
+        return [(f"{cls}, neutral", text) for cls, text in neutral.items()] + [
+            (key.replace("/", ", ").replace("_", " "), text) for key, text in target.items()
+        ]
+
+    @property
+    def num_inference_steps(self) -> int:
+        return int(self.metrics["num_inference_steps"])
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that were scored, swaps first."""
+        scored = self.metrics.get("cfrt", {}) | self.metrics.get("perceptual", {})
+        return [method for method in SEQUENCE_METHODS if method in scored]
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of each class, as planned."""
+        seeds = self.plan.get("seeds", 0)
+        return int(seeds) if isinstance(seeds, int | float) else len(seeds)
+
+
+def read_run(run_dir: Path) -> RunArtefacts:
+    """Reads a run's folder. Raises UserError where evaluate/metrics.json is missing or lacks a needed key."""
+    metrics_file = run_dir / "evaluate" / "metrics.json"
+    metrics = _json(metrics_file)
+    if not metrics:
+        raise UserError(f"no {metrics_file}: run `latentpath evaluate` for this run first")
+    needed = ("classes", "attributes", "swap_steps", "num_inference_steps")
+    if missing := [key for key in needed if key not in metrics]:
+        raise UserError(f"{metrics_file} has no '{missing[0]}': run `latentpath evaluate` again")
+
+    raw_configs = {stage: _yaml(run_dir / stage / "config.yaml") for stage in STAGES}
+    secret = paths_in([run_dir, run_dir.absolute(), *raw_configs.values()])
+    metrics = _masked(metrics, secret)
+    examples, frames = _examples(run_dir / "evaluate")
+    index = run_dir / "traverse" / "index.parquet"
+    tsne = run_dir / "evaluate" / "tsne.parquet"
+    return RunArtefacts(
+        name=run_dir.absolute().name,
+        metrics=metrics,
+        plan=_masked(_json(run_dir / "traverse" / "plan.json"), secret),
+        classification=_masked(_json(run_dir / "classify" / "metrics.json"), secret),
+        examples=examples,
+        tsne=pd.read_parquet(tsne) if tsne.exists() else None,
+        latents=len(pd.read_parquet(index, columns=["seed"])) if index.exists() else None,
+        frames=frames,
+        threshold=_threshold(metrics, raw_configs["evaluate"]),
+        manifests={
+            stage: _masked(manifest, secret)
+            for stage in STAGES
+            if (manifest := _json(run_dir / stage / "manifest.json"))
+        },
+        configs={
+            stage: yaml.safe_dump(mask_config(config), sort_keys=False, allow_unicode=True, width=100)
+            for stage, config in raw_configs.items()
+            if config
+        },
+    )
+
+
+def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
+    """The stored pictures with their classifier scores, and the number of frames of an interpolation."""
+    places = (folder / "examples.parquet", folder / "examples" / "examples.parquet")
+    listing = next((file for file in places if file.exists()), None)
+    if listing is None:
+        return pd.DataFrame(columns=[*_KEY, "file", "lpips_map"]), None
+    table = _positioned(pd.read_parquet(listing))
+    maps = table["lpips_map"] if "lpips_map" in table else [None] * len(table)
+    found = pd.DataFrame(
+        {
+            "file": _found(folder / "examples", table["file"]),
+            "lpips_map": _found(folder / "lpips_maps", maps),
+        },
+        index=table.index,
+        dtype=object,
+    )
+    table = table[_KEY].join(found)
+    table = table[table["file"].notna()]
+    scores_file = folder / "scores.parquet"
+    if not scores_file.exists():
+        return table.reset_index(drop=True), None
+    seeds = [("seed", "in", table["seed"].unique().tolist() or [-1])]
+    scores = _positioned(pd.read_parquet(scores_file, filters=seeds))
+    heads = [name for name in scores.columns if str(name).startswith(("prob_", "class_prob_"))]
+    table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
+    frames = scores.loc[scores["method"].isin(SEQUENCE_METHODS[1:]), "position"]
+    return table, int(frames.max()) + 1 if len(frames) else None
+
+
+def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
+    """The files of these names in the folder, None where there is none."""
+    files = [folder / Path(name).name if isinstance(name, str) else None for name in names]
+    return [file if file and file.exists() else None for file in files]
+
+
+def _threshold(metrics: dict[str, Any], config: Any) -> float:
+    metric = config.get("metric") if isinstance(config, dict) else None
+    configured = metric.get("threshold") if isinstance(metric, dict) else None
+    return float(metrics.get("threshold") or configured or 0.5)
+
+
+def _positioned(table: pd.DataFrame) -> pd.DataFrame:
+    """Adds `position`, the swap step or the frame, and brings the key columns to plain types."""
+    table = table.copy()
+    for column in ("swap_step", "frame"):
+        values = table[column] if column in table else pd.Series(pd.NA, index=table.index)
+        table[column] = pd.to_numeric(values, errors="coerce").astype("float64")
+    table["position"] = table["swap_step"].fillna(table["frame"]).fillna(-1).astype(int)
+    neutral = table["method"] == "neutral"
+    table["attribute"] = table["attribute"].fillna("").astype(str).mask(neutral, "")
+    table["model"] = table["model"].fillna("finetuned").astype(str) if "model" in table else "finetuned"
+    return table.astype({"class": str, "method": str, "seed": int})
+
+
+def _json(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is no JSON ({error}): run its stage again") from error
+
+
+def _yaml(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _masked(value: Any, secret: Sequence[str]) -> Any:
+    """Masks every text in a JSON value; keys are names of classes, attributes, numbers: left as they are."""
+    if isinstance(value, dict):
+        return {key: _masked(item, secret) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, secret) for item in value]
+    return mask_text(value, secret) if isinstance(value, str) else value

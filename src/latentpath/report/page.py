@@ -1,0 +1,164 @@
+"""`write_report`: a run's artefacts in, one self-contained index.html out."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from latentpath.report.artefacts import STAGES, RunArtefacts, read_run
+from latentpath.report.encode import data_uri
+from latentpath.report.figures import direction_curves, flip_curves, tsne_map
+from latentpath.report.headline import QUESTION, headline
+from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, words
+from latentpath.report.tables import (
+    METHOD_NAMES,
+    classifier_table,
+    companions_table,
+    conditions_table,
+    cost_table,
+    curve_table,
+    faithfulness_table,
+    main_table,
+)
+
+# Bytes of inline pictures; with charts and tables the page stays below 5 MB.
+TRAJECTORY_BYTES = 2_200_000
+INTERPOLATION_BYTES = 1_300_000
+BASE_BYTES = 500_000
+MAX_SEEDS = 6  # seeds a class, if the bytes allow
+
+
+def write_report(run_dir: Path, out: Path) -> Path:
+    """Writes `out`/index.html from the artefacts in `run_dir`, and returns its path.
+
+    The page opens from disk and asks the network for nothing. It names no folder and no image of the data.
+    Raises UserError where the run has no evaluate/metrics.json.
+    """
+    run = read_run(run_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    page = out / "index.html"
+    page.write_text(_render(run), encoding="utf-8")
+    return page
+
+
+def _render(run: RunArtefacts) -> str:
+    environment = Environment(
+        loader=DictLoader({name: _resource(name) for name in ("template.html.j2", "style.css")}),
+        autoescape=lambda name: name != "style.css",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["words"] = words
+    encode = cache(data_uri)
+    pictures = _pictures(run, encode)
+    return environment.get_template("template.html.j2").render(
+        run=run,
+        uri=encode,
+        question=QUESTION,
+        headline=headline(run),
+        made=datetime.now(UTC).strftime("%-d %B %Y"),
+        **pictures,
+        **_tables(run),
+        flips=flip_curves(run),
+        directions=direction_curves(run),
+        tsne=tsne_map(run),
+        configs=_distinct_configs(run),
+        cost=_cost(run),
+    )
+
+
+def _pictures(run: RunArtefacts, encode: Callable[[Path, Path | None, bool], str]) -> dict[str, Any]:
+    gallery = Gallery(run)
+
+    def size(picture: Picture) -> int:
+        return len(encode(picture.file, picture.against, picture.inverted))
+
+    seeds = {cls: gallery.seeds(cls)[:MAX_SEEDS] for cls in run.classes}
+    rounds = [
+        (cls, grid)
+        for k in range(MAX_SEEDS)
+        for cls in run.classes
+        if k < len(seeds[cls]) and (grid := gallery.trajectories(cls, seeds[cls][k])).rows
+    ]
+    shown = within_bytes([grid for _, grid in rounds], TRAJECTORY_BYTES, size)
+    trajectories: dict[str, list[Grid]] = {}
+    for cls, grid in rounds[: len(shown)]:
+        trajectories.setdefault(cls, []).append(grid)
+
+    strips = [
+        (method, grid)
+        for method in run.methods
+        if method != "swap"
+        for cls in run.classes
+        if (grid := gallery.interpolations(cls, method)).rows
+    ]
+    fitting = within_bytes([grid for _, grid in strips], INTERPOLATION_BYTES, size)
+    interpolations: dict[str, list[Grid]] = {}
+    for method, grid in strips[: len(fitting)]:
+        interpolations.setdefault(METHOD_NAMES[method], []).append(grid)
+
+    base = [grid for cls in run.classes if (grid := gallery.base_against_finetuned(cls))]
+    return {
+        "trajectories": trajectories,
+        "interpolations": interpolations,
+        "base_pictures": within_bytes(base, BASE_BYTES, size),
+    }
+
+
+def _tables(run: RunArtefacts) -> dict[str, Any]:
+    spline = [method for method in run.methods if method in ("swap", "bezier")]
+    rest = [method for method in run.methods if method not in spline]
+    curves = {"rate": "share of seeds", "prob": "mean probability", "others": "others, mean probability"}
+    directions = {"weakest": "to the weakest swap", "strongest": "to the strongest swap"}
+    return {
+        "main": main_table(run, spline or ["swap"]),
+        "main_rest": main_table(run, rest) if rest else None,
+        "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
+        "companions": companions_table(run),
+        "classifier": classifier_table(run, "test"),
+        "classifier_val": classifier_table(run, "val"),
+        "faithfulness": faithfulness_table(run),
+        "flip_numbers": curve_table("Flip curves in numbers", run.metrics.get("flip_curve"), run, curves),
+        "cosine_numbers": curve_table("Cosines in numbers", run.metrics.get("cosine"), run, directions),
+    }
+
+
+def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
+    """(stages, YAML): stages that ran under one configuration share an entry."""
+    stages_of: dict[str, list[str]] = {}
+    for stage, text in run.configs.items():
+        stages_of.setdefault(text, []).append(stage)
+    return [(", ".join(stages), text) for text, stages in stages_of.items()]
+
+
+def _cost(run: RunArtefacts) -> dict[str, Any]:
+    """Wall times, U-Net calls, and what the shared trunk saves."""
+    steps, end = run.swap_steps, run.num_inference_steps
+    late = bool(run.plan.get("one_step_late"))
+    tree = end + len(run.attributes) * sum(end - min(step + late, end) for step in steps)
+    alone = (1 + len(run.attributes) * len(steps)) * end
+    recorded = (
+        run.manifests.get("traverse", {}).get("figures", {}).get("unet_calls", run.plan.get("unet_calls"))
+    )
+    versions: dict[str, dict[str, str]] = {}
+    for stage in STAGES:
+        for package, number in run.manifests.get(stage, {}).get("versions", {}).items():
+            versions.setdefault(package, {})[stage] = str(number)
+    return {
+        "table": cost_table(run),
+        "tree": run.plan.get("calls_per_seed", tree),
+        "alone": run.plan.get("plain_calls_per_seed", alone),
+        "recorded": recorded if isinstance(recorded, int | float) else None,
+        "versions": [
+            (package, ", ".join(dict.fromkeys(by_stage.values()))) for package, by_stage in versions.items()
+        ],
+    }
+
+
+def _resource(name: str) -> str:
+    return files("latentpath.report").joinpath(name).read_text(encoding="utf-8")

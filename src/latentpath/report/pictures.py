@@ -1,0 +1,214 @@
+"""Which stored pictures are shown, in which rows and columns, with what the classifier says about each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from latentpath.report.artefacts import RunArtefacts
+
+MAX_COLUMNS = 10  # neutral and nine edits: with the change, what a screen and a printed page hold
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image. `prob`: the classifier's probability of the row's attribute, None if not scored.
+    `changes`: what else the classifier decides differently from the neutral image, such as '+ruler', '→NV'.
+    `against`: if given, not `file` itself is meant but how its pixels differ from this file's.
+    `inverted`: shown as a negative, so that white is no difference."""
+
+    file: Path
+    alt: str
+    prob: float | None = None
+    changes: tuple[str, ...] = ()
+    against: Path | None = None
+    inverted: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    pictures: list[Picture | None]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows of pictures under shared column heads; the first column is the neutral image."""
+
+    caption: str
+    columns: list[str]
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        return (picture for row in self.rows for picture in row.pictures if picture)
+
+
+def words(key: str) -> str:
+    """An attribute or class key as a reader sees it."""
+    return key.replace("_", " ")
+
+
+def thinned(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the values, evenly spread, the first and the last among them."""
+    if len(values) <= count:
+        return list(values)
+    return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, max(count, 1)).round().astype(int))]
+
+
+class Gallery:
+    """The stored pictures of a run, found by class, seed, attribute, method and position."""
+
+    def __init__(self, run: RunArtefacts) -> None:
+        self.run = run
+        self._rows = {
+            (row["class"], row["seed"], row["attribute"], row["method"], row["position"], row["model"]): row
+            for row in run.examples.to_dict("records")
+        }
+
+    def seeds(
+        self, cls: str, attribute: str = "", method: str = "neutral", model: str = "finetuned"
+    ) -> list[int]:
+        return sorted(
+            {key[1] for key in self._rows if (key[0], *key[2:4], key[5]) == (cls, attribute, method, model)}
+        )
+
+    def steps(self) -> list[int]:
+        """Swap steps with pictures, late to early."""
+        return sorted(
+            {key[4] for key in self._rows if key[3] == "swap" and key[5] == "finetuned"}, reverse=True
+        )
+
+    def frames(self, method: str) -> list[int]:
+        return sorted({key[4] for key in self._rows if key[3] == method})
+
+    def neutral(self, cls: str, seed: int, attribute: str, model: str = "finetuned") -> Picture | None:
+        key = (cls, seed, "", "neutral", self.run.num_inference_steps, model)
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        prob = _prob(row, attribute)
+        return Picture(row["file"], f"{words(cls)}, seed {seed}, neutral{_said(attribute, prob)}", prob)
+
+    def edit(
+        self, cls: str, seed: int, attribute: str, method: str, position: int, model: str = "finetuned"
+    ) -> Picture | None:
+        row = self._rows.get((cls, seed, attribute, method, position, model))
+        if row is None:
+            return None
+        neutral = self._rows.get((cls, seed, "", "neutral", self.run.num_inference_steps, model))
+        prob, changes = _prob(row, attribute), self._changes(neutral, row, attribute)
+        where = f"swap step {position}" if method == "swap" else f"{method} frame {position}"
+        also = f"; also changed: {', '.join(changes)}" if changes else ""
+        alt = f"{words(cls)}, seed {seed}, toward {words(attribute)}, {where}{_said(attribute, prob)}{also}"
+        return Picture(row["file"], alt, prob, changes)
+
+    def _changes(self, neutral: dict | None, edited: dict, attribute: str) -> tuple[str, ...]:
+        if neutral is None:
+            return ()
+        found = []
+        limit = self.run.threshold
+        for other in (key.removeprefix("prob_") for key in neutral if key.startswith("prob_")):
+            before, after = _prob(neutral, other), _prob(edited, other)
+            if other == attribute or before is None or after is None or (before > limit) == (after > limit):
+                continue
+            found.append(("+" if after > limit else "−") + words(other))
+        before_class, after_class = self._decided(neutral), self._decided(edited)
+        if before_class != after_class and before_class and after_class:
+            found.append("→" + words(after_class))
+        return tuple(found)
+
+    def _decided(self, row: dict) -> str | None:
+        probs = {cls: row.get(f"class_prob_{cls}") for cls in self.run.classes}
+        known = {cls: float(p) for cls, p in probs.items() if p is not None and np.isfinite(p)}
+        return max(known, key=lambda cls: known[cls]) if known else None
+
+    def trajectories(self, cls: str, seed: int, *, columns: int = MAX_COLUMNS, change: bool = True) -> Grid:
+        """One seed of one class: a row an attribute; neutral, swaps from late to early, the change."""
+        steps = thinned(self.steps(), columns - 1)
+        maps = [change and steps and self._lpips_map(cls, seed, a, steps[-1]) for a in self.run.attributes]
+        extra = ["change"] * change + ["LPIPS map"] * any(maps)
+        grid = Grid(f"seed {seed}", ["neutral", *map(str, steps), *extra])
+        for attribute, lpips_map in zip(self.run.attributes, maps, strict=True):
+            neutral = self.neutral(cls, seed, attribute)
+            swaps = [self.edit(cls, seed, attribute, "swap", step) for step in steps]
+            if any(swaps):
+                last = [_change(neutral, swaps[-1]), lpips_map or None][: len(extra)]
+                grid.rows.append(Row(words(attribute), [neutral, *swaps, *last]))
+        return grid
+
+    def _lpips_map(self, cls: str, seed: int, attribute: str, step: int) -> Picture | None:
+        row = self._rows.get((cls, seed, attribute, "swap", step, "finetuned"))
+        if row is None or row.get("lpips_map") is None:
+            return None
+        where = f"{words(cls)}, seed {seed}, toward {words(attribute)}, swap step {step}"
+        return Picture(row["lpips_map"], f"LPIPS to neutral, place by place, of: {where}", inverted=True)
+
+    def trajectory_seeds(self, cls: str, attribute: str, *, seeds: int, columns: int = MAX_COLUMNS) -> Grid:
+        """One attribute of one class: a row a seed; neutral, then swaps from late to early."""
+        steps = thinned(self.steps(), columns - 1)
+        grid = Grid(words(attribute), ["neutral", *map(str, steps)])
+        for seed in self.seeds(cls, attribute, "swap")[:seeds]:
+            swaps = [self.edit(cls, seed, attribute, "swap", step) for step in steps]
+            grid.rows.append(Row(f"seed {seed}", [self.neutral(cls, seed, attribute), *swaps]))
+        return grid
+
+    def interpolations(self, cls: str, method: str, *, columns: int = 9) -> Grid:
+        """A row an attribute, of the first seed with pictures; frames from neutral to the strongest swap."""
+        frames = thinned(self.frames(method), columns)
+        last = (self.run.frames or (frames[-1] + 1 if frames else 1)) - 1
+        grid = Grid(words(cls), [f"{frame / max(last, 1):.2f}" for frame in frames])
+        for attribute in self.run.attributes:
+            for seed in self.seeds(cls, attribute, method)[:1]:
+                pictures = [self.edit(cls, seed, attribute, method, frame) for frame in frames]
+                grid.rows.append(Row(words(attribute), pictures))
+        return grid
+
+    def base_against_finetuned(self, cls: str) -> Grid | None:
+        """Neutral and strongest picture of both models, same seed; a row an attribute."""
+        steps = self.steps()
+        target = "target" if steps and steps[-1] == 0 else f"swap {steps[-1]}" if steps else ""
+        heads = ["neutral", "target", "neutral", target]
+        grid = Grid(f"{words(cls)}: base model left, fine-tuned model right", heads)
+        for attribute in self.run.attributes if steps else []:
+            both = set(self.seeds(cls, attribute, "swap", "base")) & set(self.seeds(cls, attribute, "swap"))
+            for seed in sorted(both)[:1]:
+                base = sorted(
+                    k[4] for k in self._rows if k[:4] == (cls, seed, attribute, "swap") and k[5] == "base"
+                )
+                row: list[Picture | None] = []
+                for model, step in (("base", base[0]), ("finetuned", steps[-1])):
+                    row += [
+                        self.neutral(cls, seed, attribute, model),
+                        self.edit(cls, seed, attribute, "swap", step, model),
+                    ]
+                grid.rows.append(Row(words(attribute), row))
+        return grid if grid.rows else None
+
+
+def within_bytes(grids: Sequence[Grid], budget: int, size: Callable[[Picture], int]) -> list[Grid]:
+    """The first grids whose pictures together stay within the budget; always at least one."""
+    kept: list[Grid] = []
+    for grid in grids:
+        budget -= sum(size(picture) for picture in grid.pictures)
+        if kept and budget < 0:
+            break
+        kept.append(grid)
+    return kept
+
+
+def _change(neutral: Picture | None, edited: Picture | None) -> Picture | None:
+    if neutral is None or edited is None:
+        return None
+    return Picture(edited.file, f"pixels that differ from neutral in: {edited.alt}", against=neutral.file)
+
+
+def _prob(row: dict, attribute: str) -> float | None:
+    value = row.get(f"prob_{attribute}")
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _said(attribute: str, prob: float | None) -> str:
+    return "" if prob is None else f"; classifier: {words(attribute)} {prob:.2f}"

@@ -1,0 +1,119 @@
+"""Images with labels for the classifier: read once into a memory-mapped file that all processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from latentpath.data.images import load_images
+from latentpath.data.records import ImageTable
+
+
+class LabelledImages(Dataset[dict[str, Tensor]]):
+    """images (n, 3, size, size) uint8, class_labels (n,) int64, attribute_labels (n, A) float32, 0, 1, nan.
+
+    Indexed by a list of positions, it gives a whole batch.
+    """
+
+    def __init__(
+        self, images: np.ndarray, positions: np.ndarray, class_labels: Tensor, attribute_labels: Tensor
+    ) -> None:
+        self.images, self.positions = images, positions
+        self.class_labels, self.attribute_labels = class_labels, attribute_labels
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: Any) -> dict[str, Tensor]:
+        return {
+            "images": torch.from_numpy(self.images[self.positions[index]]),
+            "class_labels": self.class_labels[index],
+            "attribute_labels": self.attribute_labels[index],
+        }
+
+    __getitems__ = __getitem__  # the DataLoader's name for a batch
+
+
+class ImageData(L.LightningDataModule):
+    """The splits of an ImageTable; `folder` holds the pixels while training runs, and again after a kill."""
+
+    def __init__(
+        self,
+        table: ImageTable,
+        *,
+        folder: Path,
+        size: int,
+        resize: Any,
+        on_error: Any,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.table, self.folder, self.size, self.resize, self.on_error = table, folder, size, resize, on_error
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        self.splits: dict[str, LabelledImages] = {}
+
+    def prepare_data(self) -> None:
+        """On one process of a machine, while the others wait."""
+        kept_file = self.folder / "kept.npy"
+        if kept_file.exists():
+            return
+        _, kept = load_images(
+            self.table.rows,
+            size=self.size,
+            resize=self.resize,
+            on_error=self.on_error,
+            progress=True,
+            out=self.folder / "images.npy",
+        )
+        np.save(kept_file, kept)  # last: it says that the pixels are all there
+
+    def setup(self, stage: str | None = None) -> None:
+        images, kept = np.load(self.folder / "images.npy", mmap_mode="r"), np.load(self.folder / "kept.npy")
+        rows = self.table.rows.iloc[kept].reset_index(drop=True)
+        for name in ("train", "val", "test"):
+            positions = np.flatnonzero(rows["split"] == name)
+            labels = label_tensors(rows.iloc[positions], self.table.classes, self.table.attributes)
+            self.splits[name] = LabelledImages(images, positions, *labels)
+
+    def train_dataloader(self) -> DataLoader:
+        data, trainer = self.splits["train"], self.trainer
+        assert trainer is not None
+        # Its order is a function of (seed, epoch), so a resumed run sees what it would have seen.
+        sampler = DistributedSampler(
+            data, trainer.world_size, trainer.global_rank, shuffle=True, seed=self.seed
+        )
+        batch_size = max(1, min(self.batch_size, len(data)) // trainer.world_size)
+        return self._loader(data, sampler=sampler, batch_size=batch_size, drop_last=True)
+
+    def val_dataloader(self) -> Any:
+        data = self.splits["val"]
+        return self._loader(data, batch_size=self.batch_size) if len(data) else []
+
+    def _loader(self, data: LabelledImages, **kwargs: Any) -> DataLoader:
+        workers = self.num_workers
+        return DataLoader(
+            data, collate_fn=_as_it_is, num_workers=workers, persistent_workers=workers > 0, **kwargs
+        )
+
+
+def label_tensors(
+    rows: pd.DataFrame, classes: Sequence[str], attributes: Sequence[str]
+) -> tuple[Tensor, Tensor]:
+    """class_labels (n,) int64, index into `classes`; attribute_labels (n, A) float32 in {0, 1, nan}."""
+    codes = rows["cls"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64, copy=True)
+    values = rows[list(attributes)].to_numpy(np.float32, copy=True)
+    return torch.from_numpy(codes), torch.from_numpy(values)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

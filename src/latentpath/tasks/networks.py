@@ -1,0 +1,87 @@
+"""EfficientNets by name, with ImageNet weights or without."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import timm
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import EfficientNet
+from torch import nn
+
+from latentpath.config import near
+from latentpath.errors import UserError
+
+log = logging.getLogger(__name__)
+
+TINY = "efficientnet_tiny"
+# As in EfficientNetV2, fused blocks where maps are large: on a CPU several times faster than depthwise ones.
+TINY_BLOCKS = [
+    "cn_r1_k3_s1_e1_c16_skip",
+    "er_r2_k3_s2_e4_c24",
+    "er_r2_k3_s2_e4_c40",
+    "ir_r3_k3_s2_e4_c80_se0.25",
+]
+
+
+def build_network(arch: str, *, num_outputs: int, pretrained: bool, dropout: float = 0.0) -> nn.Module:
+    """`efficientnet_tiny` (0.3 M parameters, for 32 to 128 px) or any model of timm, with a fresh last layer.
+
+    Raises UserError for an unknown name, and where pretrained weights are asked for that cannot be had.
+    """
+    if arch == TINY:
+        if pretrained:
+            raise UserError(
+                f"classifier.arch: {TINY} has no pretrained weights; set classifier.pretrained=false"
+            )
+        return EfficientNet(
+            decode_arch_def([[block] for block in TINY_BLOCKS]),
+            num_classes=num_outputs,
+            num_features=256,
+            stem_size=24,
+            fix_stem=True,
+            drop_rate=dropout,
+            act_layer=nn.SiLU,
+        )
+    if not timm.is_model(arch):
+        raise UserError(
+            f"classifier.arch: no model {arch!r}.{near(arch, [TINY, *timm.list_models('*efficientnet*')])}"
+        )
+    overlay = {"file": str(_pretrained_file(arch))} if pretrained else None
+    return timm.create_model(
+        arch,
+        pretrained=pretrained,
+        pretrained_cfg_overlay=overlay,
+        num_classes=num_outputs,
+        drop_rate=dropout,
+    )
+
+
+def _pretrained_file(arch: str) -> Path:
+    """The ImageNet weights of a timm model, from the hub's cache or the hub."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    settings = timm.get_pretrained_cfg(arch)
+    hub_id = settings.hf_hub_id if settings else None
+    instead = "or train from random weights with classifier.pretrained=false"
+    if settings is None or not hub_id:
+        raise UserError(
+            f"classifier.arch: timm has no pretrained weights for {arch}; choose another, {instead}"
+        )
+    file = settings.hf_hub_filename or "model.safetensors"
+    try:
+        return Path(hf_hub_download(hub_id, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        log.info("fetching %s of %s from the Hugging Face hub", file, hub_id)
+    try:
+        return Path(hf_hub_download(hub_id, file, etag_timeout=5))
+    except (
+        Exception
+    ) as error:  # no network, offline mode, a proxy, a full disk: the user needs the same answer
+        raise UserError(
+            f"classifier.pretrained: the weights {file} of {hub_id} are not in {constants.HF_HUB_CACHE} and "
+            f"cannot be fetched ({type(error).__name__}). Run `hf download {hub_id} {file}` where there is a "
+            f"network and copy its cache folder here (HF_HUB_CACHE sets another place), {instead}"
+        ) from error

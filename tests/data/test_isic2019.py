@@ -1,0 +1,210 @@
+import pytest
+from omegaconf import OmegaConf
+
+from latentpath.data.load import load_dataset
+from latentpath.errors import UserError
+
+TRUTH = """image,MEL,NV,BCC,VASC,UNK
+ISIC_0,1.0,0.0,0.0,0.0,0.0
+ISIC_1_downsampled,0.0,1.0,0.0,0.0,0.0
+ISIC_2,0.0,1.0,0.0,0.0,0.0
+ISIC_3,0.0,0.0,1.0,0.0,0.0
+ISIC_4,1.0,0.0,0.0,0.0,0.0
+ISIC_5,0.0,1.0,0.0,0.0,0.0
+"""
+METADATA = """image,age_approx,anatom_site_general,lesion_id,sex
+ISIC_0,55,anterior torso,,female
+ISIC_1_downsampled,,,L1,
+ISIC_2,30,,L1,male
+ISIC_5,30,,L5,male
+"""
+INFERRED = """,image,dark_corner,hair,gel_bubble,vasc,label,label_string
+4,ISIC_0,0.9,0.95,0.1,0.2,1,malignant
+5,ISIC_1,0.9,0.6,0.59,0.2,0,malignant
+6,ISIC_2,0.9,,0.7,0.2,0,malignant
+7,ISIC_5,0.9,0.1,0.1,0.2,0,malignant
+"""
+MANUAL = """;image;dark_corner;hair;gel_bubble;label;label_string
+0;ISIC_0.png;0;1;0;1;malignant
+1;ISIC_2.png;0;0;1;0;benign
+"""
+IMAGES = (
+    "ISIC_0.jpg",
+    "ISIC_1_downsampled.jpg",
+    "ISIC_2.JPG",
+    "ISIC_3.jpg",
+    "ISIC_4.jpg",
+    "._ISIC_5.jpg",
+    "ISIC_5.txt",
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "ISIC_2019_Training_Input").mkdir()
+    for name in IMAGES:
+        (tmp_path / "ISIC_2019_Training_Input" / name).touch()
+    write(tmp_path, truth=TRUTH, metadata=METADATA, inferred=INFERRED, manual=MANUAL)
+    return tmp_path
+
+
+def write(root, **texts):
+    names = {
+        "truth": "ISIC_2019_Training_GroundTruth.csv",
+        "metadata": "ISIC_2019_Training_Metadata.csv",
+        "inferred": "isic_inferred_wocarcinoma.csv",
+        "manual": "isic_bias.csv",
+    }
+    for key, text in texts.items():
+        (root / names[key]).write_text(text)
+
+
+def config(root, /, **overrides):
+    base = {
+        "layout": "isic2019",
+        "root": str(root),
+        "classes": ["MEL", "NV"],
+        "attributes": ["hair", "gel_bubble"],
+        "captions": {
+            "with_attributes": "{cls} showing {attributes}",
+            "without_attributes": "{cls}",
+            "class_names": {},
+            "attribute_names": {},
+        },
+        "on_error": "skip",
+        "val_fraction": 0.1,
+        "test_fraction": 0.2,
+        "split_salt": "s",
+        "limit": None,
+        "isic": {"artefacts": "inferred", "threshold": 0.6},
+    }
+    return OmegaConf.merge(base, overrides)
+
+
+def counts(table):
+    found = {}
+    for problem in table.problems:
+        found[problem.kind] = found.get(problem.kind, 0) + problem.count
+    return found
+
+
+def test_inferred_artefacts_are_thresholded_and_ids_meet_across_tables(root):
+    rows = load_dataset(config(root)).rows.set_index("image_id")
+    assert rows["cls"].to_dict() == {"ISIC_0": "MEL", "ISIC_1": "NV", "ISIC_2": "NV"}
+    assert rows["hair"].tolist()[:2] == [1, 1] and rows["hair"].isna().tolist() == [False, False, True]
+    assert rows["gel_bubble"].tolist() == [0, 0, 1]
+    assert rows.loc["ISIC_1", "path"] == str(root / "ISIC_2019_Training_Input" / "ISIC_1_downsampled.jpg")
+
+
+def test_the_group_is_the_lesion_or_the_image_where_none_is_given(root):
+    rows = load_dataset(config(root)).rows.set_index("image_id")
+    assert rows["group"].to_dict() == {"ISIC_0": "ISIC_0", "ISIC_1": "L1", "ISIC_2": "L1"}
+    assert rows.loc["ISIC_1", "split"] == rows.loc["ISIC_2", "split"]
+
+
+def test_what_is_left_out_is_counted_by_kind(root):
+    table = load_dataset(config(root))
+    assert counts(table) == {"other class": 1, "not in isic_inferred_wocarcinoma.csv": 1, "missing image": 1}
+    assert [p.kind for p in table.problems if p.fault] == ["missing image"]
+    with pytest.raises(UserError, match=r"missing image: 1 in .*\n    line 7: no ISIC_5.jpg in"):
+        load_dataset(config(root, on_error="fail"))
+
+
+def test_the_manual_table_is_semicolons_and_png_names(root):
+    table = load_dataset(config(root, isic={"artefacts": "manual"}))
+    assert table.rows["image_id"].tolist() == ["ISIC_0", "ISIC_2"]
+    assert table.rows[["hair", "gel_bubble"]].to_numpy().tolist() == [[1, 0], [0, 1]]
+    assert counts(table)["not in isic_bias.csv"] == 3
+
+
+def test_the_artefact_vasc_is_not_the_diagnosis_VASC(root):
+    assert load_dataset(config(root, attributes=["vasc"])).rows["vasc"].tolist() == [0, 0, 0]
+    with pytest.raises(UserError, match=r"isic_inferred_wocarcinoma.csv has no column 'VASC'.*vasc"):
+        load_dataset(config(root, attributes=["VASC"]))
+    with pytest.raises(UserError, match=r"isic_bias.csv has no column 'vasc'"):
+        load_dataset(config(root, attributes=["vasc"], isic={"artefacts": "manual"}))
+
+
+def test_no_attributes_need_no_artefact_table(root):
+    (root / "isic_inferred_wocarcinoma.csv").unlink()
+    assert len(load_dataset(config(root, attributes=[])).rows) == 4
+    with pytest.raises(UserError, match=r"no file .*isic_inferred_wocarcinoma.csv"):
+        load_dataset(config(root))
+
+
+def test_rows_with_odd_diagnoses_leave(root):
+    more = "ISIC_0,1,0,0,0,0\nISIC_6,1,1,0,0,0\nISIC_7,0,0,0,0,0\nISIC_8,2,0,0,0,0\n,1,0,0,0,0\n"
+    write(root, truth=TRUTH + more)
+    found = counts(load_dataset(config(root)))
+    assert (found["duplicate id"], found["not one class"], found["odd label"], found["blank id"]) == (
+        1,
+        2,
+        1,
+        1,
+    )
+
+
+def test_probabilities_outside_0_and_1_leave(root):
+    write(root, inferred=INFERRED.replace("0.95", "95"))
+    table = load_dataset(config(root))
+    assert "ISIC_0" not in set(table.rows["image_id"])
+    assert any("hair is 95.0; expected a probability in [0, 1] or blank" in p.message for p in table.problems)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"classes": ["MLE"]}, "no column 'MLE', asked for by dataset.classes. Did you mean 'MEL'?"),
+        ({"attributes": ["hiar"]}, "no column 'hiar', asked for by dataset.attributes. Did you mean 'hair'?"),
+        ({"attributes": ["label"]}, "no column 'label'"),
+        ({"attributes": ["hair", "hair"]}, "names hair twice"),
+        ({"classes": []}, "dataset.classes is empty"),
+        ({"attributes": ["group"]}, "'group' is a name that latentpath uses itself"),
+        ({"isic": {"threshold": 60}}, "dataset.isic.threshold is 60"),
+        ({"isic": {"artefacts": "infered"}}, "dataset.isic.artefacts is 'infered'. Did you mean 'inferred'?"),
+        ({"layout": "isic"}, "dataset.layout is 'isic'. Did you mean 'isic2019'?"),
+        ({"root": "/nowhere/at/all"}, "dataset.root: no folder /nowhere/at/all"),
+        ({"classes": ["VASC"]}, "no usable image in"),
+        ({"limit": 0}, "dataset.limit is 0"),
+    ],
+)
+def test_what_the_data_do_not_have_is_an_error_that_helps(root, overrides, words):
+    with pytest.raises(UserError) as caught:
+        load_dataset(config(root, **overrides))
+    assert words in str(caught.value)
+
+
+def test_a_missing_folder_or_metadata_is_named(root):
+    (root / "ISIC_2019_Training_Metadata.csv").unlink()
+    with pytest.raises(UserError, match=r"no file .*Metadata.csv"):
+        load_dataset(config(root))
+    (root / "ISIC_2019_Training_Input").rename(root / "images")
+    with pytest.raises(UserError, match=r"no folder .*ISIC_2019_Training_Input"):
+        load_dataset(config(root))
+
+
+def test_a_limit_takes_the_same_images_whatever_else_there_is_and_moves_no_split(root):
+    whole, part = load_dataset(config(root)).rows, load_dataset(config(root, limit=2)).rows
+    assert len(part) == 2
+    assert part.merge(whole, how="inner").shape == part.shape
+
+
+def test_phantoms_come_back_as_they_were_drawn(tmp_path):
+    dermoscopy = pytest.importorskip("latentpath.data.phantoms.dermoscopy")
+    from latentpath.data.phantoms.write import write_isic2019
+
+    write_isic2019(tmp_path / "isic", count=40, size=32, seed=3)
+    attributes = ["hair", "gel_bubble", "ink", "ruler"]
+    table = load_dataset(config(tmp_path / "isic", attributes=attributes, on_error="fail"))
+    assert len(table.rows) + counts(table).get("other class", 0) == 40
+    lesion = {}
+    for row in table.rows.itertuples():
+        index = int(row.image_id.removeprefix("ISIC_"))
+        first = int(row.group.removeprefix("PHA_")) if row.group.startswith("PHA_") else index
+        drawn = dermoscopy.draw_dermoscopy(index, size=32, seed=3, lesion=first)
+        assert row.cls == drawn.diagnosis
+        assert {name: bool(getattr(row, name)) for name in attributes} == {
+            n: drawn.attributes[n] for n in attributes
+        }
+        lesion.setdefault(row.group, set()).add(row.split)
+    assert max(map(len, lesion.values())) == 1 and len(lesion) < len(table.rows)

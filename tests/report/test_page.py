@@ -1,0 +1,198 @@
+"""The page shows every figure of metrics.json, says why one is missing, loads nothing, names no folder."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from latentpath.errors import UserError
+from latentpath.report.page import write_report
+
+MakeRun = Callable[..., Path]
+SECTIONS = (
+    "trajectories", "scores", "conditions", "flips", "directions", "latents", "interpolations", "classifier",
+    "base", "companions", "configuration", "cost",
+)  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Tags, ids, attributes that load something, visible text, and the unrounded numbers of the tables."""
+
+    VOID = ("meta", "link", "img", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.ids, self.loads, self.alts, self.values = html, [], [], [], []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"])
+        for name in ("src", "href", "srcset", "data", "poster", "action", "xlink:href"):
+            if name in found and tag != "data":
+                self.loads.append(found[name] or "")
+        if tag == "img":
+            self.alts.append(found.get("alt"))
+        if tag == "data":
+            self.values.append(float(found["value"] or "nan"))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+def _page(run_dir: Path) -> Page:
+    return Page(write_report(run_dir, run_dir / "report").read_text())
+
+
+def _numbers(tree: object) -> list[float]:
+    if isinstance(tree, dict):
+        return [number for key, value in tree.items() if key != "undefined" for number in _numbers(value)]
+    return [float(tree)] if isinstance(tree, int | float) else []
+
+
+@pytest.fixture(scope="module")
+def complete(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return Page(write_report(complete_run, tmp_path_factory.mktemp("report")).read_text())
+
+
+def test_every_section_and_every_number(complete_run: Path, complete: Page) -> None:
+    assert [i for i in complete.ids if i in SECTIONS] == list(SECTIONS)
+    assert complete.open == []
+    metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
+    shown = set(complete.values)
+    for key in ("cfrt", "perceptual", "flip_curve", "cosine", "faithfulness"):
+        missing = [number for number in _numbers(metrics[key]) if number not in shown]
+        assert not missing, f"{key}: {missing[:3]}"
+    classifier = json.loads((complete_run / "classify" / "metrics.json").read_text())
+    assert set(_numbers(classifier)) <= shown
+    assert "n/a" not in complete.text
+
+
+def test_headline_has_the_means(complete_run: Path, complete: Page) -> None:
+    metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
+    answer = re.search(r'<p class="answer">(.*?)</p>', complete.html, re.S)
+    assert answer
+    lpips = [entry["lpips_alex"] for cls in metrics["perceptual"]["swap"].values() for entry in cls.values()]
+    assert f"<strong>{metrics['cfrt_mean']['swap']['strict']:.0%}</strong>" in answer[1]
+    assert f"<strong>{metrics['cfrt_mean']['swap']['released']:.0%}</strong>" in answer[1]
+    assert f"<strong>{sum(lpips) / len(lpips):.3f}</strong>" in answer[1]
+
+
+def test_nothing_is_loaded(complete: Page) -> None:
+    assert [load for load in complete.loads if not load.startswith(("data:", "#"))] == []
+    assert "http://" not in complete.html and "https://" not in complete.html
+    assert "url(" not in complete.html and "@import" not in complete.html and "<script" not in complete.html
+    targets = {load[1:] for load in complete.loads if load.startswith("#")}
+    assert targets <= set(complete.ids)
+
+
+def test_pictures_have_alt_texts_and_tables_captions(complete: Page) -> None:
+    assert complete.alts and all(complete.alts)
+    assert any("toward gel bubble, swap step 5" in str(alt) for alt in complete.alts)
+    assert complete.html.count("<table") == complete.html.count("<caption>")
+    assert complete.html.count('<svg class="chart"') == complete.html.count('role="img"')
+
+
+def test_no_folder_no_secret_no_picture_file(make_run: MakeRun, fake: ModuleType, tmp_path: Path) -> None:
+    page = _page(make_run(lpips=False))  # its note names the full path of the weights
+    written = re.sub(r"base64,[^\"]*", "", page.html)  # in megabytes of base64 any short word may occur
+    for canary in ("secret-ward", "jane", "ward7", "canary-token", str(tmp_path), tmp_path.name):
+        assert canary not in written
+    assert not re.search(r"\.(png|jpe?g|dcm)\b", written)
+    assert "root: …/cohort" in page.text
+    assert "…/efficientnet.safetensors" in page.text
+    assert "base: stable-diffusion-v1-5/stable-diffusion-v1-5" in page.text
+    assert Path(fake.CANARY).name == "cohort"
+
+
+def test_missing_weights_are_na_with_the_reason(make_run: MakeRun) -> None:
+    page = _page(make_run(lpips=False))
+    scores = page.html[page.html.index('id="scores"') : page.html.index('id="conditions"')]
+    assert scores.count('<td class="na"') == 2 * 2 * 2  # methods x classes x attributes
+    assert "its weights are missing" in scores
+    assert "LPIPS: n/a" in page.text
+
+
+def test_single_class_and_attribute(make_run: MakeRun) -> None:
+    page = _page(make_run(classes=("chest",), attributes=("Pleural Effusion",)))
+    assert "only one attribute: no other to compare with" in page.text
+    assert "single class: nothing to keep" in page.text
+    assert "CFRT is n/a: only one attribute" in page.text
+    assert [i for i in page.ids if i in SECTIONS] == list(SECTIONS)
+
+
+def test_optional_parts_may_be_missing(make_run: MakeRun) -> None:
+    run_dir = make_run(tsne=False, base=False, examples=False, methods=("swap",))
+    for gone in ("classify", "finetune"):
+        shutil.rmtree(run_dir / gone)
+    (run_dir / "traverse" / "manifest.json").unlink()
+    page = _page(run_dir)
+    assert [i for i in page.ids if i in SECTIONS] == list(SECTIONS)
+    for reason in (
+        "no tsne.parquet", "no example pictures", "no interpolated pictures", "no classifier scores",
+        "the base model was not traversed",
+    ):  # fmt: skip
+        assert reason in page.text
+
+
+def test_bare_metrics_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "evaluate").mkdir()
+    bare = {"classes": ["a"], "attributes": ["x"], "num_inference_steps": 10, "swap_steps": [2]}
+    (tmp_path / "evaluate" / "metrics.json").write_text(json.dumps(bare))
+    assert "n/a" in _page(tmp_path).text
+
+
+def test_names_are_escaped(make_run: MakeRun) -> None:
+    page = _page(make_run(attributes=("<b>&", "AP/PA"), examples=False))
+    assert "<b>" not in page.html
+    assert "AP/PA" in page.text and "<b>&" in page.text
+
+
+def test_large_pictures_are_reduced(make_run: MakeRun) -> None:
+    run_dir = make_run(side=300, classes=("chest",), attributes=("a", "b"), swap_steps=(5,), example_seeds=1)
+    page = write_report(run_dir, run_dir / "report")
+    assert "data:image/jpeg" in page.read_text()
+    assert page.stat().st_size < 1_000_000
+
+
+def test_without_evaluation_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="latentpath evaluate"):
+        write_report(tmp_path, tmp_path / "report")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_opens_in_a_browser(make_run: MakeRun, tmp_path: Path) -> None:
+    """A browser renders the page from disk; its log tells of blocked or failed loads."""
+    run_dir = make_run(classes=("chest",), attributes=("a", "b"), swap_steps=(5, 25))
+    page = write_report(run_dir, run_dir / "report")
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --enable-logging=stderr --window-size=390,900 --dump-dom"
+    )
+    command = [str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert 'id="cost"' in done.stdout
+    assert "CONSOLE" not in done.stderr, done.stderr

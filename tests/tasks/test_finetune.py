@@ -1,0 +1,121 @@
+"""A real, tiny fine-tune: it learns, goes on where it was killed, and saves what diffusers loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from latentpath.commands import finetune
+from latentpath.data.phantoms import write_isic2019
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_isic2019(tmp_path_factory.mktemp("data") / "isic", count=40, size=32)
+
+
+@pytest.fixture
+def config(compose, tiny_sd, phantoms, tmp_path):
+    def configured(*overrides: str):
+        return compose(
+            "finetune", "experiment=demo", f"model.name={tiny_sd}", f"dataset.root={phantoms}", "dataset.image_size=32",
+            f"output_dir={tmp_path}", "finetune.max_steps=6", "finetune.batch_size=4", "finetune.checkpoint_every=2",
+            "finetune.log_every=1", "timesteps.num_inference_steps=2", "timesteps.swap_steps=[0]", *overrides,
+        )  # fmt: skip
+
+    return configured
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel.from_pretrained(folder / "finetune" / "pipeline" / "unet").state_dict()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_it_moves_the_unet_alone_and_saves_a_pipeline(config, tiny_sd, tmp_path, prediction):
+    from diffusers import StableDiffusionPipeline
+
+    loss = finetune.run(config(f"model.prediction_type={prediction}"), tmp_path / "run")
+    assert loss is not None and loss > 0
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "finetune" / "pipeline")
+    base = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    assert pipe.scheduler.config.prediction_type == prediction
+    for part in ("vae", "text_encoder"):
+        for (name, a), b in zip(
+            getattr(pipe, part).state_dict().items(), getattr(base, part).state_dict().values(), strict=True
+        ):
+            assert torch.equal(a, b), f"{part}.{name} moved"
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(pipe.unet.state_dict().values(), base.unet.state_dict().values(), strict=True)
+    ]
+    assert sum(moved) > len(moved) // 2
+    assert (tmp_path / "run" / "finetune" / "samples" / "final.png").exists()
+
+
+@pytest.mark.parametrize("ema", ["0.0", "0.9"])
+def test_a_killed_run_goes_on_to_the_same_weights(config, tmp_path, monkeypatch, ema):
+    """Bit-equal: same batches, same noise, same learning rate, same average."""
+    cfg = config(f"finetune.ema_decay={ema}", "finetune.lr_decay=true", "finetune.caption_dropout=0.5")
+    finetune.run(cfg, tmp_path / "straight")
+
+    step = finetune.UNetFinetuner.training_step
+
+    def dies(self, batch, batch_idx):
+        if int(batch["number"]) == 5:  # the checkpoint of step 4 is there, step 5 is lost
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        finetune.run(cfg, tmp_path / "killed")
+    monkeypatch.undo()
+    numbers = []
+
+    def counts(self, batch, batch_idx):
+        numbers.append(int(batch["number"]))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", counts)
+    finetune.run(cfg, tmp_path / "killed")
+    assert numbers == [4, 5], "it must not do complete steps again"
+    straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "killed")
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_the_latents_are_encoded_once(config, tmp_path, monkeypatch):
+    finetune.run(config(), tmp_path / "one")
+    monkeypatch.setattr(finetune, "build_cache", lambda *a, **k: pytest.fail("encoded again"))
+    finetune.run(config("finetune.lr=1e-5"), tmp_path / "two")
+
+
+def test_a_unet_of_full_size_takes_the_same_path():
+    """SD 1.5's U-Net on the meta device: shapes and the objective fit, without 3.4 GB of weights."""
+    from diffusers import UNet2DConditionModel
+
+    from latentpath.diffusion.schedule import NoiseSchedule
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        assert sum(p.numel() for p in unet.parameters()) == 859_520_964  # SD 1.5's
+        schedule = NoiseSchedule.from_config(
+            {
+                "num_train_timesteps": 1000,
+                "beta_start": 0.00085,
+                "beta_end": 0.012,
+                "beta_schedule": "scaled_linear",
+            }
+        )
+        task = finetune.UNetFinetuner(
+            unet, schedule=schedule, scaling_factor=0.18215, seed=0, max_steps=1, lr=1e-5
+        )
+        latents, embeds = torch.empty(2, 4, 64, 64), torch.empty(2, 77, 768)
+        output = task.unet(latents, torch.tensor([1, 2], device="meta"), encoder_hidden_states=embeds).sample
+    assert output.shape == latents.shape
+    assert len(task.configure_optimizers()["optimizer"].param_groups[0]["params"]) == len(
+        list(unet.parameters())
+    )

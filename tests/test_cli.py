@@ -1,0 +1,230 @@
+"""The command line: quick answers, mistakes named with their near match, every group option, sweeps, completion."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from latentpath.cli import main
+from latentpath.config import COMMANDS, Config, check, conf_dir
+
+GROUPS = sorted((p.parent.relative_to(conf_dir()).as_posix(), p.stem) for p in conf_dir().glob("*/**/*.yaml"))
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path):
+    """`cli(*words)` -> (exit status, standard output, standard error), in this process and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["latentpath"])
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            main(words)
+            status = 0
+        except SystemExit as exit:
+            status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    yield call
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Every command is replaced by one that notes (cfg, run_dir)."""
+    noted: list[tuple[Any, Path]] = []
+    for command in COMMANDS:
+        module = SimpleNamespace(run=lambda cfg, run_dir: noted.append((cfg, run_dir)))
+        monkeypatch.setitem(sys.modules, f"latentpath.commands.{command}", module)
+    return noted
+
+
+@pytest.mark.parametrize("words, status", [(["--help"], 0), (["tarverse"], 2)])
+def test_help_and_a_wrong_command_answer_within_a_second(words, status):
+    """In seconds of the processor, for what else runs on the machine is not the program's fault."""
+    took = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-m", "latentpath", *words], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.returncode == status
+    assert min(took) < 1
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["tarverse"], ["traverse", "timestep=paper"], ["traverse", "--cfg", "job"]]
+)
+def test_nothing_heavy_is_imported_to_answer(words):
+    script = (
+        "import sys\nfrom latentpath.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'lightning', 'diffusers', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_command(cli):
+    status, out, _ = cli("--help")
+    assert status == 0
+    assert all(f"\n  {command} " in out for command in COMMANDS)
+
+
+MISTAKES = {
+    "command": ("tarverse", 2, "'traverse'"),
+    "group": ("traverse datset=isic2019", 2, "'dataset'"),
+    "option": ("traverse dataset=isic209", 2, "'isic2019'"),
+    "option of an experiment": ("run experiment=demmo", 2, "'demo'"),
+    "option null": ("run experiment=null", 2, "experiment has no option 'null'"),
+    "option in a sweep": ("traverse -m dataset=isic2019,isic209", 2, "'isic2019'"),
+    "section": ("traverse timestep.num_inference_steps=3", 2, "'timesteps'"),
+    "key": ("finetune finetune.max_step=3", 2, "'max_steps'"),
+    "key of a nested section": ("info dataset.captions.clas_names.MEL=x", 2, "'class_names'"),
+    "no key=value": ("run demo", 2, "'demo' as an override: expected key=value"),
+    "unreadable": ("run name=a=b[", 2, "'name=a=b['"),
+    "not in quotes": ("run sampler.negative_prompt=flou,bruité", 2, "goes in quotes within quotes"),
+    "type": ("traverse sampler.seeds=many", 1, "Value 'many' of type 'str' could not be converted to Integer"),
+    "type of a choice": ("info dataset.layout=isic", 1, "expected one of [isic2019, chexpert, image_table]"),
+    "attribute": ("traverse attribute.names=[hiar]", 2, "'hair'"),
+    "swap step": ("traverse timesteps.swap_steps=[5,60]", 2, "60 lies outside 0..50"),
+    "swap step of a shorter sampler": ("traverse timesteps.num_inference_steps=20", 2, "25 lies outside 0..20"),
+    "swap step twice": ("traverse timesteps.swap_steps=[5,5]", 2, "timesteps.swap_steps names a step twice"),
+    "strong swap step": ("evaluate metric.strong_swap_steps=[7]", 2, "7 is not among timesteps.swap_steps [5, 10"),
+    "solver": ("traverse sampler.solver=dimm", 2, "'ddim'"),
+    "eta": ("traverse sampler.eta=1.5", 2, "sampler.eta is 1.5, expected 0"),
+    "tracker": ("finetune logger.name=wandbb", 2, "'wandb'"),
+    "net": ("evaluate metric.lpips=[vgg16]", 2, "'vgg'"),
+    "interpolation": ("evaluate metric.interpolations=[besier]", 2, "'bezier'"),
+    "share": ("info dataset.val_fraction=1.5", 2, "dataset.val_fraction is 1.5, expected a share in [0, 1)"),
+    "no class": ("info dataset.classes=[]", 2, "dataset.classes is empty: give at least one"),
+    "nothing to traverse": ("traverse attribute.names=[]", 2, "attribute.names is empty"),
+    "zero": ("finetune finetune.batch_size=0", 2, "finetune.batch_size is too small"),
+    "no root": ("info dataset=isic2019", 2, "dataset.root has no value: give it as dataset.root=..."),
+    "no attributes": ("report dataset=image_table", 2, "dataset.attributes is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line, status, message", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_message_and_a_status(cli, calls, line, status, message):
+    got, out, err = cli(*line.split(" "))
+    assert (got, out) == (status, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run ~experiment",
+        "run dataset.captions.class_names.MEL=melanoma",
+        "run +dataset.captions.class_names.XYZ=something",
+        "report dataset=isic2019",  # reads no images, so it does without their root
+        "run hydra.job.name=mine",
+    ],
+)
+def test_what_is_no_mistake_reaches_the_command(cli, calls, line):
+    status, _, err = cli(*line.split())
+    assert (status, len(calls)) == (0, 1), err
+
+
+def test_a_group_of_the_users_own_folder_is_found(cli, calls, tmp_path):
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    (tmp_path / "mine" / "dataset" / "own.yaml").write_text(
+        "root: /data/own\nclasses: [a]\nattributes: [b]\n"
+    )
+    status, _, err = cli("info", "--config-dir", str(tmp_path / "mine"), "dataset=own")
+    assert (status, calls[0][0].dataset.root) == (0, "/data/own"), err
+
+
+def test_the_run_folder_is_named_by_the_run(cli, calls, tmp_path):
+    cli("report", "output_dir=here", "name=mine")
+    assert calls[0][1].absolute() == tmp_path / "here" / "mine"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_cfg_job_shows_the_whole_configuration(cli, calls, command):
+    status, out, err = cli(command, "sampler.seeds=7", "--cfg", "job")
+    shown = OmegaConf.create(out)
+    assert status == 0, err
+    assert set(shown) == {f.name for f in fields(Config)}
+    assert shown.sampler.seeds == 7
+    assert not calls
+
+
+def fill(group: str, content: Any) -> list[str]:
+    """Overrides for what an option leaves to the user, or takes from another data set."""
+    overrides = []
+    if group in ("dataset", "experiment"):
+        overrides += ["dataset.root=x"] if content.get("root") in (None, "???") else []
+        overrides += ["dataset.attributes=[a]"] if content.get("attributes") == "???" else []
+    if group == "attribute" and isinstance(content["names"], list):
+        overrides += [f"dataset.attributes=[{','.join(content['names'])}]"]
+    return overrides
+
+
+@pytest.mark.parametrize("group, option", GROUPS)
+def test_every_option_of_every_group_binds_to_the_schema(compose, group, option):
+    file = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
+    assert isinstance(file, dict)
+    cfg = compose("run", f"{group}={option}", *fill(group, file))
+    assert OmegaConf.get_type(cfg) is Config
+    check(cfg)
+    bound = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    assert isinstance(bound, dict)
+    file.pop("defaults", None)
+    assert_within(file, bound if group == "experiment" else bound[group])
+
+
+def assert_within(part: dict, whole: dict) -> None:
+    """Every value of the file is the composed one, but for references and what was left to the user."""
+    for key, value in part.items():
+        if isinstance(value, dict):
+            assert_within(value, whole[key])
+        elif not str(value).startswith(("???", "${")):
+            assert whole[key] == value, key
+
+
+def test_a_sweep_gives_each_job_a_folder_that_stays_its_own(cli, calls, tmp_path):
+    words = ("finetune", "-m", "finetune.lr=1e-4,3e-4", "seed=0,1", f"output_dir={tmp_path}", "name=mine")
+    assert cli(*words)[0] == 0
+    first = [run_dir for _, run_dir in calls]
+    assert [(cfg.finetune.lr, cfg.seed) for cfg, _ in calls] == [(1e-4, 0), (1e-4, 1), (3e-4, 0), (3e-4, 1)]
+    assert len(set(first)) == 4
+    assert {folder.parent for folder in first} == {tmp_path / "mine"}
+    calls.clear()
+    assert cli(*words)[0] == 0
+    assert [run_dir for _, run_dir in calls] == first
+
+
+@pytest.mark.parametrize(
+    "line, proposed",
+    [
+        ("latentpath ", set(COMMANDS)),
+        ("latentpath re", {"report"}),
+        ("latentpath traverse dataset=isic", {"dataset=isic2019"}),
+        ("latentpath traverse experi", {"experiment="}),
+        ("latentpath traverse sampler.guid", {"sampler.guidance_scale="}),
+        ("latentpath traverse seed=1 dataset=isic", {"dataset=isic2019"}),
+    ],
+)
+def test_completion_proposes_commands_groups_and_keys(cli, monkeypatch, line, proposed):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    status, out, _ = cli("-sc", "query=bash")
+    assert (status, set(out.split())) == (0, proposed)
