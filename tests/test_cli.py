@@ -1,4 +1,4 @@
-"""The command line: quick answers, mistakes named with their near match, every group option, sweeps, completion."""
+"""The command line: quick answers, mistakes with their near match, every option, sweeps, completion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = sorted((p.parent.relative_to(conf_dir()).as_posix(), p.stem) for p in c
 
 @pytest.fixture
 def cli(capsys, monkeypatch, tmp_path):
-    """`cli(*words)` -> (exit status, standard output, standard error), in this process and an empty folder."""
+    """`cli(*words)` -> (exit status, standard output, standard error), called here in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["latentpath"])
     root = logging.getLogger()
@@ -98,13 +98,25 @@ MISTAKES = {
     "no key=value": ("run demo", 2, "'demo' as an override: expected key=value"),
     "unreadable": ("run name=a=b[", 2, "'name=a=b['"),
     "not in quotes": ("run sampler.negative_prompt=flou,bruité", 2, "goes in quotes within quotes"),
-    "type": ("traverse sampler.seeds=many", 1, "Value 'many' of type 'str' could not be converted to Integer"),
+    "type": (
+        "traverse sampler.seeds=many",
+        1,
+        "Value 'many' of type 'str' could not be converted to Integer",
+    ),
     "type of a choice": ("info dataset.layout=isic", 1, "expected one of [isic2019, chexpert, image_table]"),
     "attribute": ("traverse attribute.names=[hiar]", 2, "'hair'"),
     "swap step": ("traverse timesteps.swap_steps=[5,60]", 2, "60 lies outside 0..50"),
-    "swap step of a shorter sampler": ("traverse timesteps.num_inference_steps=20", 2, "25 lies outside 0..20"),
+    "swap step of a shorter sampler": (
+        "traverse timesteps.num_inference_steps=20",
+        2,
+        "25 lies outside 0..20",
+    ),
     "swap step twice": ("traverse timesteps.swap_steps=[5,5]", 2, "timesteps.swap_steps names a step twice"),
-    "strong swap step": ("evaluate metric.strong_swap_steps=[7]", 2, "7 is not among timesteps.swap_steps [5, 10"),
+    "strong swap step": (
+        "evaluate metric.strong_swap_steps=[7]",
+        2,
+        "7 is not among timesteps.swap_steps [5, 10",
+    ),
     "solver": ("traverse sampler.solver=dimm", 2, "'ddim'"),
     "eta": ("traverse sampler.eta=1.5", 2, "sampler.eta is 1.5, expected 0"),
     "tracker": ("finetune logger.name=wandbb", 2, "'wandb'"),
@@ -116,7 +128,7 @@ MISTAKES = {
     "zero": ("finetune finetune.batch_size=0", 2, "finetune.batch_size is too small"),
     "no root": ("info dataset=isic2019", 2, "dataset.root has no value: give it as dataset.root=..."),
     "no attributes": ("report dataset=image_table", 2, "dataset.attributes is empty"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line, status, message", MISTAKES.values(), ids=MISTAKES.keys())

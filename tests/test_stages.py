@@ -171,7 +171,7 @@ def test_an_unfinished_upstream_is_refused(tmp_path):
 def test_an_upstream_of_another_configuration_is_refused_with_what_differs(tmp_path):
     make(tmp_path, "finetune", config("finetune.max_steps=2"))
     with (
-        pytest.raises(UserError, match="finetune.max_steps: 2 there, 500 now"),
+        pytest.raises(UserError, match=r"finetune\.max_steps: 2 there, 500 now"),
         open_stage(tmp_path, "traverse", config(), upstream=["finetune"]),
     ):
         pytest.fail("opened")

@@ -16,8 +16,8 @@ from torch import Tensor
 class SampleGrid(L.Callback):
     """Every `every` steps and at the end save a grid PNG: a row a seed, a column a prompt.
 
-    `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1]; it is given the averaged weights where there
-    is an average, for those are what will be saved.
+    `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1]; it is given the averaged weights where
+    there is an average, for those are what will be saved.
     """
 
     def __init__(self, folder: Path, *, every: int, sample: Callable[[Any], Tensor]) -> None:
@@ -38,7 +38,7 @@ class SampleGrid(L.Callback):
             unet.train()
 
 
-def save_grid(images: Tensor, path: Path, *, least_side: int = 96) -> Path:
+def save_grid(images: Tensor, path: Path, *, least_side: int = 128) -> Path:
     """`images` (rows, columns, 3, h, w) in [-1, 1] as one PNG; small ones are enlarged, pixel by pixel."""
     rows, columns, _, h, w = images.shape
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()

@@ -1,4 +1,4 @@
-"""`latentpath <command> [overrides]`: answers fast, checks early, and shows users' mistakes as one message."""
+"""`latentpath <command> [overrides]`: answers fast, checks early, shows a user's mistake as one message."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def _check_overrides(args: list[str]) -> None:
         overrides = OverridesParser.create().parse_overrides(words)
     except OverrideParseException as error:
         raise UserError(
-            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than those of "
-            "words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
+            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than "
+            "those of words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
         ) from None
     for override in overrides:
         key = override.key_or_group
@@ -151,7 +151,10 @@ def _options(override: Any) -> list[str]:
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     value = override.value()
-    return ["null" if option is None else str(option) for option in (value if isinstance(value, list) else [value])]
+    return [
+        "null" if option is None else str(option)
+        for option in (value if isinstance(value, list) else [value])
+    ]
 
 
 def _check_key(key: str, groups: set[str]) -> None:

@@ -166,6 +166,7 @@ class ClassifierConfig:
     dropout: float = 0.3
     horizontal_flip: bool = True
     vertical_flip: bool = True
+    blur: float = 0.0  # pixels: half of the training images blurred by up to this sigma
     class_weights: bool = True
 
 
@@ -280,13 +281,19 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
             f"sampler.eta is {cfg.sampler.eta}, expected 0 (deterministic) to 1 (as much noise as DDPM)."
         )
     positive = {
-        "timesteps.num_inference_steps": n, "sampler.seeds": cfg.sampler.seeds,
-        "sampler.batch_size": cfg.sampler.batch_size, "sampler.shard_seeds": cfg.sampler.shard_seeds,
-        "finetune.max_steps": cfg.finetune.max_steps, "finetune.batch_size": cfg.finetune.batch_size,
-        "finetune.accumulate": cfg.finetune.accumulate, "classifier.epochs": cfg.classifier.epochs,
-        "classifier.batch_size": cfg.classifier.batch_size, "dataset.image_size": dataset.image_size,
-        "metric.frames": cfg.metric.frames - 1, "trainer.devices": cfg.trainer.devices,
-    }  # fmt: skip
+        "timesteps.num_inference_steps": n,
+        "sampler.seeds": cfg.sampler.seeds,
+        "sampler.batch_size": cfg.sampler.batch_size,
+        "sampler.shard_seeds": cfg.sampler.shard_seeds,
+        "finetune.max_steps": cfg.finetune.max_steps,
+        "finetune.batch_size": cfg.finetune.batch_size,
+        "finetune.accumulate": cfg.finetune.accumulate,
+        "classifier.epochs": cfg.classifier.epochs,
+        "classifier.batch_size": cfg.classifier.batch_size,
+        "dataset.image_size": dataset.image_size,
+        "metric.frames": cfg.metric.frames - 1,
+        "trainer.devices": cfg.trainer.devices,
+    }
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key} is too small.")

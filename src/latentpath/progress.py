@@ -18,14 +18,18 @@ from rich.progress import (
 )
 
 
+def on_terminal() -> bool:
+    """Is there someone to show a moving bar to?"""
+    return Console(stderr=True).is_terminal
+
+
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
     """A bar of `total` units on standard error; the value is called with how many more are done.
 
     Without a terminal it prints a line at every tenth instead, so that a log shows progress too.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not on_terminal():
         yield _lines(description, total)
         return
     columns = (
@@ -35,7 +39,7 @@ def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count=1: progress.advance(task, count)
 
@@ -44,7 +48,7 @@ def lightning_bar() -> Any:
     """Lightning's progress bar on a terminal, and a callback that prints every tenth elsewhere."""
     from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-    if Console(stderr=True).is_terminal:
+    if on_terminal():
         return RichProgressBar(refresh_rate=10, leave=True)  # a refresh reads the loss, which stalls a GPU
 
     class Lines(Callback):

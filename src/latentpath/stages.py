@@ -26,8 +26,13 @@ SECTIONS = {
     "report": (),
 }
 # They say how fast or where to, not what.
-INDIFFERENT = ("sampler.batch_size", "sampler.shard_seeds", "finetune.log_every", "finetune.checkpoint_every",
-               "finetune.sample_every")  # fmt: skip
+INDIFFERENT = (
+    "sampler.batch_size",
+    "sampler.shard_seeds",
+    "finetune.log_every",
+    "finetune.checkpoint_every",
+    "finetune.sample_every",
+)
 PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
 
 
@@ -45,8 +50,8 @@ def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = 
     `stage.complete` is true when the folder holds the finished work of this very configuration. An unfinished
     folder of this configuration is handed over as it is, to be continued.
 
-    Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`; and when
-    the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
+    Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`;
+    and when the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
     """
     path = run_dir / name
     config = _relevant(cfg, name)
@@ -63,8 +68,16 @@ def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = 
         return
     stage = Stage(path, complete=False)
     path.mkdir(parents=True, exist_ok=True)
-    record = {"stage": name, "status": "started", "fingerprint": fingerprint, "config": config, "upstream": inputs,
-              "versions": versions(), "seconds": (manifest or {}).get("seconds", 0.0), "figures": {}}  # fmt: skip
+    record = {
+        "stage": name,
+        "status": "started",
+        "fingerprint": fingerprint,
+        "config": config,
+        "upstream": inputs,
+        "versions": versions(),
+        "seconds": (manifest or {}).get("seconds", 0.0),
+        "figures": {},
+    }
     _write(path, record)
     _write_config(path, cfg)
     began = time.monotonic()
@@ -145,8 +158,10 @@ def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str
     manifest = _read(run_dir / name)
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
-        raise UserError(f"{needed_by} needs {run_dir / name}, which {state}. Run `latentpath {name} name={run_dir.name}`"
-                        " with the same overrides first, or `latentpath run`, which does all in order.")  # fmt: skip
+        raise UserError(
+            f"{needed_by} needs {run_dir / name}, which {state}. Run `latentpath {name} name={run_dir.name}`"
+            " with the same overrides first, or `latentpath run`, which does all in order."
+        )
     # Where the images lie is no matter to a stage that reads what another made of them.
     there, here = (
         {k: v for k, v in c.items() if k != "dataset.root"}
@@ -161,13 +176,19 @@ def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str
 
 def _differences(path: Path, manifest: dict, config: dict, inputs: dict) -> str:
     old = manifest["config"]
-    lines = [f"  {key}: {old.get(key, '(absent)')} there, {config.get(key, '(absent)')} now"
-             for key in sorted({*old, *config}) if old.get(key, ...) != config.get(key, ...)]  # fmt: skip
+    lines = [
+        f"  {key}: {old.get(key, '(absent)')} there, {config.get(key, '(absent)')} now"
+        for key in sorted({*old, *config})
+        if old.get(key, ...) != config.get(key, ...)
+    ]
     lines += [
         f"  {up} was made anew since" for up, value in inputs.items() if manifest["upstream"].get(up) != value
     ]
-    return (f"{path} was made with another configuration, and the two are not mixed:\n" + "\n".join(lines)
-            + "\nChoose another name=..., or overwrite=true to discard it.")  # fmt: skip
+    return (
+        f"{path} was made with another configuration, and the two are not mixed:\n"
+        + "\n".join(lines)
+        + "\nChoose another name=..., or overwrite=true to discard it."
+    )
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

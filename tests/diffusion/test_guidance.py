@@ -14,7 +14,7 @@ NEGATIVE, TIMESTEP = 3, 981
 
 
 class Network:
-    """Answers with a nonlinear mix of what it was given; notes the rows of each call and whether it learns."""
+    """Answers with a nonlinear mix of what it is given; notes the rows of a call and whether it learns."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []

@@ -41,7 +41,7 @@ def test_a_network_that_knows_the_image_has_no_loss(prediction_type):
 
 
 def test_a_network_that_says_nothing_has_the_variance_of_the_target():
-    """E eps^2 = 1 for eps; for v it is alpha_bar + (1 - alpha_bar) z_0^2, which is 1 for z_0 of variance 1."""
+    """E eps^2 = 1; E v^2 = alpha_bar + (1 - alpha_bar) E z_0^2, which is 1 for z_0 of variance 1."""
     for prediction_type in ("epsilon", "v_prediction"):
         loss = diffusion_loss(silent, latents(512), EMBEDS, schedule(prediction_type), generator())
         assert abs(loss - 1) < 0.02

@@ -33,7 +33,8 @@ def test_timesteps_equal_diffusers_for_every_length(spacing, steps):
     for n in range(1, steps if spacing == "leading" else steps + 1):
         theirs.set_timesteps(n)
         timesteps = ours.timesteps(n)
-        assert timesteps.tolist() == theirs.timesteps.tolist(), n
+        # For some n the float steps of "trailing" give diffusers one timestep too many, -1.
+        assert timesteps.tolist() == theirs.timesteps[:n].tolist(), n
         assert len(timesteps) == n
         assert 0 <= timesteps.min() <= timesteps.max() < steps
 
@@ -72,7 +73,11 @@ def test_the_target_of_epsilon_is_the_noise():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"beta_schedule": "squaredcos_cap_v2"}, {"rescale_betas_zero_snr": True}, {"trained_betas": [0.1] * 1000}],
+    [
+        {"beta_schedule": "squaredcos_cap_v2"},
+        {"rescale_betas_zero_snr": True},
+        {"trained_betas": [0.1] * 1000},
+    ],
 )
 def test_a_schedule_that_is_not_known_is_refused(changes):
     theirs = DDIMScheduler(**(SD | changes))

@@ -66,7 +66,12 @@ def test_step_noise_is_a_function_of_seed_and_step():
     noise = step_noise([3, 11, 3], 5, SHAPE)
     assert torch.equal(noise[0], noise[2])
     assert torch.equal(step_noise([11], 5, SHAPE)[0], noise[1])
-    others = [noise[1], step_noise([3], 6, SHAPE)[0], step_noise([5], 3, SHAPE)[0], initial_noise([3], SHAPE)[0]]
+    others = [
+        noise[1],
+        step_noise([3], 6, SHAPE)[0],
+        step_noise([5], 3, SHAPE)[0],
+        initial_noise([3], SHAPE)[0],
+    ]
     assert not any(torch.equal(noise[0], other) for other in others)
     many = step_noise(range(200), 0, SHAPE)
     assert abs(many.mean()) < 0.02

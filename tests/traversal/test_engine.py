@@ -1,4 +1,4 @@
-"""The tree gives what diffusers' pipeline gives, at the counted price, and a sample depends on its seed alone."""
+"""The tree gives what diffusers' pipeline gives at the counted price; a sample depends on its seed alone."""
 
 from __future__ import annotations
 
@@ -46,9 +46,14 @@ def sample(
     cls="MEL",
 ):
     denoise = denoiser(
-        plan, unet=model.unet().eval(), tokenizer=model.tokenizer(), text_encoder=model.text_encoder(),
-        negative_prompt="blurry", guidance_scale=guidance, batch_size=batch_size,
-    )  # fmt: skip
+        plan,
+        unet=model.unet().eval(),
+        tokenizer=model.tokenizer(),
+        text_encoder=model.text_encoder(),
+        negative_prompt="blurry",
+        guidance_scale=guidance,
+        batch_size=batch_size,
+    )
     solver = DDIM(model.schedule(), plan.num_inference_steps, eta=eta)
     noise = initial_noise(plan.seeds, model.latent_shape(32))
     leaves, latents = walk(plan, cls=cls, noise=noise, seeds=plan.seeds, denoise=denoise, solver=solver)
@@ -82,8 +87,8 @@ def reference(
     guidance: float = GUIDANCE,
     eta: float = 0.0,
 ):
-    """diffusers alone: the target prompt takes over at swap_step through the pipeline's own callback, which acts
-    from the step after the one at whose end it is called."""
+    """diffusers alone: the target prompt takes over at swap_step through the pipeline's own callback, which
+    acts from the step after the one at whose end it is called."""
     embeds, negative = pipe.encode_prompt(target, "cpu", 1, guidance > 1, negative_prompt="blurry")
     both = torch.cat([negative, embeds]) if guidance > 1 else embeds
 
@@ -91,9 +96,15 @@ def reference(
         return {"prompt_embeds": both} if step_index == swap_step - 1 else {}
 
     return pipe(
-        target if swap_step == 0 else neutral, negative_prompt="blurry", num_inference_steps=N, guidance_scale=guidance,
-        generator=torch.Generator().manual_seed(seed), output_type="latent", eta=eta, callback_on_step_end=swap,
-    ).images[0]  # fmt: skip
+        target if swap_step == 0 else neutral,
+        negative_prompt="blurry",
+        num_inference_steps=N,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(seed),
+        output_type="latent",
+        eta=eta,
+        callback_on_step_end=swap,
+    ).images[0]
 
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])

@@ -34,7 +34,9 @@ def test_latents_come_back_in_the_order_asked_for(tmp_path):
         latents = read_latents(tmp_path, rows)
         assert latents.dtype == torch.float32
         for row, z in zip(rows.to_dict("records"), latents, strict=True):
-            assert torch.equal(z, written[Leaf(row["class"], row["seed"], row["attribute"], row["swap_step"])])
+            assert torch.equal(
+                z, written[Leaf(row["class"], row["seed"], row["attribute"], row["swap_step"])]
+            )
             assert row["prompt"] == f"{row['class']} with {row['attribute'] or 'nothing'}"
 
 
@@ -102,7 +104,9 @@ def test_a_full_disk_leaves_the_finished_shards(tmp_path, monkeypatch):
     shard(tmp_path, "NV", [0])
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(UserError, match=r"NV-000001-000001\.safetensors cannot be written: No space left"):
+        with pytest.raises(
+            UserError, match=r"NV-000001-000001\.safetensors cannot be written: No space left"
+        ):
             shard(tmp_path, "NV", [1])
         with pytest.raises(UserError, match=r"index\.parquet cannot be written: No space left"):
             build_index(tmp_path)

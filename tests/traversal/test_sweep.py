@@ -1,4 +1,4 @@
-"""A sweep makes what is missing and nothing else, at the counted price, and a kill at any moment costs a wave."""
+"""A sweep makes what is missing and nothing else, at the counted price; a kill costs a wave at most."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.metrics.classification import classification_metrics
-from latentpath.progress import lightning_bar
+from latentpath.progress import lightning_bar, on_terminal
 from latentpath.stages import open_stage, write_json
 from latentpath.tasks.classify import (
     AttributeClassifier,
@@ -106,6 +106,7 @@ def train(cfg: Any, classifier: Classifier, data: ImageData, folder: Path) -> L.
         pos_weights=weights[1],
         horizontal_flip=settings.horizontal_flip,
         vertical_flip=settings.vertical_flip,
+        blur=settings.blur,
     )
     checkpoints = ModelCheckpoint(
         folder / "checkpoints",
@@ -124,6 +125,7 @@ def train(cfg: Any, classifier: Classifier, data: ImageData, folder: Path) -> L.
         precision=cfg.trainer.precision,
         logger=build_loggers(cfg.logger, folder, cfg.name),
         callbacks=[checkpoints, lightning_bar()],
+        enable_progress_bar=on_terminal(),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         enable_model_summary=False,

@@ -40,9 +40,12 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
     classifier = load_classifier(run_dir / "classify")
     lpips = {net: lpips_or_none(net) for net in cfg.metric.lpips}
     scorer = Scorer(
-        vae=BaseModel(str(run_dir / "finetune" / "pipeline")).vae(), classifier=classifier, lpips=lpips,
-        interpolations=list(cfg.metric.interpolations), frames=cfg.metric.frames,
-    )  # fmt: skip
+        vae=BaseModel(str(run_dir / "finetune" / "pipeline")).vae(),
+        classifier=classifier,
+        lpips=lpips,
+        interpolations=list(cfg.metric.interpolations),
+        frames=cfg.metric.frames,
+    )
     few = plan["seeds"][: cfg.metric.examples]
     sources = {"finetuned": run_dir / "traverse"}
     if (run_dir / "traverse" / "base" / "index.parquet").exists():
@@ -53,8 +56,9 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
     ) as advance:
         parts = [
             _score_shard(scorer, sources[model], str(shard), rows, folder / "parts", model, few, advance)
-            for model, index in indexes.items() for shard, rows in index.groupby("shard")
-        ]  # fmt: skip
+            for model, index in indexes.items()
+            for shard, rows in index.groupby("shard")
+        ]
     scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
     _write_parquet(scores, folder / "scores.parquet")
     pictures = pd.concat([pd.read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
@@ -62,10 +66,15 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
     if cfg.metric.tsne:
         _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
     metrics = summarise(
-        scores, classes=plan["classes"], attributes=plan["attributes"], heads=classifier.attributes,
-        num_inference_steps=plan["num_inference_steps"], swap_steps=plan["swap_steps"],
-        strong=cfg.metric.strong_swap_steps, threshold=cfg.metric.threshold,
-    )  # fmt: skip
+        scores,
+        classes=plan["classes"],
+        attributes=plan["attributes"],
+        heads=classifier.attributes,
+        num_inference_steps=plan["num_inference_steps"],
+        swap_steps=plan["swap_steps"],
+        strong=cfg.metric.strong_swap_steps,
+        threshold=cfg.metric.threshold,
+    )
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
         f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
@@ -114,8 +123,17 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
 def _print_summary(metrics: dict[str, Any]) -> None:
     """The poster's table on the terminal."""
     nets = sorted({k for c in metrics["perceptual"]["swap"].values() for a in c.values() for k in a})
-    table = Table("class", "attribute", "CFRT released", "CFRT strict", "flip", "class kept", "others kept", *nets,
-                  title="disentanglement along the swaps")  # fmt: skip
+    table = Table(
+        "class",
+        "attribute",
+        "CFRT released",
+        "CFRT strict",
+        "flip",
+        "class kept",
+        "others kept",
+        *nets,
+        title="disentanglement along the swaps",
+    )
     for cls in metrics["classes"]:
         for attribute in metrics["attributes"]:
             cell, distances = (

@@ -25,7 +25,7 @@ from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.decode import decode
 from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.solvers import DDIM, initial_noise
-from latentpath.progress import bar, lightning_bar
+from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
 from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
@@ -55,8 +55,11 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         save_pipeline(
             stage.path / "pipeline", base=base, unet=task.unet, prediction_type=schedule.prediction_type
         )
-        stage.figures = {"loss": _final_loss(stage.path / "metrics.csv"), "images": len(cache.moments),
-                         "parameters": sum(p.numel() for p in task.unet.parameters())}  # fmt: skip
+        stage.figures = {
+            "loss": _final_loss(stage.path / "metrics.csv"),
+            "images": len(cache.moments),
+            "parameters": sum(p.numel() for p in task.unet.parameters()),
+        }
         log.info("fine-tuned pipeline: %s", stage.path / "pipeline")
         return stage.figures["loss"]
 
@@ -84,9 +87,14 @@ def cached_latents(cfg: Any, base: BaseModel, table: Any) -> LatentCache:
     tokenizer, text_encoder = base.tokenizer(), base.text_encoder()
     with bar("encoding images", len(images)) as advance:
         return build_cache(
-            folder, images=images, captions=captions, vae=base.vae(), on_images=advance, device=_device(cfg),
+            folder,
+            images=images,
+            captions=captions,
+            vae=base.vae(),
+            on_images=advance,
+            device=_device(cfg),
             encode=lambda unique: encode_prompts(unique, tokenizer=tokenizer, text_encoder=text_encoder),
-        )  # fmt: skip
+        )
 
 
 def finetune(
@@ -95,31 +103,59 @@ def finetune(
     """Fit for `finetune.max_steps`, from the last checkpoint if there is one."""
     tune, vae = cfg.finetune, base.vae()
     task = UNetFinetuner(
-        base.unet().train(), schedule=schedule, scaling_factor=vae.config.scaling_factor, seed=cfg.seed,
-        max_steps=tune.max_steps, lr=tune.lr, warmup_steps=tune.warmup_steps, lr_decay=tune.lr_decay,
-        betas=(tune.adam_beta1, tune.adam_beta2), weight_decay=tune.weight_decay,
-    )  # fmt: skip
-    grid = SampleGrid(folder / "samples", every=tune.sample_every,
-                      sample=lambda unet: sample_grid(cfg, base, unet, vae, schedule, captions))  # fmt: skip
+        base.unet().train(),
+        schedule=schedule,
+        scaling_factor=vae.config["scaling_factor"],
+        seed=cfg.seed,
+        max_steps=tune.max_steps,
+        lr=tune.lr,
+        warmup_steps=tune.warmup_steps,
+        lr_decay=tune.lr_decay,
+        betas=(tune.adam_beta1, tune.adam_beta2),
+        weight_decay=tune.weight_decay,
+    )
+    grid = SampleGrid(
+        folder / "samples",
+        every=tune.sample_every,
+        sample=lambda unet: sample_grid(cfg, base, unet, vae, schedule, captions),
+    )
     checkpoints = folder / "checkpoints"
     callbacks: list[Any] = [
-        ModelCheckpoint(checkpoints, filename="{step}", every_n_train_steps=tune.checkpoint_every, save_last=True),
-        lightning_bar(), grid,
-    ]  # fmt: skip
+        ModelCheckpoint(
+            checkpoints, filename="{step}", every_n_train_steps=tune.checkpoint_every, save_last=True
+        ),
+        lightning_bar(),
+        grid,
+    ]
     if tune.ema_decay > 0:
         callbacks.append(EMAWeightAveraging(decay=tune.ema_decay))
     trainer = L.Trainer(
-        max_steps=tune.max_steps, accumulate_grad_batches=tune.accumulate, gradient_clip_val=tune.clip_norm,
-        accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, num_nodes=cfg.trainer.num_nodes,
-        strategy=cfg.trainer.strategy, precision=cfg.trainer.precision, log_every_n_steps=min(tune.log_every, tune.max_steps),
-        logger=build_loggers(cfg.logger, folder, cfg.name), callbacks=callbacks, default_root_dir=folder,
+        max_epochs=1,
+        max_steps=tune.max_steps,
+        accumulate_grad_batches=tune.accumulate,
+        gradient_clip_val=tune.clip_norm,
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=cfg.trainer.strategy,
+        precision=cfg.trainer.precision,
+        log_every_n_steps=min(tune.log_every, tune.max_steps),
+        logger=build_loggers(cfg.logger, folder, cfg.name),
+        callbacks=callbacks,
+        default_root_dir=folder,
         enable_model_summary=False,
-    )  # fmt: skip
+        enable_progress_bar=on_terminal(),
+    )
     batches = LatentBatches(
-        cache, batch_size=tune.batch_size, total=tune.max_steps * tune.accumulate, seed=cfg.seed,
-        caption_dropout=tune.caption_dropout, first=lambda: trainer.global_step * tune.accumulate,
-        rank=trainer.global_rank, world_size=trainer.world_size,
-    )  # fmt: skip
+        cache,
+        batch_size=tune.batch_size,
+        total=tune.max_steps * tune.accumulate,
+        seed=cfg.seed,
+        caption_dropout=tune.caption_dropout,
+        first=lambda: trainer.global_step * tune.accumulate,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+    )
     fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=DataLoader(batches, batch_size=None))
     unet = task.unet.cpu().eval()
     save_grid(sample_grid(cfg, base, unet, vae, schedule, captions), folder / "samples" / "final.png")
@@ -137,16 +173,24 @@ def sample_grid(
     *,
     seeds: int = 4,
 ) -> Tensor:
-    """A row a class and seed; neutral first, then every attribute's prompt from the start: (rows, 1 + A, 3, h, w)."""
+    """(rows, 1 + A, 3, h, w): a row a class and seed; neutral, then every attribute from the start."""
     plan = plan_sweep(
-        captions, classes=cfg.dataset.classes, attributes=cfg.attribute.names, swap_steps=[0],
-        num_inference_steps=min(20, cfg.timesteps.num_inference_steps), seeds=range(seeds),
-    )  # fmt: skip
+        captions,
+        classes=cfg.dataset.classes,
+        attributes=cfg.attribute.names,
+        swap_steps=[0],
+        num_inference_steps=min(20, cfg.timesteps.num_inference_steps),
+        seeds=range(seeds),
+    )
     denoise = denoiser(
-        plan, unet=unet, tokenizer=base.tokenizer(), text_encoder=base.text_encoder(),
-        negative_prompt=cfg.sampler.negative_prompt, guidance_scale=cfg.sampler.guidance_scale,
+        plan,
+        unet=unet,
+        tokenizer=base.tokenizer(),
+        text_encoder=base.text_encoder(),
+        negative_prompt=cfg.sampler.negative_prompt,
+        guidance_scale=cfg.sampler.guidance_scale,
         batch_size=cfg.sampler.batch_size,
-    )  # fmt: skip
+    )
     noise = initial_noise(plan.seeds, base.latent_shape(cfg.dataset.image_size)).to(unet.device)
     solver = DDIM(schedule, plan.num_inference_steps)
     grids = []

@@ -20,6 +20,8 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         console.rule(f"[bold]{number}/{len(stages)} {stage}", align="left")
         value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
         result = value if stage == "evaluate" else result
-    console.print(f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"
-                  f"Open [bold]{run_dir / 'report' / 'index.html'}[/] in a browser.")  # fmt: skip
+    console.print(
+        f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"
+        f"Open [bold]{run_dir / 'report' / 'index.html'}[/] in a browser."
+    )
     return result

@@ -42,45 +42,62 @@ def run(cfg: Any, run_dir: Path) -> float | None:
 def plan_of(cfg: Any, seeds: Any, swap_steps: Any = None) -> SweepPlan:
     """The plan that a configuration asks for."""
     return plan_sweep(
-        caption_template(cfg.dataset.captions, cfg.dataset.classes, cfg.dataset.attributes), classes=cfg.dataset.classes, attributes=cfg.attribute.names,
+        caption_template(cfg.dataset.captions, cfg.dataset.classes, cfg.dataset.attributes),
+        classes=cfg.dataset.classes,
+        attributes=cfg.attribute.names,
         swap_steps=cfg.timesteps.swap_steps if swap_steps is None else swap_steps,
-        num_inference_steps=cfg.timesteps.num_inference_steps, seeds=seeds,
+        num_inference_steps=cfg.timesteps.num_inference_steps,
+        seeds=seeds,
         one_step_late=cfg.timesteps.one_step_late and swap_steps is None,
-    )  # fmt: skip
+    )
 
 
 def _sweep(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Path, description: str) -> int:
-    device = (
-        "cuda" if cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
-    )
-    dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(
-        str(cfg.trainer.precision).split("-")[0], torch.float32
-    )
+    gpu = cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    precisions = {"bf16": torch.bfloat16, "16": torch.float16}
+    unet: Any = model.unet(precisions.get(str(cfg.trainer.precision).split("-")[0], torch.float32))
     denoise = denoiser(
-        plan, unet=model.unet().to(device, dtype).eval().requires_grad_(False), tokenizer=model.tokenizer(),
-        text_encoder=model.text_encoder(), negative_prompt=cfg.sampler.negative_prompt,
-        guidance_scale=cfg.sampler.guidance_scale, batch_size=cfg.sampler.batch_size,
-    )  # fmt: skip
+        plan,
+        unet=unet.to("cuda" if gpu else "cpu").eval().requires_grad_(False),
+        tokenizer=model.tokenizer(),
+        text_encoder=model.text_encoder(),
+        negative_prompt=cfg.sampler.negative_prompt,
+        guidance_scale=cfg.sampler.guidance_scale,
+        batch_size=cfg.sampler.batch_size,
+    )
     solver = DDIM(model.schedule(), plan.num_inference_steps, eta=cfg.sampler.eta)
     with bar(description, plan.unet_calls) as advance:
-        return sweep(plan, denoise=denoise, solver=solver, folder=folder, shard_seeds=cfg.sampler.shard_seeds,
-                     shape=model.latent_shape(cfg.dataset.image_size), on_rows=advance)  # fmt: skip
+        return sweep(
+            plan,
+            denoise=denoise,
+            solver=solver,
+            folder=folder,
+            shard_seeds=cfg.sampler.shard_seeds,
+            shape=model.latent_shape(cfg.dataset.image_size),
+            on_rows=advance,
+        )
 
 
 def _announce(plan: SweepPlan) -> None:
     Console().print(
-        f"sweep: {len(plan.classes)} classes x {len(plan.attributes)} attributes x {len(plan.swap_steps)} swap steps x "
-        f"{len(plan.seeds)} seeds = {plan.images} images, {plan.calls_per_seed} U-Net calls a seed and class "
-        f"(one by one: {plan.plain_calls_per_seed})"
+        f"sweep: {len(plan.classes)} classes x {len(plan.attributes)} attributes x {len(plan.swap_steps)} "
+        f"swap steps x {len(plan.seeds)} seeds = {plan.images} images, {plan.calls_per_seed} U-Net calls a "
+        f"seed and class (one by one: {plan.plain_calls_per_seed})"
     )
 
 
 def _describe(plan: SweepPlan) -> dict[str, Any]:
     return {
-        "classes": list(plan.classes), "attributes": list(plan.attributes), "swap_steps": list(plan.swap_steps),
-        "num_inference_steps": plan.num_inference_steps, "seeds": list(plan.seeds),
-        "one_step_late": plan.one_step_late, "unet_calls": plan.unet_calls, "images": plan.images,
-        "calls_per_seed": plan.calls_per_seed, "plain_calls_per_seed": plan.plain_calls_per_seed,
+        "classes": list(plan.classes),
+        "attributes": list(plan.attributes),
+        "swap_steps": list(plan.swap_steps),
+        "num_inference_steps": plan.num_inference_steps,
+        "seeds": list(plan.seeds),
+        "one_step_late": plan.one_step_late,
+        "unet_calls": plan.unet_calls,
+        "images": plan.images,
+        "calls_per_seed": plan.calls_per_seed,
+        "plain_calls_per_seed": plan.plain_calls_per_seed,
         "neutral_prompts": dict(plan.neutral_prompts),
         "target_prompts": {f"{c}/{a}": prompt for (c, a), prompt in plan.target_prompts.items()},
-    }  # fmt: skip
+    }

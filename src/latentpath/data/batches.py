@@ -1,4 +1,4 @@
-"""Training batches out of the latent cache: batch number k is a function of (seed, k), so a resumed run goes on."""
+"""Training batches out of the latent cache: batch k is a function of (seed, k), so a resumed run goes on."""
 
 from __future__ import annotations
 
@@ -13,16 +13,24 @@ from latentpath.data.latent_cache import LatentCache
 
 
 class LatentBatches(IterableDataset[dict[str, Tensor]]):
-    """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), each with its `number`.
+    """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), with their `number`.
 
-    Every epoch is a fresh permutation. `first()` says where to begin; it is asked when iteration starts, when a
-    checkpoint has been restored. Of each batch rank r of w takes rows r, r + w, ...
+    Every epoch is a fresh permutation. `first()` says where to begin; it is asked when iteration starts, when
+    a checkpoint has been restored. Of each batch rank r of w takes rows r, r + w, ...
     """
 
     def __init__(
-        self, cache: LatentCache, *, batch_size: int, total: int, seed: int, caption_dropout: float = 0.0,
-        first: Callable[[], int] = lambda: 0, rank: int = 0, world_size: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        cache: LatentCache,
+        *,
+        batch_size: int,
+        total: int,
+        seed: int,
+        caption_dropout: float = 0.0,
+        first: Callable[[], int] = lambda: 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.cache, self.batch_size, self.total, self.seed = cache, batch_size, total, seed
         self.caption_dropout, self.first = caption_dropout, first
         self.rank, self.world_size = rank, world_size

@@ -1,4 +1,4 @@
-"""The VAE run once: posterior moments of every training image and embeddings of every caption, kept on disk."""
+"""The VAE run once: posterior moments of every training image, embeddings of every caption, kept on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from latentpath.errors import UserError
 class LatentCache:
     """`moments` (n, 2c, h, w) float16, memory-mapped: mean and log-variance of the VAE's posterior, unscaled.
 
-    `prompt_embeds` (captions, length, dim) float32, row 0 the empty prompt; `caption_of[i]` is image i's row in it.
+    `prompt_embeds` (captions, length, dim) float32, row 0 the empty prompt; `caption_of[i]` is image i's row
+    in it.
     """
 
     moments: NDArray[np.float16]
@@ -55,17 +56,24 @@ def open_cache(folder: Path) -> LatentCache:
     )
     if not whole:
         raise UserError(
-            f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, {len(caption_of)} "
-            f"captioned images, {len(embeds)} captions. Delete the folder; it is made anew."
+            f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, "
+            f"{len(caption_of)} captioned images, {len(embeds)} captions. Delete the folder; it is made anew."
         )
     return LatentCache(moments, torch.from_numpy(embeds), caption_of)
 
 
 @torch.no_grad()
 def build_cache(
-    folder: Path, *, images: NDArray[np.uint8], captions: list[str], vae: Any, encode: Callable[[list[str]], Tensor],
-    batch_size: int = 32, device: str | torch.device = "cpu", on_images: Callable[[int], object] = lambda n: None,
-) -> LatentCache:  # fmt: skip
+    folder: Path,
+    *,
+    images: NDArray[np.uint8],
+    captions: list[str],
+    vae: Any,
+    encode: Callable[[list[str]], Tensor],
+    batch_size: int = 32,
+    device: str | torch.device = "cpu",
+    on_images: Callable[[int], object] = lambda n: None,
+) -> LatentCache:
     """Encode `images` uint8 (n, 3, h, w) and their captions into `folder`, whole or not at all.
 
     Where another process was faster, its cache is taken: the folder's name says that it holds the same.

@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
@@ -34,17 +35,21 @@ class BaseModel:
     source: str
     revision: str | None = None
 
-    def unet(self) -> UNet2DConditionModel:
-        return self._load(UNet2DConditionModel, "unet", torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
+        return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False)
 
     def vae(self) -> AutoencoderKL:
         return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False))
 
     def text_encoder(self) -> CLIPTextModel:
+        disable_progress_bar()  # a bar for the milliseconds that a text encoder takes
         return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32))
 
     def tokenizer(self) -> CLIPTokenizer:
-        return self._load(CLIPTokenizer, "tokenizer")
+        tokenizer = self._load(CLIPTokenizer, "tokenizer")
+        if tokenizer.vocab_size <= 2:  # transformers makes up an empty one, without a word
+            raise UserError(f"{self.location}/tokenizer cannot be loaded: it has no vocabulary.")
+        return tokenizer
 
     def schedule(self) -> NoiseSchedule:
         scheduler = self._load(DDIMScheduler, "scheduler")
@@ -59,7 +64,7 @@ class BaseModel:
         factor = 2 ** (len(config["block_out_channels"]) - 1)
         if image_size % factor:
             raise UserError(
-                f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks so much."
+                f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks by it."
             )
         return config["latent_channels"], image_size // factor, image_size // factor
 
@@ -108,22 +113,28 @@ class BaseModel:
 def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, prediction_type: str) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: the base with another U-Net.
 
-    Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is replaced.
-    There is no safety checker: it blackens medical images.
+    Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is
+    replaced. There is no safety checker: it blackens medical images.
     """
-    scheduler = DDIMScheduler.from_config(
+    scheduler: Any = DDIMScheduler.from_config(
         base._load(DDIMScheduler, "scheduler").config, clip_sample=False, prediction_type=prediction_type
     )
+    no_checker: Any = {"safety_checker": None, "feature_extractor": None}
     pipeline = StableDiffusionPipeline(
-        vae=base.vae(), text_encoder=base.text_encoder(), tokenizer=base.tokenizer(), unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=base.vae(),
+        text_encoder=base.text_encoder(),
+        tokenizer=base.tokenizer(),
+        unet=unet,
+        scheduler=scheduler,
+        requires_safety_checker=False,
+        **no_checker,
+    )
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     pipeline.save_pretrained(temporary)
-    index = temporary / "model_index.json"
     # diffusers writes the folder it loaded from; a path of this machine has no place in what is handed on.
-    content = {k: v for k, v in json.loads(index.read_text()).items() if k != "_name_or_path"}
-    index.write_text(json.dumps(content, indent=2) + "\n")
+    for file in (temporary / "model_index.json", *temporary.glob("*/*config.json")):
+        content = {k: v for k, v in json.loads(file.read_text()).items() if k != "_name_or_path"}
+        file.write_text(json.dumps(content, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
 

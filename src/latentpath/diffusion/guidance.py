@@ -14,8 +14,8 @@ from torch import Tensor
 class GuidedDenoiser:
     """eps(z, t, e) = eps_u + g (eps_c - eps_u)   (Ho & Salimans 2022, with diffusers' g: 1 = no guidance).
 
-    `prompt_embeds` (prompts, length, dim) is a table that rows point into; row `negative` of it is the negative
-    prompt. `calls` counts guided evaluations of a row; with guidance each runs the U-Net on two rows.
+    `prompt_embeds` (prompts, length, dim) is a table that rows point into; row `negative` of it is the
+    negative prompt. `calls` counts rows that were evaluated; with guidance each is two rows to the U-Net.
     """
 
     unet: Any

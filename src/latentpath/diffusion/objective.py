@@ -23,8 +23,8 @@ def diffusion_loss(
 ) -> Tensor:
     """E |target - unet(z_t, t, e)|^2 with t uniform (Ho et al. 2020, eq. 14): a scalar.
 
-    `latents` (n, c, h, w) scaled, `prompt_embeds` (n, length, dim). All randomness comes from `generator`, a CPU
-    one, so that a step is a function of its number on every device.
+    `latents` (n, c, h, w) scaled, `prompt_embeds` (n, length, dim). All randomness comes from `generator`, a
+    CPU one, so that a step is a function of its number on every device.
     """
     noise = _randn_like(latents, generator)
     timestep = torch.randint(len(schedule.alphas_cumprod), (len(latents),), generator=generator).to(

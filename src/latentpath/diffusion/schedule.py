@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,8 @@ from latentpath.errors import UserError
 class NoiseSchedule:
     """z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps   (Ho et al. 2020, eq. 4).
 
-    `alphas_cumprod` (T,) float32 in (0, 1), falling. `final_alpha_cumprod` stands for alpha_bar after the last
-    sampler step: SD takes alphas_cumprod[0] there (`set_alpha_to_one=False`).
+    `alphas_cumprod` (T,) float32 in (0, 1), falling. `final_alpha_cumprod` stands for alpha_bar after the
+    last sampler step: SD takes alphas_cumprod[0] there (`set_alpha_to_one=False`).
     """
 
     alphas_cumprod: Tensor
@@ -28,7 +29,7 @@ class NoiseSchedule:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
-        """From a diffusers scheduler configuration, whatever its class. Raises ValueError for an unknown one."""
+        """From the configuration of any diffusers scheduler. Raises ValueError for an unknown schedule."""
         steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         kind = config["beta_schedule"]
         for unsupported in ("trained_betas", "rescale_betas_zero_snr"):
@@ -59,21 +60,19 @@ class NoiseSchedule:
         most = total - self.steps_offset if self.timestep_spacing == "leading" else total
         if not 1 <= num_inference_steps <= most:
             raise UserError(f"timesteps.num_inference_steps is {num_inference_steps}, expected 1..{most}.")
+        # In numpy, as diffusers has it: where a fraction is near a half, torch comes out on the other side.
+        n = num_inference_steps
         if self.timestep_spacing == "leading":
-            ratio = total // num_inference_steps
-            return torch.arange(num_inference_steps - 1, -1, -1) * ratio + self.steps_offset
-        if self.timestep_spacing == "trailing":
-            ratio = total / num_inference_steps
-            return (
-                torch.arange(total, 0, -ratio, dtype=torch.float64).round().long()[:num_inference_steps] - 1
+            steps = np.arange(n)[::-1] * (total // n) + self.steps_offset
+        elif self.timestep_spacing == "trailing":
+            steps = np.round(np.arange(total, 0, -total / n))[:n] - 1
+        elif self.timestep_spacing == "linspace":
+            steps = np.linspace(0, total - 1, n).round()[::-1]
+        else:
+            raise ValueError(
+                f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace"
             )
-        if self.timestep_spacing == "linspace":
-            return (
-                torch.linspace(0, total - 1, num_inference_steps, dtype=torch.float64).round().long().flip(0)
-            )
-        raise ValueError(
-            f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace"
-        )
+        return torch.from_numpy(steps.astype(np.int64))
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t of `latents` (n, c, h, w) at `timestep` (n,)."""
@@ -81,7 +80,8 @@ class NoiseSchedule:
         return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
     def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """What the U-Net is to say: eps, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) z_0 (Salimans & Ho 2022)."""
+        """What the U-Net is to say: eps or, after Salimans & Ho 2022, v (with a = alpha_bar):
+        sqrt(a) eps - sqrt(1 - a) z_0."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "v_prediction":

@@ -19,7 +19,7 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 
 def step_noise(seeds: Sequence[int], step_index: int, shape: Sequence[int]) -> Tensor:
-    """Noise of a stochastic step, (n, *shape): a function of (seed, step), so that branches of a seed share it."""
+    """Noise of a stochastic step, (n, *shape): a function of (seed, step), one for all branches of a seed."""
     rows = []
     for seed in seeds:
         state = int(np.random.SeedSequence((seed, step_index)).generate_state(1, np.uint64)[0])
@@ -39,8 +39,8 @@ def ddim_step(
 ) -> Tensor:
     """One step z_t -> z_{t-1} of DDIM (Song et al. 2021, eq. 12 and 16); alpha is their alpha_t = alpha_bar.
 
-    `latents`, `model_output`, `noise` (rows, c, h, w); `eta` in [0, 1], `noise` is needed where it is above 0.
-    The predicted z_0 is not clipped: latents have no range.
+    `latents`, `model_output`, `noise` (rows, c, h, w); `eta` in [0, 1], `noise` is needed above 0. The
+    predicted z_0 is not clipped: latents have no range.
     """
     sqrt_alpha, sqrt_beta = alpha**0.5, (1 - alpha) ** 0.5
     if prediction_type == "epsilon":
@@ -74,7 +74,7 @@ class DDIM:
         return self.schedule.timesteps(self.num_inference_steps).tolist()
 
     def step(self, latents: Tensor, model_output: Tensor, step_index: int, seeds: Sequence[int]) -> Tensor:
-        """(rows, c, h, w) before step_index -> after it; `seeds[row]` says whose noise a stochastic step takes."""
+        """(rows, c, h, w) before step_index -> after it; a stochastic one takes the noise of `seeds[row]`."""
         schedule = self.schedule
         timestep = self.timesteps[step_index]
         previous = timestep - len(schedule.alphas_cumprod) // self.num_inference_steps

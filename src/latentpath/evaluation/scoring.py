@@ -20,7 +20,7 @@ KEY = ["class", "seed", "attribute", "method", "swap_step", "frame", "model"]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image kept for the report: its key, pixels (3, h, w) in [0, 1] and, of swaps, an LPIPS map (h, w)."""
+    """An image kept for the report: key, pixels (3, h, w) in [0, 1] and, of swaps, an LPIPS map (h, w)."""
 
     key: dict[str, Any]
     image: Tensor
@@ -31,8 +31,8 @@ class Picture:
 class Scorer:
     """Turns the latents of one seed into rows of `scores.parquet`.
 
-    `classifier.predict(images (n, 3, h, w) in [-1, 1])` gives class and attribute probabilities; `lpips` maps a
-    net's name to its model, or to None where its weights cannot be had: the column is then NaN.
+    `classifier.predict(images (n, 3, h, w) in [-1, 1])` gives class and attribute probabilities; `lpips` maps
+    a net's name to its model, or to None where its weights cannot be had: the column is then NaN.
     """
 
     vae: Any
@@ -76,7 +76,7 @@ class Scorer:
     def _with_interpolations(
         self, rows: pd.DataFrame, latents: Tensor, model: str
     ) -> tuple[list[dict], Tensor]:
-        """Stored latents, then for each attribute and method the frames of a curve through them, neutral first."""
+        """Stored latents, then for each attribute and method the frames of a curve, neutral end first."""
         cls, seed = rows["class"].iloc[0], int(rows["seed"].iloc[0])
         blank = {"class": cls, "seed": seed, "model": model, "swap_step": None, "frame": None}
         keys = [
@@ -107,20 +107,20 @@ class Scorer:
             order = group.sort_values("swap_step", ascending=False)
             found[str(attribute)] = {
                 "steps": order["swap_step"].tolist(),
-                "latents": latents[order.index.to_numpy()],
+                "latents": latents[order.index.tolist()],
             }
         return found
 
     def _neutral(self, rows: pd.DataFrame) -> Tensor:
-        return torch.from_numpy((rows["attribute"] == NEUTRAL).to_numpy())
+        return torch.tensor((rows["attribute"] == NEUTRAL).tolist())
 
     def _cosines(self, rows: pd.DataFrame, latents: Tensor) -> pd.DataFrame:
         origin, tables = latents[self._neutral(rows)][0].numpy(), []
         for attribute, trajectory in self._trajectories(rows, latents).items():
             steps, points = trajectory["steps"], trajectory["latents"].numpy()
             columns = {
-                name: direction_cosines(origin, points, steps, reference=reference)
-                for name, reference in (("cosine", "strongest"), ("cosine_weakest", "weakest"))
+                "cosine": direction_cosines(origin, points, steps, reference="strongest"),
+                "cosine_weakest": direction_cosines(origin, points, steps, reference="weakest"),
             }
             tables.append(
                 pd.DataFrame({"attribute": attribute, "method": "swap", "swap_step": steps, **columns})

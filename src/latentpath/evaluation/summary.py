@@ -2,15 +2,19 @@
 
     classes, attributes, num_inference_steps, swap_steps, strong_swap_steps
     cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
-                                             class_kept, others_kept; count of seeds; undefined: {figure: why}
-    cfrt_mean.<method>                       released, strict: mean over classes and attributes that are defined
+                                             class_kept, others_kept; count of seeds;
+                                             undefined: {figure: why}
+    cfrt_mean.<method>                       released, strict: mean over classes and attributes, where defined
     perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
-    flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean), others (mean of other heads)
+    flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean),
+                                             others (mean of other heads)
     cosine.<class>.<attribute>.<step>        strongest, weakest: mean cosine to that reference direction
-    faithfulness.<model>.<class>.<attribute> target (share present at the strongest swap), neutral (share absent)
+    faithfulness.<model>.<class>.<attribute> target (share present at the strongest swap),
+                                             neutral (share absent)
     notes                                    what is n/a, and why
 
-<method> is swap, bezier, slerp or lerp. A figure that is undefined is null, and named under `undefined` or `notes`.
+<method> is swap, bezier, slerp or lerp. A figure that is undefined is null, and named under `undefined` or
+`notes`.
 """
 
 from __future__ import annotations
@@ -23,15 +27,31 @@ import pandas as pd
 
 from latentpath.metrics import cfrt_table, strong_swap_steps
 
-FIGURES = {"released": "cfrt_released", "strict": "cfrt_strict", "flip": "flipped", "dominance": "dominant_heads",
-           "dominance_images": "dominant_images", "class_kept": "class_kept", "others_kept": "others_kept",
-           "all_released": "all_released", "all_strict": "all_strict", "already_present": "already_present"}  # fmt: skip
+FIGURES = {
+    "released": "cfrt_released",
+    "strict": "cfrt_strict",
+    "flip": "flipped",
+    "dominance": "dominant_heads",
+    "dominance_images": "dominant_images",
+    "class_kept": "class_kept",
+    "others_kept": "others_kept",
+    "all_released": "all_released",
+    "all_strict": "all_strict",
+    "already_present": "already_present",
+}
 
 
 def summarise(
-    scores: pd.DataFrame, *, classes: Sequence[str], attributes: Sequence[str], heads: Sequence[str],
-    num_inference_steps: int, swap_steps: Sequence[int], strong: Sequence[int] | None = None, threshold: float = 0.5,
-) -> dict[str, Any]:  # fmt: skip
+    scores: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    attributes: Sequence[str],
+    heads: Sequence[str],
+    num_inference_steps: int,
+    swap_steps: Sequence[int],
+    strong: Sequence[int] | None = None,
+    threshold: float = 0.5,
+) -> dict[str, Any]:
     """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset."""
     swap_steps = sorted(swap_steps)
     strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
@@ -42,8 +62,11 @@ def summarise(
         for m in methods
     }
     return {
-        "classes": list(classes), "attributes": list(attributes), "num_inference_steps": num_inference_steps,
-        "swap_steps": swap_steps, "strong_swap_steps": strong,
+        "classes": list(classes),
+        "attributes": list(attributes),
+        "num_inference_steps": num_inference_steps,
+        "swap_steps": swap_steps,
+        "strong_swap_steps": strong,
         "cfrt": cfrt,
         "cfrt_mean": {m: {d: _mean_of(cfrt[m], d) for d in ("released", "strict")} for m in methods},
         "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},
@@ -51,10 +74,11 @@ def summarise(
         "cosine": _cosine(tuned, classes, attributes),
         "faithfulness": {
             model: _faithfulness(scores[scores["model"] == model], classes, attributes, threshold)
-            for model in ("base", "finetuned") if (scores["model"] == model).any()
+            for model in ("base", "finetuned")
+            if (scores["model"] == model).any()
         },
         "notes": _notes(cfrt),
-    }  # fmt: skip
+    }
 
 
 def _cfrt(scores, classes, attributes, heads, method, positions, threshold) -> dict[str, Any]:
@@ -88,8 +112,10 @@ def _flip_curve(scores, classes, attributes, heads, threshold) -> dict[str, Any]
         own = rows[f"prob_{attribute}"]
         others = rows[[f"prob_{h}" for h in heads if h != attribute]].stack()
         out[cls][attribute][str(step)] = {
-            "rate": _number((own > threshold).mean()), "prob": _number(own.mean()), "others": _number(others.mean()),
-        }  # fmt: skip
+            "rate": _number((own > threshold).mean()),
+            "prob": _number(own.mean()),
+            "others": _number(others.mean()),
+        }
     return out
 
 
@@ -117,8 +143,11 @@ def _faithfulness(scores, classes, attributes, threshold) -> dict[str, Any]:
             f"prob_{attribute}"
         ]
         clean = neutral[neutral["class"] == cls][f"prob_{attribute}"]
-        return {"target": _number((of_class > threshold).mean()), "neutral": _number((clean <= threshold).mean()),
-                "count": len(of_class)}  # fmt: skip
+        return {
+            "target": _number((of_class > threshold).mean()),
+            "neutral": _number((clean <= threshold).mean()),
+            "count": len(of_class),
+        }
 
     return {c: {a: shares(c, a) for a in attributes} for c in classes}
 

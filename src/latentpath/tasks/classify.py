@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from latentpath.errors import UserError
 from latentpath.stages import write_json
@@ -133,10 +135,12 @@ class AttributeClassifier(L.LightningModule):
         pos_weights: Tensor | None = None,
         horizontal_flip: bool = False,
         vertical_flip: bool = False,
+        blur: float = 0.0,
     ) -> None:
         super().__init__()
         self.network, self.attributes, self.class_outputs = network, tuple(attributes), class_outputs(classes)
         self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
+        self.blur = blur
         self.flips = tuple(dim for dim, on in ((3, horizontal_flip), (2, vertical_flip)) if on)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("pos_weights", pos_weights, persistent=False)
@@ -154,6 +158,11 @@ class AttributeClassifier(L.LightningModule):
             images = torch.where(
                 torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, images.flip(dim), images
             )
+        if self.blur > 0:
+            # Decoded latents are softer than photographs; a judge that leans on the last pixel cannot judge them.
+            sigma = float(torch.rand(())) * self.blur + 1e-3
+            soft = gaussian_blur(images, kernel_size=[2 * math.ceil(2 * self.blur) + 1] * 2, sigma=[sigma] * 2)
+            images = torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, soft, images)
         loss = self._loss(self.network(images), batch)
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss

@@ -15,14 +15,23 @@ from latentpath.diffusion.schedule import NoiseSchedule
 
 
 class UNetFinetuner(L.LightningModule):
-    """Fits eps or v (by the schedule's prediction_type); holds the U-Net and nothing else, so that an average of
-    the weights averages just that. Batches are those of `data.batches.LatentBatches`."""
+    """Fits eps or v (by the schedule's prediction_type); holds the U-Net and nothing else, so that an average
+    of the weights averages just that. Batches are those of `data.batches.LatentBatches`."""
 
     def __init__(
-        self, unet: Any, *, schedule: NoiseSchedule, scaling_factor: float, seed: int, max_steps: int, lr: float,
-        warmup_steps: int = 0, lr_decay: bool = False, betas: tuple[float, float] = (0.9, 0.999),
+        self,
+        unet: Any,
+        *,
+        schedule: NoiseSchedule,
+        scaling_factor: float,
+        seed: int,
+        max_steps: int,
+        lr: float,
+        warmup_steps: int = 0,
+        lr_decay: bool = False,
+        betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-2,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.unet = unet
         self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
@@ -31,7 +40,7 @@ class UNetFinetuner(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         number = int(batch["number"])
-        # The step's randomness is a function of (seed, rank, number): a resumed run draws what it would have drawn.
+        # Randomness is a function of (seed, rank, number): a resumed run draws what it would have drawn.
         state = np.random.SeedSequence((self.seed, self.global_rank, number)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) % 2**63)
         latents = sample_latents(batch["moments"], self.scaling_factor, generator)

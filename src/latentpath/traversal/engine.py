@@ -32,8 +32,8 @@ def walk(
 ) -> tuple[list[Leaf], Tensor]:
     """Sample every leaf of `seeds` for one class.
 
-    All swaps of a seed share the neutral trunk up to their swap step, exactly. So the steps are walked once, and
-    before step i the rows that branch at i are copied from the trunk:
+    All swaps of a seed share the neutral trunk up to their swap step, exactly. So the steps are walked once,
+    and before step i the rows that branch at i are copied from the trunk:
 
         step     0 ----- 5 ----- 10 ----- ... ----- N
         trunk    e ------+-------+------- ... -----> neutral image

@@ -12,9 +12,9 @@ NEUTRAL = ""  # the attribute of a neutral image
 class SweepPlan:
     """Classes x attributes x swap steps x seeds.
 
-    `swap_steps` is the first step_index that uses the target prompt: 0 = from the start, N = the neutral image.
-    With `one_step_late` a swap "at s" acts from s + 1, as in the paper's released code, whose pipeline callback
-    swaps at the end of a step.
+    `swap_steps` is the first step_index that uses the target prompt: 0 = from the start, N = the neutral
+    image. With `one_step_late` a swap "at s" acts from s + 1, as in the paper's released code, whose pipeline
+    callback swaps at the end of a step.
     """
 
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class SweepPlan:
 
     @property
     def calls_per_seed(self) -> int:
-        """U-Net evaluations of a seed of one class: N + A sum_k (N - s_k), against (1 + A K) N the plain way."""
+        """U-Net calls of a seed of one class: N + A sum_k (N - s_k), against (1 + A K) N the plain way."""
         n = self.num_inference_steps
         return n + len(self.attributes) * sum(n - self.branch_step(s) for s in self.swap_steps)
 
@@ -62,10 +62,16 @@ class SweepPlan:
 
 
 def plan_sweep(
-    captions, *, classes: Sequence[str], attributes: Sequence[str], swap_steps: Sequence[int],
-    num_inference_steps: int, seeds: Sequence[int], one_step_late: bool = False,
-) -> SweepPlan:  # fmt: skip
-    """A plan whose prompts are the captions the U-Net was trained on (`captions`: a data.captions.CaptionTemplate)."""
+    captions,
+    *,
+    classes: Sequence[str],
+    attributes: Sequence[str],
+    swap_steps: Sequence[int],
+    num_inference_steps: int,
+    seeds: Sequence[int],
+    one_step_late: bool = False,
+) -> SweepPlan:
+    """A plan whose prompts are the captions of training (`captions`: a data.captions.CaptionTemplate)."""
     return SweepPlan(
         classes=tuple(classes),
         attributes=tuple(attributes),

@@ -1,4 +1,4 @@
-"""Latents on disk: one safetensors shard a wave of seeds, written whole or not at all, and an index over them."""
+"""Latents on disk: a safetensors shard a wave of seeds, written whole or not at all, and an index of all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COLUMNS = ["class", "seed", "attribute", "swap_step", "prompt", "shard", "row"]
 def write_shard(
     folder: Path, name: str, leaves: Sequence[Leaf], latents: Tensor, prompts: Sequence[str]
 ) -> Path:
-    """Write `folder/shards/<name>.safetensors`: tensor `latents` (rows, c, h, w) fp32, rows described in its header.
+    """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, rows told in the header.
 
     Written to a temporary name, synced, renamed: a kill or a full disk leaves the shards that were finished.
     Raises UserError when the disk is full.
@@ -40,7 +40,7 @@ def write_shard(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Bytes to `path` through a synced temporary file. Raises UserError, and leaves nothing, when it cannot."""
+    """Bytes to `path` through a synced temporary file. Raises UserError and leaves nothing when it cannot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -51,8 +51,10 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}. What was finished before stays; "
-                        "make room and run the same command again.") from None  # fmt: skip
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}. What was finished before stays; "
+            "make room and run the same command again."
+        ) from None
 
 
 def finished_seeds(folder: Path) -> set[tuple[str, int]]:
@@ -97,7 +99,7 @@ def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
             stored = file.get_tensor("latents")
         if latents is None:
             latents = torch.empty((len(index), *stored.shape[1:]))
-        latents[rows.index.to_numpy()] = stored[rows["row"].to_numpy()]
+        latents[rows.index.tolist()] = stored[rows["row"].tolist()]
     if latents is None:
         raise ValueError("no rows to read")
     return latents

@@ -18,26 +18,41 @@ from latentpath.traversal.store import build_index, finished_seeds, write_shard
 
 
 def denoiser(
-    plan: SweepPlan, *, unet: Any, tokenizer: Any, text_encoder: Any, negative_prompt: str = "",
-    guidance_scale: float, batch_size: int,
-) -> GuidedDenoiser:  # fmt: skip
+    plan: SweepPlan,
+    *,
+    unet: Any,
+    tokenizer: Any,
+    text_encoder: Any,
+    negative_prompt: str = "",
+    guidance_scale: float,
+    batch_size: int,
+) -> GuidedDenoiser:
     """A denoiser whose prompt table is `plan.prompts()`, the negative prompt last."""
     table = encode_prompts([*plan.prompts(), negative_prompt], tokenizer=tokenizer, text_encoder=text_encoder)
     return GuidedDenoiser(
-        unet=unet, prompt_embeds=table.to(unet.device, unet.dtype), negative=len(table) - 1,
-        guidance_scale=guidance_scale, batch_size=batch_size,
-    )  # fmt: skip
+        unet=unet,
+        prompt_embeds=table.to(unet.device, unet.dtype),
+        negative=len(table) - 1,
+        guidance_scale=guidance_scale,
+        batch_size=batch_size,
+    )
 
 
 def sweep(
-    plan: SweepPlan, *, denoise: GuidedDenoiser, solver: DDIM, folder: Path, shard_seeds: int,
-    shape: Sequence[int], on_rows: Callable[[int], object] = lambda rows: None,
-) -> int:  # fmt: skip
+    plan: SweepPlan,
+    *,
+    denoise: GuidedDenoiser,
+    solver: DDIM,
+    folder: Path,
+    shard_seeds: int,
+    shape: Sequence[int],
+    on_rows: Callable[[int], object] = lambda rows: None,
+) -> int:
     """Write every shard of the plan that `folder` lacks, then the index; returns the U-Net calls made now.
 
-    `shape` (c, h, w) of a latent; `shard_seeds` seeds make a wave, which is a shard, which is what a kill can lose.
-
-    `on_rows` is told of finished U-Net evaluations, skipped ones included, so that a bar ends at plan.unet_calls.
+    `shape` (c, h, w) of a latent; `shard_seeds` seeds make a wave, which is a shard: what a kill can lose.
+    `on_rows` is told of finished U-Net evaluations, skipped ones included, so that a bar ends at
+    plan.unet_calls.
     """
     done, before = finished_seeds(folder), denoise.calls
     denoise.on_call = on_rows

@@ -1,0 +1,140 @@
+"""The cache holds what the VAE and the text encoder say, under a key of everything that went in."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from latentpath.data.latent_cache import build_cache, cache_key, open_cache
+from latentpath.diffusion.components import BaseModel
+from latentpath.errors import UserError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
+CAPTIONS = ["with hair", "with ink", "with hair", "", "with hair, ink", "with ink", "with hair"]
+
+
+def encode(captions: list[str]) -> torch.Tensor:
+    """(captions, 3, 2), and every caption's own."""
+    return torch.tensor([[[len(c), sum(map(ord, c))]] * 3 for c in captions], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def vae(tiny_sd):
+    return BaseModel(str(tiny_sd)).vae()
+
+
+@pytest.fixture
+def folder(vae, tmp_path):
+    """A sealed cache."""
+    build_cache(tmp_path / "key", images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode, batch_size=3)
+    return tmp_path / "key"
+
+
+def test_moments_equal_the_vaes_within_half_precision(folder, vae):
+    cache = open_cache(folder)
+    posterior = vae.encode(torch.from_numpy(IMAGES).float() / 127.5 - 1).latent_dist
+    expected = torch.cat([posterior.mean, posterior.logvar], dim=1)
+    assert (cache.moments.shape, cache.moments.dtype) == ((7, 8, 8, 8), np.float16)
+    torch.testing.assert_close(torch.tensor(cache.moments).float(), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_every_image_finds_its_caption_and_row_0_is_the_empty_prompt(folder):
+    cache = open_cache(folder)
+    assert torch.equal(cache.prompt_embeds[0], encode([""])[0].float())
+    assert len(cache.prompt_embeds) == 4  # the empty one, and each caption once
+    for row, caption in zip(cache.caption_of, CAPTIONS, strict=True):
+        assert torch.equal(cache.prompt_embeds[row], encode([caption])[0].float())
+
+
+def test_what_is_built_is_what_is_opened(folder, vae, tmp_path):
+    told: list[int] = []
+    built = build_cache(
+        tmp_path / "again", images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode, on_images=told.append
+    )
+    assert sum(told) == 7
+    np.testing.assert_allclose(built.moments, open_cache(folder).moments, atol=1e-3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "key"]
+
+
+def test_the_key_changes_with_a_pixel_a_caption_and_the_weights():
+    identity = {"base": "tiny", "weights": "1234"}
+    pixel = IMAGES.copy()
+    pixel[6, 2, 31, 31] ^= 1
+    caption = [*CAPTIONS[:-1], "with ink"]
+    keys = [
+        cache_key(IMAGES, CAPTIONS, identity),
+        cache_key(pixel, CAPTIONS, identity),
+        cache_key(IMAGES[::-1], CAPTIONS, identity),
+        cache_key(IMAGES, caption, identity),
+        cache_key(IMAGES, CAPTIONS[::-1], identity),
+        cache_key(IMAGES, CAPTIONS, identity | {"weights": "1235"}),
+    ]
+    assert len(set(keys)) == len(keys)
+    same = {"weights": "1234", "base": "tiny"}
+    assert cache_key(np.asfortranarray(IMAGES), list(CAPTIONS), same) == keys[0]
+
+
+def test_the_key_covers_images_beyond_the_first_block():
+    images = np.zeros((300, 3, 4, 4), np.uint8)
+    other = images.copy()
+    other[299] = 1
+    assert cache_key(images, ["a"] * 300, {}) != cache_key(other, ["a"] * 300, {})
+
+
+@pytest.mark.parametrize("file", ["cache.json", "moments.npy", "prompt_embeds.npy", "caption_of.npy"])
+@pytest.mark.parametrize("kept", [None, 0, 0.5])
+def test_a_damaged_cache_is_named(folder, file, kept):
+    content = (folder / file).read_bytes()
+    (folder / file).unlink()
+    if kept is not None:
+        (folder / file).write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(UserError, match=f"the latent cache {folder} is damaged.*Delete the folder"):
+        open_cache(folder)
+
+
+def test_files_that_do_not_belong_together_are_named(folder):
+    (folder / "cache.json").write_text("{}")
+    with pytest.raises(UserError, match="is damaged"):
+        open_cache(folder)
+    (folder / "cache.json").write_text(json.dumps({"moments": [8, 8, 8, 8]}))
+    with pytest.raises(UserError, match=r"moments \(7, 8, 8, 8\), expected \[8, 8, 8, 8\]"):
+        open_cache(folder)
+    (folder / "cache.json").write_text(json.dumps({"moments": [7, 8, 8, 8]}))
+    np.save(folder / "caption_of.npy", np.array([0, 1, 2, 3, 4, 0, 0]))
+    with pytest.raises(UserError, match="4 captions"):
+        open_cache(folder)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["in the images", "in the captions"])
+def test_an_interrupted_build_leaves_nothing(vae, tmp_path, error, where):
+    def interrupt(*_):
+        raise error
+
+    with pytest.raises(error):
+        build_cache(
+            tmp_path / "key",
+            images=IMAGES,
+            captions=CAPTIONS,
+            vae=vae,
+            encode=interrupt if where == "in the captions" else encode,
+            on_images=interrupt if where == "in the images" else lambda n: None,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_images_are_no_cache(vae, tmp_path):
+    with pytest.raises(ValueError, match="no images"):
+        build_cache(tmp_path / "key", images=IMAGES[:0], captions=[], vae=vae, encode=encode)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cache_of_a_faster_process_is_taken(folder, vae, tmp_path):
+    before = (folder / "moments.npy").stat()
+    cache = build_cache(folder, images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode)
+    assert len(cache.moments) == 7
+    assert (folder / "moments.npy").stat() == before
+    assert list(tmp_path.iterdir()) == [folder]
