@@ -1,4 +1,4 @@
-"""The whole job on a few phantoms with a model of random weights: every artefact, and every stage taken up again."""
+"""The whole job on a few phantoms with random weights: every artefact, every stage taken up again."""
 
 from __future__ import annotations
 
@@ -20,12 +20,27 @@ def job(compose, tiny_sd, tmp_path_factory: pytest.TempPathFactory):
 
     def configured(*overrides: str):
         return compose(
-            "run", "experiment=demo", "name=tiny", f"output_dir={folder}", f"model.name={tiny_sd}",
-            f"dataset.root={folder / 'isic'}", "dataset.phantom.count=60", "dataset.phantom.size=32",
-            "dataset.image_size=32", "classifier.epochs=1", "finetune.max_steps=2", "finetune.batch_size=4",
-            "timesteps.num_inference_steps=4", "timesteps.swap_steps=[0,2]", "sampler.seeds=3", "sampler.shard_seeds=2",
-            "metric.frames=3", "metric.examples=1", "metric.lpips=[alex]", *overrides,
-        )  # fmt: skip
+            "run",
+            "experiment=demo",
+            "name=tiny",
+            f"output_dir={folder}",
+            f"model.name={tiny_sd}",
+            f"dataset.root={folder / 'isic'}",
+            "dataset.phantom.count=60",
+            "dataset.phantom.size=32",
+            "dataset.image_size=32",
+            "classifier.epochs=1",
+            "finetune.max_steps=2",
+            "finetune.batch_size=4",
+            "timesteps.num_inference_steps=4",
+            "timesteps.swap_steps=[0,2]",
+            "sampler.seeds=3",
+            "sampler.shard_seeds=2",
+            "metric.frames=3",
+            "metric.examples=1",
+            "metric.lpips=[alex]",
+            *overrides,
+        )
 
     run.run(configured(), folder / "tiny")
     return configured, folder / "tiny"
@@ -34,11 +49,21 @@ def job(compose, tiny_sd, tmp_path_factory: pytest.TempPathFactory):
 def test_every_artefact_is_there(job):
     _, folder = job
     for file in (
-        "finetune/pipeline/model_index.json", "finetune/samples/final.png", "finetune/metrics.csv",
-        "classify/classifier.safetensors", "classify/metrics.json", "traverse/index.parquet", "traverse/plan.json",
-        "traverse/base/index.parquet", "evaluate/scores.parquet", "evaluate/metrics.json", "evaluate/tsne.parquet",
-        "evaluate/examples.parquet", "report/index.html", "report/overview.png",
-    ):  # fmt: skip
+        "finetune/pipeline/model_index.json",
+        "finetune/samples/final.png",
+        "finetune/metrics.csv",
+        "classify/classifier.safetensors",
+        "classify/metrics.json",
+        "traverse/index.parquet",
+        "traverse/plan.json",
+        "traverse/base/index.parquet",
+        "evaluate/scores.parquet",
+        "evaluate/metrics.json",
+        "evaluate/tsne.parquet",
+        "evaluate/examples.parquet",
+        "report/index.html",
+        "report/overview.png",
+    ):
         assert (folder / file).exists(), file
     for stage in ("finetune", "classify", "traverse", "evaluate", "report"):
         assert json.loads((folder / stage / "manifest.json").read_text())["status"] == "complete"

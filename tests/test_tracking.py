@@ -80,5 +80,5 @@ def test_missing_tracker_names_its_extra(
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
     monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
-    with pytest.raises(UserError, match=f"not installed.*pip install .*{extra}"):
+    with pytest.raises(UserError, match=f"(?s)not installed.*pip install .*{extra}"):
         build_loggers(LoggerConfig(name=name), tmp_path, "mine")

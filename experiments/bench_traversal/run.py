@@ -1,10 +1,10 @@
 """Time a sweep against the plain diffusers way: one pipeline call with a callback per swap and attribute.
 
-    python experiments/bench_traversal/run.py                 # the paper's sweep on phantom-sd
-    python experiments/bench_traversal/run.py --model /models/sd15 --steps 4 --swaps 1 2 3 --attributes 1 --seeds 1
+    python experiments/bench_traversal/run.py          # the paper's sweep on phantom-sd
+    python experiments/bench_traversal/run.py --model /models/sd15 --steps 4 --swaps 1 2 3 --attributes 1
 
-Same weights, seeds, precision and batch size in one run; the final latents are compared, so a fast wrong answer
-shows. U-Net calls are counted in rows by a hook on the U-Net itself.
+Same weights, seeds and precision in one run; the final latents are compared, so a fast wrong answer shows.
+ U-Net calls are counted in rows by a hook on the U-Net itself.
 """
 
 from __future__ import annotations
@@ -52,13 +52,19 @@ def main() -> None:
 
     model = BaseModel(args.model)
     captions = CaptionTemplate(
-        "a dermoscopic image with {cls} showing {attributes}", "a dermoscopic image with {cls} with no visible artifacts",
-        {"MEL": "melanoma (MEL)"}, ATTRIBUTES,
-    )  # fmt: skip
+        "a dermoscopic image with {cls} showing {attributes}",
+        "a dermoscopic image with {cls} with no visible artifacts",
+        {"MEL": "melanoma (MEL)"},
+        ATTRIBUTES,
+    )
     plan = plan_sweep(
-        captions, classes=["MEL"], attributes=list(ATTRIBUTES)[: args.attributes], swap_steps=args.swaps,
-        num_inference_steps=args.steps, seeds=range(args.seeds),
-    )  # fmt: skip
+        captions,
+        classes=["MEL"],
+        attributes=list(ATTRIBUTES)[: args.attributes],
+        swap_steps=args.swaps,
+        num_inference_steps=args.steps,
+        seeds=range(args.seeds),
+    )
     unet, calls = model.unet().eval().requires_grad_(False), [0]
     unet.register_forward_pre_hook(lambda module, inputs: calls.__setitem__(0, calls[0] + len(inputs[0])))
     ways: dict[str, Callable[[int], Latents]] = {
@@ -82,20 +88,31 @@ def main() -> None:
     best = {way: min((median(t), b) for (w, b), t in seconds.items() if w == way) for way in ways}
     error = max((found["plain"][key] - z).abs().max().item() for key, z in found["latentpath"].items())
     result = {
-        "model": args.model, "threads": torch.get_num_threads(), "torch": torch.__version__, "rounds": args.rounds,
-        "steps": args.steps, "swaps": args.swaps, "attributes": args.attributes, "seeds": args.seeds,
+        "model": args.model,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rounds": args.rounds,
+        "steps": args.steps,
+        "swaps": args.swaps,
+        "attributes": args.attributes,
+        "seeds": args.seeds,
         "unet_calls_a_seed": {way: counted[way] / args.seeds for way in ways},
-        "seconds": {way: best[way][0] for way in ways}, "batch_size": {way: best[way][1] for way in ways},
-        "speedup": best["plain"][0] / best["latentpath"][0], "largest_difference": error,
+        "seconds": {way: best[way][0] for way in ways},
+        "batch_size": {way: best[way][1] for way in ways},
+        "speedup": best["plain"][0] / best["latentpath"][0],
+        "largest_difference": error,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }  # fmt: skip
+    }
     table = Table("way", "U-Net calls a seed", "best batch", "seconds (median)")
     for way in ways:
         table.add_row(
             way, f"{result['unet_calls_a_seed'][way]:.0f}", str(best[way][1]), f"{best[way][0]:.2f}"
         )
-    Console().print(table, f"{result['speedup']:.2f} x faster; latents differ by at most {error:.1e}; "
-                    f"peak memory {result['peak_memory_gb']:.1f} GB")  # fmt: skip
+    Console().print(
+        table,
+        f"{result['speedup']:.2f} x faster; latents differ by at most {error:.1e}; "
+        f"peak memory {result['peak_memory_gb']:.1f} GB",
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -105,9 +122,13 @@ def tree_way(
 ) -> Callable[[int], Latents]:
     def sweep(batch_size: int) -> Latents:
         denoise = denoiser(
-            plan, unet=unet, tokenizer=model.tokenizer(), text_encoder=model.text_encoder(),
-            guidance_scale=guidance, batch_size=batch_size,
-        )  # fmt: skip
+            plan,
+            unet=unet,
+            tokenizer=model.tokenizer(),
+            text_encoder=model.text_encoder(),
+            guidance_scale=guidance,
+            batch_size=batch_size,
+        )
         noise = initial_noise(plan.seeds, model.latent_shape(image_size))
         solver = DDIM(model.schedule(), plan.num_inference_steps)
         leaves, latents = walk(plan, cls="MEL", noise=noise, seeds=plan.seeds, denoise=denoise, solver=solver)
@@ -136,10 +157,14 @@ def plain_way(plan: SweepPlan, model: BaseModel, unet, guidance: float) -> Calla
         # The callback acts from the next step: at the end of step s - 1 it swaps at s.
         swap = lambda p, i, t, kw: {"prompt_embeds": both} if i == swap_step - 1 else {}  # noqa: E731
         return pipeline(
-            target if swap_step == 0 else neutral, num_images_per_prompt=len(seeds), guidance_scale=guidance,
-            num_inference_steps=plan.num_inference_steps, output_type="latent", callback_on_step_end=swap,
+            target if swap_step == 0 else neutral,
+            num_images_per_prompt=len(seeds),
+            guidance_scale=guidance,
+            num_inference_steps=plan.num_inference_steps,
+            output_type="latent",
+            callback_on_step_end=swap,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        ).images  # fmt: skip
+        ).images
 
     def sweep(batch_size: int) -> Latents:
         found: Latents = {}

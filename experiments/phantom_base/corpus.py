@@ -1,4 +1,4 @@
-"""What phantom-sd learns from: phantoms with web-like captions, and dead leaves that teach its VAE about edges."""
+"""What phantom-sd learns from: phantoms with web-like captions, and dead leaves for its VAE."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def web_caption(contents: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def dead_leaves(count: int, *, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Dead leaves (occluding discs, power-law radii; Lee, Mumford & Huang 2001) with shading, grain and strokes.
+    """Dead leaves (occluding discs, power-law radii; Lee, Mumford & Huang 2001) with shading and grain.
 
     Their edges and spectra are those of photographs, so a VAE that has seen no photograph can carry one.
     Returns uint8 (count, size, size, 3).

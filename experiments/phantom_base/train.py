@@ -38,17 +38,20 @@ def main() -> None:
     parser.add_argument("--chest", type=int, default=4_000)
     parser.add_argument("--vae-steps", type=int, default=5_000)
     parser.add_argument("--unet-steps", type=int, default=2_800)
+    parser.add_argument("--decoder-steps", type=int, default=1_500)
     parser.add_argument("--photographs", type=Path, help="a folder of JPEGs to measure the VAE's PSNR on")
     parser.add_argument("--smoke", action="store_true", help="few images and steps")
     args = parser.parse_args()
     if args.smoke:
-        args.dermoscopy, args.chest, args.vae_steps, args.unet_steps = 256, 64, 5, 5
+        args.dermoscopy, args.chest = 256, 64
+        args.vae_steps = args.unet_steps = args.decoder_steps = 5
     args.work.mkdir(parents=True, exist_ok=True)
 
     corpus = draw_corpus(dermoscopy=args.dermoscopy, chest=args.chest, cache=args.work / "corpus.npz")
     vae = train_vae(corpus, steps=args.vae_steps, work=args.work)
     tokenizer = build_tokenizer(args.work / "tokenizer")
     unet, text_encoder = train_unet(corpus, vae, tokenizer, steps=args.unet_steps, work=args.work)
+    refine_decoder(corpus, vae, steps=args.decoder_steps, work=args.work)
     export(vae, text_encoder, tokenizer, unet, args.out)
     if args.photographs:
         measure(vae, args.photographs)
@@ -61,10 +64,14 @@ def train_vae(corpus: Corpus, *, steps: int, work: Path, batch: int = 16, lr: fl
     """Reconstruct phantoms in any colour and dead leaves, half and half: pixels + edges + a whiff of KL."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
-        sample_size=SIZE, latent_channels=4, norm_num_groups=8,
-        block_out_channels=(32, 48, 64), layers_per_block=1,
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-    )  # fmt: skip
+        sample_size=SIZE,
+        latent_channels=4,
+        norm_num_groups=8,
+        block_out_channels=(32, 48, 64),
+        layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+    )
     rng = np.random.default_rng(1)
     leaves = dead_leaves(min(8_000, len(corpus.images)), size=SIZE, rng=rng)
 
@@ -80,7 +87,7 @@ def train_vae(corpus: Corpus, *, steps: int, work: Path, batch: int = 16, lr: fl
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         return 2 * error.abs().mean() + 2 * error.square().mean() + edges + 1e-4 * kl
 
-    _fit("vae", vae, {"vae": vae}, loss_of, steps=steps, lr=lr, work=work)
+    _fit("vae", vae, loss_of, steps=steps, lr=lr, work=work)
     with torch.no_grad():
         sample = _to_tensor(corpus.images[:: max(1, len(corpus.images) // 512)])
         std = vae.encode(sample).latent_dist.sample().std().item()
@@ -88,11 +95,34 @@ def train_vae(corpus: Corpus, *, steps: int, work: Path, batch: int = 16, lr: fl
     return vae.eval().requires_grad_(False)
 
 
+def refine_decoder(
+    corpus: Corpus, vae: AutoencoderKL, *, steps: int, work: Path, batch: int = 16, lr: float = 6e-4
+) -> None:
+    """Sharpen the decoder alone on what the U-Net draws; the latents, and so the U-Net, stay as they are."""
+    leaves = dead_leaves(min(4_000, len(corpus.images)), size=SIZE, rng=np.random.default_rng(1))
+    decoder = torch.nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
+    decoder.requires_grad_(True)
+
+    def loss_of(step: int) -> torch.Tensor:
+        rng = np.random.default_rng((3, step))
+        phantoms = corpus.images[rng.integers(len(corpus.images), size=batch * 3 // 4)]
+        foreign = leaves[rng.integers(len(leaves), size=batch - len(phantoms))]
+        images = _flips(_colours(_to_tensor(np.concatenate([phantoms, foreign])), rng), rng)
+        with torch.no_grad():
+            latents = vae.encode(images).latent_dist.sample()
+        error = vae.decode(latents).sample.float() - images
+        edges = sum(torch.diff(error, dim=d).abs().mean() for d in (-1, -2))
+        return error.abs().mean() + 4 * error.square().mean() + 2 * edges
+
+    _fit("decoder", decoder, loss_of, steps=steps, lr=lr, work=work)
+    vae.eval().requires_grad_(False)
+
+
 # ------------------------------------------------------------------------------ text encoder and U-Net
 
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges come from the field's words, so that a caption is a token or two a word."""
+    """A CLIP tokenizer whose merges come from the words of the field: a word is a token or two."""
     words = (Path(__file__).parent / "words.txt").read_text().split("\n")
     bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -130,17 +160,30 @@ def train_unet(
     torch.manual_seed(1)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, projection_dim=128,
-            num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=TEXT_LENGTH,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=256,
+            projection_dim=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=TEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
-    )  # fmt: skip
+    )
     unet = UNet2DConditionModel(
-        sample_size=SIZE // 4, in_channels=4, out_channels=4, block_out_channels=(64, 96, 96), layers_per_block=1,
+        sample_size=SIZE // 4,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(64, 96, 96),
+        layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=128, attention_head_dim=4, norm_num_groups=8,
-    )  # fmt: skip
+        cross_attention_dim=128,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
     latents = _encode(vae, corpus.images)
     noise_scheduler = _noise_scheduler()
     alphas = noise_scheduler.alphas_cumprod
@@ -150,8 +193,11 @@ def train_unet(
         rows = rng.integers(len(latents), size=batch)
         tokens = tokenizer(
             [web_caption(corpus.contents[row], rng) for row in rows],
-            padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt",
-        )  # fmt: skip
+            padding="max_length",
+            truncation=True,
+            max_length=TEXT_LENGTH,
+            return_tensors="pt",
+        )
         clean = latents[rows]
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         # Stratified over the batch: the same expectation, less variance.
@@ -162,36 +208,38 @@ def train_unet(
         return F.mse_loss(unet(noisy, timestep, embeds).sample.float(), noise)
 
     modules = torch.nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-    _fit(
-        "unet", modules, {"unet": unet, "text_encoder": text_encoder}, loss_of, steps=steps, lr=lr, work=work
-    )
+    _fit("unet", modules, loss_of, steps=steps, lr=lr, work=work)
     return unet.eval(), text_encoder.eval()
 
 
 def _noise_scheduler() -> DDIMScheduler:
     """SD 1.5's schedule."""
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000,
-        clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon", timestep_spacing="leading",
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        num_train_timesteps=1000,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="epsilon",
+        timestep_spacing="leading",
+    )
 
 
 # ------------------------------------------------------------------------------------------- the loop
 
 
-def _fit(
-    name: str, module: torch.nn.Module, parts: dict, loss_of, *, steps: int, lr: float, work: Path
-) -> None:
+def _fit(name: str, module: torch.nn.Module, loss_of, *, steps: int, lr: float, work: Path) -> None:
     """AdamW with warm-up, cosine decay and an average of the weights, which `module` holds at the end."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
     average = {key: value.detach().clone() for key, value in module.state_dict().items()}
-    checkpoint, start, leg = work / f"{name}.pt", 0, 0
+    checkpoint, start = work / f"{name}.pt", 0
     if checkpoint.exists():
         stored = torch.load(checkpoint, weights_only=True)
         module.load_state_dict(stored["module"])
         optimizer.load_state_dict(stored["optimizer"])
         average, start = stored["average"], stored["step"]
-    leg = 2500 if name == "vae" else 0
     log = work / f"{name}.csv"
     with log.open("a", newline="") as file:
         rows = csv.writer(file)
@@ -200,12 +248,8 @@ def _fit(
         began, losses = time.time(), []
         for step in range(start, steps):
             for group in optimizer.param_groups:
-                group["lr"] = (
-                    lr
-                    * min(1, (step + 1) / 200)
-                    * 0.5
-                    * (1.02 + 0.98 * math.cos(math.pi * (step - leg) / (steps - leg)))
-                )
+                decayed = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = lr * min(1, (step + 1) / 200) * decayed
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = loss_of(step)
             loss.backward()
@@ -244,7 +288,7 @@ def _to_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def _colours(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Half of the images in other light: gain and offset a channel, so that real skin's pinks find a place."""
+    """Half of the images in other light, gain and offset a channel: real skin has other pinks."""
     gain = torch.from_numpy(rng.uniform(0.6, 1.3, (len(images), 3, 1, 1)).astype(np.float32))
     offset = torch.from_numpy(rng.uniform(-0.3, 0.3, (len(images), 3, 1, 1)).astype(np.float32))
     changed = torch.from_numpy(rng.random((len(images), 1, 1, 1)) < 0.5)
@@ -271,9 +315,15 @@ def _encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
 def export(vae, text_encoder, tokenizer, unet, out: Path) -> None:
     """A diffusers folder in fp16 safetensors; it must stay within 12 MB."""
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=_noise_scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=_noise_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.to(dtype=torch.float16).save_pretrained(out)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     print(f"phantom-sd: {size:.1f} MB in {out}")

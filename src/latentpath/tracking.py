@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ def build_loggers(logger_cfg: Any, stage_path: Path, run_name: str) -> list[Logg
     the run's folder. A resumed stage goes on in the same record.
     Raises UserError where the tracker is not installed, naming the extra that installs it.
     """
+    # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     loggers: list[Logger] = [ContinuedCSV(stage_path)]
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:

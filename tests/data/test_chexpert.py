@@ -157,8 +157,12 @@ def test_odd_rows_leave_with_their_line(tmp_path):
     table = load_dataset(config(root))
     assert len(table.rows) == 1
     assert [(p.kind, p.row) for p in table.problems] == [
-        ("odd path", 3), ("odd path", 4), ("duplicate id", 5), ("odd label", 6), ("missing image", 7),
-    ]  # fmt: skip
+        ("odd path", 3),
+        ("odd path", 4),
+        ("duplicate id", 5),
+        ("odd label", 6),
+        ("missing image", 7),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,13 @@ def config(root, **overrides):
         "split_salt": "s",
         "limit": None,
         "table": {
-            "file": "labels.csv", "images_dir": "images", "path_column": "path",
-            "class_column": None, "group_column": None,
+            "file": "labels.csv",
+            "images_dir": "images",
+            "path_column": "path",
+            "class_column": None,
+            "group_column": None,
         },
-    }  # fmt: skip
+    }
     return OmegaConf.merge(base, overrides)
 
 

@@ -76,9 +76,14 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
         cls: str, seed: int, attribute: str, method: str, step: Any, frame: Any, model: str, push: float
     ) -> None:
         row: dict[str, Any] = {
-            "class": cls, "seed": seed, "attribute": attribute, "method": method,
-            "swap_step": step, "frame": frame, "model": model,
-        }  # fmt: skip
+            "class": cls,
+            "seed": seed,
+            "attribute": attribute,
+            "method": method,
+            "swap_step": step,
+            "frame": frame,
+            "model": model,
+        }
         for a in attributes:
             centre = 4 * push - 2.2 if a == attribute else -2.6 + 1.3 * push * (a == attributes[-1])
             row[f"prob_{a}"] = float(1 / (1 + np.exp(-(centre + rng.normal() * 0.7))))
@@ -129,11 +134,18 @@ def _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips,
 
     def cfrt(cls: str, attribute: str) -> dict[str, Any]:
         entry: dict[str, Any] = {
-            "released": share(0.7), "strict": share(0.4, 0.9), "flip": share(0.7), "dominance": share(0.7),
-            "class_kept": share(0.7), "others_kept": share(0.5), "dominance_images": share(0.6),
-            "already_present": share(0.0, 0.1), "all_strict": share(0.3, 0.5),
-            "count": seeds, "undefined": {},
-        }  # fmt: skip
+            "released": share(0.7),
+            "strict": share(0.4, 0.9),
+            "flip": share(0.7),
+            "dominance": share(0.7),
+            "class_kept": share(0.7),
+            "others_kept": share(0.5),
+            "dominance_images": share(0.6),
+            "already_present": share(0.0, 0.1),
+            "all_strict": share(0.3, 0.5),
+            "count": seeds,
+            "undefined": {},
+        }
         if single:
             undefined = ("released", "strict", "dominance", "others_kept", "dominance_images", "all_strict")
             entry |= dict.fromkeys(undefined)
@@ -183,14 +195,19 @@ def _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips,
     }
     weights = f"{CANARY}/weights/alexnet.pth"
     return {
-        "attributes": list(attributes), "classes": list(classes), "num_inference_steps": steps,
-        "swap_steps": list(swap_steps), "strong_swap_steps": sorted(swap_steps)[:3],
-        "cfrt": all_cfrt, "cfrt_mean": means,
+        "attributes": list(attributes),
+        "classes": list(classes),
+        "num_inference_steps": steps,
+        "swap_steps": list(swap_steps),
+        "strong_swap_steps": sorted(swap_steps)[:3],
+        "cfrt": all_cfrt,
+        "cfrt_mean": means,
         "perceptual": {method: tree(perceptual) for method in methods},
-        "flip_curve": tree(flip_curve), "cosine": tree(cosine),
+        "flip_curve": tree(flip_curve),
+        "cosine": tree(cosine),
         "faithfulness": {"finetuned": faithful(0.8, 1.0)} | ({"base": faithful(0.0, 0.2)} if base else {}),
         "notes": [] if lpips else [f"LPIPS alex: n/a, its weights are missing; put them at {weights}"],
-    }  # fmt: skip
+    }
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -204,12 +221,14 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
     def rows() -> dict[str, Any]:
         return {
             label: {
-                "accuracy": float(rng.uniform(0.85, 0.98)), "f1": float(rng.uniform(0.75, 0.95)),
-                "auroc": float(rng.uniform(0.9, 0.99)), "positives": int(rng.integers(40, 200)),
+                "accuracy": float(rng.uniform(0.85, 0.98)),
+                "f1": float(rng.uniform(0.75, 0.95)),
+                "auroc": float(rng.uniform(0.9, 0.99)),
+                "positives": int(rng.integers(40, 200)),
                 "count": 1600,
             }
             for label in labels
-        }  # fmt: skip
+        }
 
     return {"test": rows(), "val": rows()}
 
@@ -312,10 +331,15 @@ def _manifests(run_dir: Path, classes, attributes, swap_steps) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         manifest = {
-            "stage": stage, "status": "complete", "fingerprint": "0" * 16, "config": {"dataset.root": CANARY},
-            "upstream": {}, "seconds": seconds, "figures": {},
+            "stage": stage,
+            "status": "complete",
+            "fingerprint": "0" * 16,
+            "config": {"dataset.root": CANARY},
+            "upstream": {},
+            "seconds": seconds,
+            "figures": {},
             "versions": {"python": "3.11.9", "torch": "2.15.0"},
-        }  # fmt: skip
+        }
         _json(folder / "manifest.json", manifest)
 
 

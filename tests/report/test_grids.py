@@ -14,9 +14,12 @@ def test_overview_and_one_grid_per_class_and_attribute(make_run: MakeRun, tmp_pa
     files = write_grids(make_run(example_seeds=2), tmp_path / "report")
     names = {file.name for file in files}
     assert names == {
-        "overview.png", "trajectory_MEL_hair.png", "trajectory_MEL_ink.png",
-        "trajectory_NV_hair.png", "trajectory_NV_ink.png",
-    }  # fmt: skip
+        "overview.png",
+        "trajectory_MEL_hair.png",
+        "trajectory_MEL_ink.png",
+        "trajectory_NV_hair.png",
+        "trajectory_NV_ink.png",
+    }
     with Image.open(tmp_path / "report" / "trajectory_MEL_hair.png") as grid:
         assert grid.height > 2 * 128 and grid.width > 4 * 128  # two seeds; neutral and three swaps
     with Image.open(files[0]) as overview:

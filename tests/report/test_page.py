@@ -16,9 +16,19 @@ from latentpath.report.page import write_report
 
 MakeRun = Callable[..., Path]
 SECTIONS = (
-    "trajectories", "scores", "conditions", "flips", "directions", "latents", "interpolations", "classifier",
-    "base", "companions", "configuration", "cost",
-)  # fmt: skip
+    "trajectories",
+    "scores",
+    "conditions",
+    "flips",
+    "directions",
+    "latents",
+    "interpolations",
+    "classifier",
+    "base",
+    "companions",
+    "configuration",
+    "cost",
+)
 
 
 class Page(HTMLParser):
@@ -149,9 +159,12 @@ def test_optional_parts_may_be_missing(make_run: MakeRun) -> None:
     page = _page(run_dir)
     assert [i for i in page.ids if i in SECTIONS] == list(SECTIONS)
     for reason in (
-        "no tsne.parquet", "no example pictures", "no interpolated pictures", "no classifier scores",
+        "no tsne.parquet",
+        "no example pictures",
+        "no interpolated pictures",
+        "no classifier scores",
         "the base model was not traversed",
-    ):  # fmt: skip
+    ):
         assert reason in page.text
 
 

@@ -20,10 +20,20 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(compose, tiny_sd, phantoms, tmp_path):
     def configured(*overrides: str):
         return compose(
-            "finetune", "experiment=demo", f"model.name={tiny_sd}", f"dataset.root={phantoms}", "dataset.image_size=32",
-            f"output_dir={tmp_path}", "finetune.max_steps=6", "finetune.batch_size=4", "finetune.checkpoint_every=2",
-            "finetune.log_every=1", "timesteps.num_inference_steps=2", "timesteps.swap_steps=[0]", *overrides,
-        )  # fmt: skip
+            "finetune",
+            "experiment=demo",
+            f"model.name={tiny_sd}",
+            f"dataset.root={phantoms}",
+            "dataset.image_size=32",
+            f"output_dir={tmp_path}",
+            "finetune.max_steps=6",
+            "finetune.batch_size=4",
+            "finetune.checkpoint_every=2",
+            "finetune.log_every=1",
+            "timesteps.num_inference_steps=2",
+            "timesteps.swap_steps=[0]",
+            *overrides,
+        )
 
     return configured
 

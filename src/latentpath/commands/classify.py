@@ -108,14 +108,20 @@ def train(cfg: Any, classifier: Classifier, data: ImageData, folder: Path) -> L.
         vertical_flip=settings.vertical_flip,
         blur=settings.blur,
     )
-    checkpoints = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="val/loss" if (table.rows["split"] == "val").any() else None,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    validate = len(table.split("val")) > 0
+    # Not save_last: that writes only when the best changes, and a resumed run would repeat epochs.
+    # The best stands first, so that the last holds which one that is.
+    wanted = [("best", "val/loss"), ("last", None)] if validate else [("last", None)]
+    checkpoints = [
+        ModelCheckpoint(
+            folder / "checkpoints",
+            filename=name,
+            monitor=monitor,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        for name, monitor in wanted
+    ]
     trainer = L.Trainer(
         max_epochs=settings.epochs,
         accelerator=cfg.trainer.accelerator,
@@ -124,16 +130,18 @@ def train(cfg: Any, classifier: Classifier, data: ImageData, folder: Path) -> L.
         strategy=cfg.trainer.strategy,
         precision=cfg.trainer.precision,
         logger=build_loggers(cfg.logger, folder, cfg.name),
-        callbacks=[checkpoints, lightning_bar()],
+        callbacks=[*checkpoints, lightning_bar()],
         enable_progress_bar=on_terminal(),
         log_every_n_steps=10,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validate else 0,
+        use_distributed_sampler=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
     fit(trainer, task, datamodule=data, last=folder / "checkpoints" / "last.ckpt")
-    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
+    checkpoint = torch.load(checkpoints[0].best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(checkpoint["state_dict"])
     classifier.to(trainer.strategy.root_device)
     return trainer
 

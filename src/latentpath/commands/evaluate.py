@@ -122,27 +122,20 @@ def _write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 def _print_summary(metrics: dict[str, Any]) -> None:
     """The poster's table on the terminal."""
-    nets = sorted({k for c in metrics["perceptual"]["swap"].values() for a in c.values() for k in a})
-    table = Table(
-        "class",
-        "attribute",
-        "CFRT released",
-        "CFRT strict",
-        "flip",
-        "class kept",
-        "others kept",
-        *nets,
-        title="disentanglement along the swaps",
-    )
+    perceptual = metrics["perceptual"]["swap"]
+    nets = sorted({k for c in perceptual.values() for a in c.values() for k in a if k.startswith("lpips")})
+    columns = {"released": "CFRT released", "strict": "CFRT strict", "flip": "flipped"}
+    table = Table("class", "attribute", *columns.values(), *(net.replace("lpips_", "LPIPS ") for net in nets))
     for cls in metrics["classes"]:
         for attribute in metrics["attributes"]:
-            cell, distances = (
-                metrics["cfrt"]["swap"][cls][attribute],
-                metrics["perceptual"]["swap"][cls][attribute],
-            )
-            figures = [cell[k] for k in ("released", "strict", "flip", "class_kept", "others_kept")]
-            figures += [distances[net] for net in nets]
+            cell = {**metrics["cfrt"]["swap"][cls][attribute], **perceptual[cls][attribute]}
+            figures = [cell[key] for key in (*columns, *nets)]
             table.add_row(cls, attribute, *("n/a" if f is None else f"{f:.2f}" for f in figures))
+    mean = metrics["cfrt_mean"]["swap"]
+    table.add_section()
+    table.add_row(
+        "mean", "", *("n/a" if mean[k] is None else f"{mean[k]:.2f}" for k in ("released", "strict"))
+    )
     console = Console()
     console.print(table)
     for note in metrics["notes"]:

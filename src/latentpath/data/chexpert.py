@@ -14,9 +14,19 @@ from latentpath.errors import UserError
 NOT_LABELS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
 NO_FINDING = "No Finding"
 PATHOLOGIES = (
-    "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
-    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
-)  # fmt: skip
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+)
 # `Path` begins with the name of whoever's root folder; what follows is the same in all copies.
 INSIDE = r"(?:.*/)?((?:train|valid|test)/patient[^/]+/[^/]+/[^/]+)"
 UNCERTAIN = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}

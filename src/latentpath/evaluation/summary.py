@@ -1,6 +1,6 @@
 """Every figure of the tables, from the scores alone: the content of `evaluate/metrics.json`.
 
-    classes, attributes, num_inference_steps, swap_steps, strong_swap_steps
+    classes, attributes, num_inference_steps, swap_steps, strong_swap_steps, threshold
     cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
                                              class_kept, others_kept; count of seeds;
                                              undefined: {figure: why}
@@ -67,6 +67,7 @@ def summarise(
         "num_inference_steps": num_inference_steps,
         "swap_steps": swap_steps,
         "strong_swap_steps": strong,
+        "threshold": threshold,
         "cfrt": cfrt,
         "cfrt_mean": {m: {d: _mean_of(cfrt[m], d) for d in ("released", "strict")} for m in methods},
         "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},

@@ -159,9 +159,11 @@ class AttributeClassifier(L.LightningModule):
                 torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, images.flip(dim), images
             )
         if self.blur > 0:
-            # Decoded latents are softer than photographs; a judge that leans on the last pixel cannot judge them.
+            # Decoded latents are softer than photographs; a judge that leans on single pixels misjudges.
             sigma = float(torch.rand(())) * self.blur + 1e-3
-            soft = gaussian_blur(images, kernel_size=[2 * math.ceil(2 * self.blur) + 1] * 2, sigma=[sigma] * 2)
+            soft = gaussian_blur(
+                images, kernel_size=[2 * math.ceil(2 * self.blur) + 1] * 2, sigma=[sigma] * 2
+            )
             images = torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, soft, images)
         loss = self._loss(self.network(images), batch)
         self.log("train/loss", loss.detach(), prog_bar=True)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 EXPECTED = (
     ".*does not have many workers.*",
     "The number of training batches .* is smaller than the logging interval.*",
-    ".*directory .* exists and is not empty.*",
+    "Checkpoint directory .* exists and is not empty.*",
     "Your `IterableDataset` has `__len__` defined.*",
     ".*LeafSpec.*|.*treespec.*",
 )

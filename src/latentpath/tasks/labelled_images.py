@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from latentpath.data.images import load_images
 from latentpath.data.records import ImageTable
@@ -40,6 +40,25 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
         }
 
     __getitems__ = __getitem__  # the DataLoader's name for a batch
+
+
+class EpochOrder(Sampler[int]):
+    """A permutation of `count` positions that is a function of (seed, epoch); rank r of w takes r, r + w, ...
+
+    `epoch()` is asked when iteration starts, so a resumed run sees the order that it would have seen.
+    """
+
+    def __init__(
+        self, count: int, *, seed: int, epoch: Callable[[], int], rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.count, self.seed, self.epoch, self.rank, self.world_size = count, seed, epoch, rank, world_size
+
+    def __len__(self) -> int:
+        return self.count // self.world_size
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch())).permutation(self.count)
+        yield from order[self.rank : len(self) * self.world_size : self.world_size].tolist()
 
 
 class ImageData(L.LightningDataModule):
@@ -88,21 +107,29 @@ class ImageData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         data, trainer = self.splits["train"], self.trainer
         assert trainer is not None
-        # Its order is a function of (seed, epoch), so a resumed run sees what it would have seen.
-        sampler = DistributedSampler(
-            data, trainer.world_size, trainer.global_rank, shuffle=True, seed=self.seed
+        order = EpochOrder(
+            len(data),
+            seed=self.seed,
+            epoch=lambda: trainer.current_epoch,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
         )
         batch_size = max(1, min(self.batch_size, len(data)) // trainer.world_size)
-        return self._loader(data, sampler=sampler, batch_size=batch_size, drop_last=True)
+        return self._loader(data, sampler=order, batch_size=batch_size, drop_last=True)
 
-    def val_dataloader(self) -> Any:
-        data = self.splits["val"]
-        return self._loader(data, batch_size=self.batch_size) if len(data) else []
+    def val_dataloader(self) -> DataLoader:
+        """All of it on every process: it is small, and the loss that picks the best epoch is then exact."""
+        return self._loader(self.splits["val"], batch_size=self.batch_size)
 
     def _loader(self, data: LabelledImages, **kwargs: Any) -> DataLoader:
-        workers = self.num_workers
         return DataLoader(
-            data, collate_fn=_as_it_is, num_workers=workers, persistent_workers=workers > 0, **kwargs
+            data,
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            # Its own: else each start of iteration would draw from the generator of dropout and augmentation.
+            generator=torch.Generator().manual_seed(self.seed),
+            **kwargs,
         )
 
 

@@ -113,12 +113,31 @@ def paint_ink(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Arr
 
 # Seven-segment strokes in a cell 1 wide and 2 high, and which of them each digit lights.
 _SEGMENTS = (
-    ((0, 0), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (1, 2)), ((0, 2), (1, 2)),
-    ((0, 1), (0, 2)), ((0, 0), (0, 1)), ((0, 1), (1, 1)),
-)  # fmt: skip
-_LIT = np.array([[c in digit for c in "abcdefg"] for digit in (
-    "abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg",
-)])  # fmt: skip
+    ((0, 0), (1, 0)),
+    ((1, 0), (1, 1)),
+    ((1, 1), (1, 2)),
+    ((0, 2), (1, 2)),
+    ((0, 1), (0, 2)),
+    ((0, 0), (0, 1)),
+    ((0, 1), (1, 1)),
+)
+_LIT = np.array(
+    [
+        [c in digit for c in "abcdefg"]
+        for digit in (
+            "abcdef",
+            "bc",
+            "abged",
+            "abgcd",
+            "fgbc",
+            "afgcd",
+            "afgedc",
+            "abc",
+            "abcdefg",
+            "abcdfg",
+        )
+    ]
+)
 
 
 def paint_ruler(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
