@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import math
 import time
 from pathlib import Path
@@ -123,6 +124,8 @@ def refine_decoder(
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer whose merges come from the words of the field: a word is a token or two."""
+    if folder.exists():  # ties between merges fall differently from run to run: the first ones stay
+        return CLIPTokenizer.from_pretrained(folder)
     words = (Path(__file__).parent / "words.txt").read_text().split("\n")
     bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -133,8 +136,6 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
         vocab_size=1_400, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
     )
     bpe.train_from_iterator([w.lower() for w in words], trainer)
-    import json
-
     state = json.loads(bpe.to_str())["model"]
     merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in state["merges"]]
     tokens = [*sorted(alphabet), *(a + "</w>" for a in sorted(alphabet)), *("".join(m) for m in merges)]

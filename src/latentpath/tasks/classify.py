@@ -12,7 +12,7 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
@@ -84,7 +84,7 @@ class Classifier(nn.Module):
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors and classifier.json into `folder`."""
         weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        save_file(weights, folder / WEIGHTS)
+        (folder / WEIGHTS).write_bytes(save(weights))  # save_file would make it unreadable to colleagues
         write_json(
             folder / SETTINGS,
             {
