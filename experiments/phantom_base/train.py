@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/phantom_base"))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--dermoscopy", type=int, default=14_000)
-    parser.add_argument("--chest", type=int, default=4_000)
+    parser.add_argument("--chest", type=int, default=6_000)
     parser.add_argument("--vae-steps", type=int, default=5_000)
     parser.add_argument("--unet-steps", type=int, default=2_800)
     parser.add_argument("--decoder-steps", type=int, default=1_500)
