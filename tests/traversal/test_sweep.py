@@ -156,7 +156,7 @@ def test_a_damaged_shard_is_named_before_any_call(tmp_path):
 
 def test_latents_that_are_not_finite_are_not_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(NETWORK, "forward", lambda latents, *a, **k: (latents * float("nan"),))
-    with pytest.raises(FloatingPointError, match="MEL-000000-000001"):
+    with pytest.raises(UserError, match="MEL-000000-000001"):
         run(tmp_path, plan())
     assert finished_seeds(tmp_path) == set()
 

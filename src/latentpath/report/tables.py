@@ -176,7 +176,12 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
         name = "/".join(map(words, run.classes)) if label == "class" else words(label)
         why = f"{name}: one of the two answers does not occur among these images"
         figures = [number(row.get(key), why, bar=True) for key in ("accuracy", "f1", "auroc")]
-        group.append([header(name), *figures, count(row.get("positives")), count(row.get("count"))])
+        # a class has no positives: the images of each class, in the order of its name
+        support = row.get("support")
+        positives = (
+            Cell(" / ".join(f"{n:,}" for n in support.values())) if support else count(row.get("positives"))
+        )
+        group.append([header(name), *figures, positives, count(row.get("count"))])
     table.groups.append(group)
     return table
 

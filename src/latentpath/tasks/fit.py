@@ -17,7 +17,7 @@ EXPECTED = (
     ".*does not have many workers.*",
     "The number of training batches .* is smaller than the logging interval.*",
     "Checkpoint directory .* exists and is not empty.*",
-    "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches are a function of their number
+    "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches know their number
     "Your `IterableDataset` has `__len__` defined.*",
     ".*LeafSpec.*|.*treespec.*",
 )

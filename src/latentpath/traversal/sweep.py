@@ -12,6 +12,7 @@ import torch
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.solvers import DDIM, initial_noise
+from latentpath.errors import UserError
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.store import build_index, finished_seeds, write_shard
@@ -66,8 +67,8 @@ def sweep(
             noise = initial_noise(seeds, shape).to(unet.device, unet.dtype)
             leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
             if not torch.isfinite(latents).all():
-                raise FloatingPointError(
-                    f"shard {name}: latents are not finite; try trainer.precision=32-true"
+                raise UserError(
+                    f"shard {name}: latents are not finite. Try trainer.precision=32-true, or fine-tune longer at a smaller rate"
                 )
             write_shard(
                 folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves]
