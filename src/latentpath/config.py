@@ -184,7 +184,6 @@ class TrainerConfig:
 class LoggerConfig:
     name: str = "csv"  # csv always; "wandb", "tensorboard" or "mlflow" besides
     project: str = "latentpath"
-    images: bool = False  # upload sample grids: patients' privacy, so off
 
 
 @dataclass

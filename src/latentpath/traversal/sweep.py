@@ -68,7 +68,7 @@ def sweep(
             leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
             if not torch.isfinite(latents).all():
                 raise UserError(
-                    f"shard {name}: latents are not finite. Try trainer.precision=32-true, or a smaller finetune.lr"
+                    f"shard {name}: latents are not finite. Try precision 32-true or a smaller finetune.lr"
                 )
             write_shard(
                 folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves]
