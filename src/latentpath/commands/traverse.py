@@ -82,7 +82,8 @@ def _announce(plan: SweepPlan) -> None:
     Console().print(
         f"sweep: {len(plan.classes)} classes x {len(plan.attributes)} attributes x {len(plan.swap_steps)} "
         f"swap steps x {len(plan.seeds)} seeds = {plan.images} images, {plan.calls_per_seed} U-Net calls a "
-        f"seed and class (one by one: {plan.plain_calls_per_seed})"
+        f"seed and class (one by one: {plan.plain_calls_per_seed})",
+        soft_wrap=True,
     )
 
 

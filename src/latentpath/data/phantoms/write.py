@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from latentpath.data.chexpert import NO_FINDING, PATHOLOGIES
 from latentpath.errors import UserError
 
 from .canvas import stream
@@ -25,22 +26,7 @@ _ISIC_CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
 _ISIC_ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches", "vasc")
 _ISIC_SITES = ("anterior torso", "head/neck", "lower extremity", "posterior torso", "upper extremity", "")
 
-_CHEXPERT_LABELS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
+_CHEXPERT_LABELS = (NO_FINDING, *PATHOLOGIES, "Support Devices")
 
 
 def write_isic2019(
