@@ -34,7 +34,15 @@ def test_its_vae_carries_phantoms():
 
 def test_its_tokenizer_keeps_the_captions_words_apart():
     tokenizer = BASE.tokenizer()
-    words = ["hair", "gel bubble", "ink", "ruler", "melanoma (MEL)", "melanocytic nevus (NV)", "pleural effusion"]
+    words = [
+        "hair",
+        "gel bubble",
+        "ink",
+        "ruler",
+        "melanoma (MEL)",
+        "melanocytic nevus (NV)",
+        "pleural effusion",
+    ]
     tokens = [tuple(tokenizer(w).input_ids) for w in words]
     assert len(set(tokens)) == len(words)
     assert max(map(len, tokens)) <= 7, "a word of the field is a token or two"
