@@ -217,3 +217,26 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
     with pytest.raises(UserError, match=r"nothing\.json is missing"):
         read_json(tmp_path / "nothing.json")
+
+
+def test_a_stage_made_from_an_older_upstream_is_not_read(tmp_path):
+    """finetune, traverse, then finetune anew: what traverse made belongs to a model that is gone."""
+    run_dir = tmp_path / "mine"
+    make(run_dir, "finetune")
+    make(run_dir, "traverse", upstream=["finetune"])
+    make(run_dir, "finetune", config("finetune.lr=0.5", "overwrite=true"))
+    with pytest.raises(UserError, match="traverse was made from another finetune"):
+        make(run_dir, "evaluate", config("finetune.lr=0.5"), upstream=["traverse"])
+
+
+def test_a_stage_that_was_deleted_and_remade_is_another(tmp_path):
+    import shutil
+
+    run_dir = tmp_path / "mine"
+    shutil.rmtree(make(run_dir, "finetune"))
+    make(run_dir, "finetune")
+    make(run_dir, "traverse", upstream=["finetune"])
+    shutil.rmtree(run_dir / "finetune")
+    make(run_dir, "finetune")
+    with pytest.raises(UserError, match="finetune was made anew"):
+        make(run_dir, "traverse", upstream=["finetune"])

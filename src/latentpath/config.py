@@ -11,6 +11,7 @@ from typing import Any
 
 from latentpath.errors import UserError
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 COMMANDS = ("phantom", "finetune", "classify", "traverse", "evaluate", "report", "run", "info")
 
 
@@ -252,12 +253,21 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
     ):
         if not names:
             raise UserError(f"{key} is empty: give at least one, {key}=[...].")
+        if len(set(names)) < len(names):
+            raise UserError(f"{key} names one twice: {list(names)}.")
     n = steps.num_inference_steps
     for s in steps.swap_steps:
         if not 0 <= s <= n:
             raise UserError(
                 f"timesteps.swap_steps: {s} lies outside 0..{n} (num_inference_steps). "
                 "0 uses the target prompt from the start, N never."
+            )
+    if not steps.swap_steps:
+        raise UserError("timesteps.swap_steps is empty: give at least one step, timesteps.swap_steps=[...].")
+    for s in steps.swap_steps:
+        if s + steps.one_step_late >= n:
+            raise UserError(
+                f"timesteps.swap_steps: {s} swaps after the last step, which is the neutral image."
             )
     if len(set(steps.swap_steps)) != len(steps.swap_steps):
         raise UserError("timesteps.swap_steps names a step twice.")
@@ -272,6 +282,19 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
         _one_of("metric.lpips", net, ("alex", "squeeze", "vgg"))
     for method in cfg.metric.interpolations:
         _one_of("metric.interpolations", method, ("bezier", "slerp", "lerp"))
+    _one_of("trainer.precision", cfg.trainer.precision, PRECISIONS)
+    _one_of("trainer.accelerator", cfg.trainer.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+    if not 0 <= cfg.finetune.ema_decay < 1:
+        raise UserError(
+            f"finetune.ema_decay is {cfg.finetune.ema_decay}, expected 0 (no average) to below 1."
+        )
+    if not 0 < cfg.metric.threshold < 1:
+        raise UserError(
+            f"metric.threshold is {cfg.metric.threshold}, expected a probability between 0 and 1."
+        )
+    for key, seed in (("seed", cfg.seed), ("sampler.first_seed", cfg.sampler.first_seed)):
+        if seed < 0:
+            raise UserError(f"{key} is {seed}, expected 0 or more.")
     for key in ("val_fraction", "test_fraction"):
         if not 0 <= dataset[key] < 1:
             raise UserError(f"dataset.{key} is {dataset[key]}, expected a share in [0, 1).")
@@ -291,6 +314,7 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
         "classifier.batch_size": cfg.classifier.batch_size,
         "dataset.image_size": dataset.image_size,
         "metric.frames": cfg.metric.frames - 1,
+        "metric.examples": cfg.metric.examples,
         "trainer.devices": cfg.trainer.devices,
     }
     for key, value in positive.items():

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ def open_stage(run_dir: Path, name: str, cfg: Any, *, upstream: Sequence[str] = 
         "fingerprint": fingerprint,
         "config": config,
         "upstream": inputs,
+        "made": (manifest or {}).get("made") or uuid.uuid4().hex[:12],
         "versions": versions(),
         "seconds": (manifest or {}).get("seconds", 0.0),
         "figures": {},
@@ -171,7 +173,18 @@ def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str
         raise UserError(
             _differences(run_dir / name, {**manifest, "config": there}, here, manifest["upstream"])
         )
-    return manifest["fingerprint"]
+    for up, value in manifest["upstream"].items():
+        if (made := _read(run_dir / up)) is None or _identity(made) != value:
+            raise UserError(
+                f"{run_dir / name} was made from another {up} than the one that is there now. Run"
+                f" `latentpath {name} name={run_dir.name} overwrite=true` with the same overrides first."
+            )
+    return _identity(manifest)
+
+
+def _identity(manifest: dict[str, Any]) -> str:
+    """What a stage is to those that read it: its configuration, and this one making of it."""
+    return f"{manifest['fingerprint']}-{manifest.get('made', '')}"
 
 
 def _differences(path: Path, manifest: dict, config: dict, inputs: dict) -> str:

@@ -95,7 +95,9 @@ def _tensorboard(project: str, stage_path: Path, run_name: str) -> Logger:
 def _mlflow(project: str, stage_path: Path, run_name: str) -> Logger:
     database = (stage_path.parents[1] / "mlflow.db").absolute()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
-    file, artifacts = stage_path / "mlflow_run_id", (stage_path / "mlflow").absolute().as_uri()
+    file = stage_path / "mlflow_run_id"
+    # a server keeps artifacts its own way, and has no use for a folder of this machine
+    artifacts = (stage_path / "mlflow").absolute().as_uri() if uri.startswith("sqlite:") else None
     logger = MLFlowLogger(
         experiment_name=project,
         run_name=run_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.decode import decode
 from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.solvers import DDIM, initial_noise
+from latentpath.errors import UserError
 from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
 from latentpath.tasks.finetune import UNetFinetuner
@@ -41,6 +43,7 @@ def run(cfg: Any, run_dir: Path) -> float | None:
     """Fine-tune `cfg.model` on the training split; returns the mean loss over the last tenth of the steps."""
     base = BaseModel(cfg.model.name, cfg.model.revision)
     base.check()
+    base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
     with open_stage(run_dir, "finetune", cfg) as stage:
         if stage.complete:
             log.info("finetune is complete: %s", stage.path)
@@ -52,11 +55,16 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         if cfg.model.prediction_type is not None:
             schedule = dataclasses.replace(schedule, prediction_type=cfg.model.prediction_type.value)
         task = finetune(cfg, base, cache, schedule, table.captions, stage.path)
+        loss = _final_loss(stage.path / "metrics.csv")
+        if not math.isfinite(loss):
+            raise UserError(
+                "the loss is not finite. Try a smaller finetune.lr, or trainer.precision=32-true."
+            )
         save_pipeline(
             stage.path / "pipeline", base=base, unet=task.unet, prediction_type=schedule.prediction_type
         )
         stage.figures = {
-            "loss": _final_loss(stage.path / "metrics.csv"),
+            "loss": loss,
             "images": len(cache.moments),
             "parameters": sum(p.numel() for p in task.unet.parameters()),
         }
@@ -66,7 +74,15 @@ def run(cfg: Any, run_dir: Path) -> float | None:
 
 def cached_latents(cfg: Any, base: BaseModel, table: Any) -> LatentCache:
     """The cache of the training split; shared by every run with the same images, captions and base."""
-    rows = table.rows[table.rows["split"] == "train"].reset_index(drop=True)
+    rows = table.rows[table.rows["split"] == "train"]
+    labels = rows[list(table.attributes)]
+    # Their caption would say that nothing is there, which nobody knows: a lie for the neutral prompt.
+    unsaid = ~(labels == 1).any(axis=1) & labels.isna().any(axis=1)
+    if unsaid.any():
+        log.info("%d images without a known attribute are left out of the fine-tune", int(unsaid.sum()))
+    rows = rows[~unsaid].reset_index(drop=True)
+    if rows.empty:
+        raise UserError("no training image has a known attribute: there is nothing to caption.")
     images, kept = load_images(
         rows,
         size=cfg.dataset.image_size,

@@ -32,7 +32,7 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         calls = _sweep(cfg, plan, tuned, stage.path, "sweeping")
         write_json(stage.path / "plan.json", _describe(plan))
         if cfg.metric.compare_base:
-            few = plan_of(cfg, plan.seeds[: min(16, len(plan.seeds))], swap_steps=[0])
+            few = plan_of(cfg, plan.seeds[: min(16, len(plan.seeds))], swap_steps=plan.swap_steps[:1])
             base = BaseModel(cfg.model.name, cfg.model.revision)
             _sweep(cfg, few, base, stage.path / "base", "sampling the base")
         stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
@@ -48,7 +48,7 @@ def plan_of(cfg: Any, seeds: Any, swap_steps: Any = None) -> SweepPlan:
         swap_steps=cfg.timesteps.swap_steps if swap_steps is None else swap_steps,
         num_inference_steps=cfg.timesteps.num_inference_steps,
         seeds=seeds,
-        one_step_late=cfg.timesteps.one_step_late and swap_steps is None,
+        one_step_late=cfg.timesteps.one_step_late,
     )
 
 

@@ -49,7 +49,9 @@ def load_dataset(cfg: Any) -> ImageTable:
     if cfg.limit is not None:
         if cfg.limit < 1:
             raise UserError(f"dataset.limit is {cfg.limit}; expected null (all) or at least 1")
-        order = np.argsort(hash_unit(rows["image_id"].tolist(), salt=str(cfg.split_salt)), kind="stable")
+        order = np.argsort(
+            hash_unit(rows["image_id"].tolist(), salt=f"{cfg.split_salt}/limit"), kind="stable"
+        )
         rows = rows.iloc[np.sort(order[: cfg.limit])]
     rows = rows[[*COLUMNS, *attributes]].reset_index(drop=True)
     wanted = {"train": True, "val": cfg.val_fraction > 0, "test": cfg.test_fraction > 0}

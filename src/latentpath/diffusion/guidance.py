@@ -45,4 +45,6 @@ class GuidedDenoiser:
         return unconditional + self.guidance_scale * (conditional - unconditional)
 
     def _unet(self, latents: Tensor, timestep: int, embeds: Tensor) -> Tensor:
-        return self.unet(latents, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
+        # The network may run in half precision; latents, guidance and solver stay in fp32.
+        latents = latents.to(self.prompt_embeds.dtype)
+        return self.unet(latents, timestep, encoder_hidden_states=embeds, return_dict=False)[0].float()

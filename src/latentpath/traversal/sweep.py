@@ -64,7 +64,7 @@ def sweep(
         for start in range(0, len(missing), shard_seeds):
             seeds = missing[start : start + shard_seeds]
             name = f"{quote(cls, safe='')}-{seeds[0]:06d}-{seeds[-1]:06d}"
-            noise = initial_noise(seeds, shape).to(unet.device, unet.dtype)
+            noise = initial_noise(seeds, shape).to(unet.device)
             leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
             if not torch.isfinite(latents).all():
                 raise UserError(
