@@ -233,7 +233,6 @@ def test_a_stage_that_was_deleted_and_remade_is_another(tmp_path):
     import shutil
 
     run_dir = tmp_path / "mine"
-    shutil.rmtree(make(run_dir, "finetune"))
     make(run_dir, "finetune")
     make(run_dir, "traverse", upstream=["finetune"])
     shutil.rmtree(run_dir / "finetune")
