@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class SampleGrid(L.Callback):
-    """Every `every` steps and at the end save a grid PNG: a row a seed, a column a prompt.
+    """Every `every` steps save a grid PNG: a row a seed, a column a prompt.
 
     `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1]; it is given the averaged weights where
     there is an average, for those are what will be saved.

@@ -2,7 +2,8 @@
 
     classes, attributes, num_inference_steps, swap_steps, strong_swap_steps, threshold
     cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
-                                             class_kept, others_kept; count of seeds;
+                                             class_kept, others_kept, dominance_images,
+                                             all_released, all_strict, already_present; count of seeds;
                                              undefined: {figure: why}
     cfrt_mean.<method>                       released, strict: mean over classes and attributes, where defined
     perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
