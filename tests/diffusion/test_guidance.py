@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.guidance import GuidedDenoiser
 
 EMBEDS = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -18,18 +21,23 @@ class Network:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
+        self.timesteps: list[torch.Tensor] = []
+        self.inputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.learns = False
 
     def __call__(self, latents, timestep, encoder_hidden_states, return_dict):
         assert not return_dict
         assert len(latents) == len(encoder_hidden_states)
         self.rows.append(len(latents))
+        self.timesteps.append(timestep)
+        self.inputs.append((latents, encoder_hidden_states))
         self.learns |= torch.is_grad_enabled()
         return (answer(latents, timestep, encoder_hidden_states),)
 
 
 def answer(z, timestep, embeds):
-    return torch.tanh(z * embeds.sum((1, 2))[:, None, None, None]) + timestep / 1000
+    shift = torch.as_tensor(timestep).expand(len(z)) / 1000
+    return torch.tanh(z * embeds.sum((1, 2))[:, None, None, None]) + shift[:, None, None, None]
 
 
 def denoiser(network, *, guidance_scale: float = 7.5, batch_size: int = 32, **options) -> GuidedDenoiser:
@@ -83,3 +91,90 @@ def test_sampling_does_not_learn():
 def test_a_prompt_a_row_is_asked_for():
     with pytest.raises(ValueError):
         denoiser(Network(), batch_size=2)(LATENTS, TIMESTEP, PROMPTS[:2])
+
+
+@pytest.mark.parametrize(
+    "timestep, dtype", [(981, torch.int64), (958.5, torch.float32), (20.0, torch.float32)]
+)
+def test_the_timestep_is_a_tensor_of_its_rows(timestep, dtype):
+    network = Network()
+    denoiser(network, batch_size=4)(LATENTS, timestep, PROMPTS)
+    assert [(tuple(t.shape), t.dtype) for t in network.timesteps] == [((8,), dtype), ((6,), dtype)]
+    assert all((t == timestep).all() for t in network.timesteps)
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.5])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 8, 20])
+def test_static_batches_have_one_shape_and_change_nothing(scale, batch_size):
+    network, told = Network(), []
+    options = {"guidance_scale": scale, "batch_size": batch_size}
+    denoise = denoiser(network, static=True, on_call=told.append, **options)
+    out = denoise(LATENTS, TIMESTEP, PROMPTS)
+    rows = batch_size * (1 if scale == 1 else 2)
+    assert network.rows == [rows] * -(-7 // batch_size)
+    assert {(z.shape, e.shape) for z, e in network.inputs} == {((rows, 4, 8, 8), (rows, 3, 5))}
+    assert denoise.calls == sum(told) == 7
+    torch.testing.assert_close(out, denoiser(Network(), **options)(LATENTS, TIMESTEP, PROMPTS))
+
+
+def test_the_last_batch_is_its_rows_with_the_last_repeated():
+    network = Network()
+    denoiser(network, batch_size=4, static=True)(LATENTS, TIMESTEP, PROMPTS)
+    latents, embeds = network.inputs[-1]
+    assert torch.equal(latents, LATENTS[[4, 5, 6, 6] * 2])
+    assert torch.equal(embeds, EMBEDS[[NEGATIVE] * 4 + [0, 2, 2, 2]])
+
+
+def test_the_network_sees_one_layout_and_the_caller_gets_it_back():
+    """A compiled network is compiled again for another; safetensors refuse one that is not contiguous."""
+
+    class ChannelsLast(Network):
+        def __call__(self, *args, **options):
+            (output,) = super().__call__(*args, **options)
+            return (output.to(memory_format=torch.channels_last),)
+
+    network = ChannelsLast()
+    out = denoiser(network)(LATENTS.to(memory_format=torch.channels_last), TIMESTEP, PROMPTS)
+    assert out.is_contiguous()
+    assert network.inputs[0][0].is_contiguous()
+
+
+@pytest.mark.parametrize("attention", [None, "math", "flash"])
+def test_the_network_runs_in_the_attention_kernel_that_is_asked_for(attention):
+    seen = []
+
+    class Looks(Network):
+        def __call__(self, *args, **options):
+            seen.append((torch.backends.cuda.math_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled()))
+            return super().__call__(*args, **options)
+
+    denoiser(Looks(), attention=attention)(LATENTS, TIMESTEP, PROMPTS)
+    assert seen == [(attention != "flash", attention != "math")]
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_real_unet_answers_the_same_in_any_batches(tiny_sd, static):
+    """Bit-equal in batches of one shape (on one thread), whatever shares them; else as near as float32 is."""
+    unet: Any = BaseModel(str(tiny_sd)).unet()
+    embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
+
+    def run(batch_size: int, rows: list[int]) -> torch.Tensor:
+        denoise = GuidedDenoiser(unet, embeds, NEGATIVE, 7.5, batch_size, static=static)
+        return denoise(LATENTS[rows], TIMESTEP, [PROMPTS[row] for row in rows])
+
+    expected = run(4, list(range(7)))
+    for batch_size in (1, 3, 7, 16):
+        torch.testing.assert_close(run(batch_size, list(range(7))), expected, atol=1e-5, rtol=1e-5)
+    if static:
+        for rows in ([6], [6, 0, 3], [3, 2, 1, 0, 6]):
+            assert torch.equal(run(4, rows), expected[rows])
+
+
+def test_a_unet_takes_a_timestep_as_a_tensor_as_it_takes_a_number(tiny_sd):
+    unet: Any = BaseModel(str(tiny_sd)).unet()
+    embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
+    for timestep in (981, 0, 958.5):
+        out = GuidedDenoiser(unet, embeds, NEGATIVE, 1.0, 7)(LATENTS, timestep, PROMPTS)
+        with torch.no_grad():
+            expected = unet(LATENTS, timestep, encoder_hidden_states=embeds[PROMPTS]).sample
+        assert torch.equal(out, expected)

@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 
 from latentpath.data.phantoms import draw_chest, draw_dermoscopy
 from latentpath.diffusion.components import PHANTOM_SD, BaseModel
-from latentpath.diffusion.decode import decode
+from latentpath.diffusion.autoencoder import decode
 
 BASE = BaseModel("phantom-sd")
 

@@ -1,10 +1,10 @@
-"""The schedule is diffusers' DDIM schedule, number by number."""
+"""The schedule is diffusers', number by number, on the grid of each of its schedulers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler
 
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
@@ -26,30 +26,40 @@ def test_alphas_equal_diffusers(kind, steps, to_one):
     assert ours.final_alpha_cumprod == float(theirs.final_alpha_cumprod)
 
 
+@pytest.mark.parametrize(
+    "scheduler, grid",
+    [
+        (DDIMScheduler, {}),
+        (EulerDiscreteScheduler, {"whole": False}),
+        (DPMSolverMultistepScheduler, {"extra": 1}),
+    ],
+)
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("steps", [1000, 77])
-def test_timesteps_equal_diffusers_for_every_length(spacing, steps):
-    ours, theirs = both(timestep_spacing=spacing, num_train_timesteps=steps)
-    for n in range(1, steps if spacing == "leading" else steps + 1):
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_timesteps_equal_diffusers_for_every_length(scheduler, grid, spacing, steps):
+    changes = {"timestep_spacing": spacing, "num_train_timesteps": steps}
+    ours, theirs = both(**changes)[0], scheduler(**SD, **changes)
+    for n in range(1, steps + 1 - grid.get("extra", 0) - (spacing == "leading")):
         theirs.set_timesteps(n)
-        timesteps = ours.timesteps(n)
+        timesteps = ours.timesteps(n, **grid)
         # For some n the float steps of "trailing" give diffusers one timestep too many, -1.
         assert timesteps.tolist() == theirs.timesteps[:n].tolist(), n
-        assert len(timesteps) == n
+        assert timesteps.dtype == theirs.timesteps.dtype
+        assert len(timesteps.unique()) == n
         assert 0 <= timesteps.min() <= timesteps.max() < steps
 
 
+@pytest.mark.parametrize("extra", [0, 1])
 @pytest.mark.parametrize("spacing, most", [("leading", 999), ("trailing", 1000), ("linspace", 1000)])
-def test_more_steps_than_there_are_timesteps_are_refused(spacing, most):
+def test_more_steps_than_there_are_timesteps_are_refused(spacing, most, extra):
     ours, _ = both(timestep_spacing=spacing)
-    for n in (0, most + 1):
-        with pytest.raises(UserError, match=rf"num_inference_steps is {n}, expected 1\.\.{most}"):
-            ours.timesteps(n)
+    for n in (0, most - extra + 1):
+        with pytest.raises(UserError, match=rf"num_inference_steps is {n}, expected 1\.\.{most - extra}"):
+            ours.timesteps(n, extra=extra)
 
 
 def test_the_schedule_of_another_scheduler_is_read_too():
-    from diffusers import PNDMScheduler
-
     pndm = PNDMScheduler(**SD, skip_prk_steps=True, set_alpha_to_one=False)
     ours = NoiseSchedule.from_config(pndm.config)
     assert torch.equal(ours.alphas_cumprod, pndm.alphas_cumprod)

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionPipeline,
+)
+from torch import Tensor
 
+from latentpath.config import SOLVERS
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.components import BaseModel
-from latentpath.diffusion.solvers import DDIM, initial_noise
-from latentpath.traversal.engine import walk
-from latentpath.traversal.plan import SweepPlan, plan_sweep
+from latentpath.diffusion.noise import SeededNoise, step_noise
+from latentpath.diffusion.solvers import State, build_solver
+from latentpath.traversal.engine import Leaf, advance, walk
+from latentpath.traversal.plan import Branch, SweepPlan, plan_sweep
 from latentpath.traversal.sweep import denoiser
 
-N, SWAPS, SEEDS, GUIDANCE = 10, [0, 1, 4, 7, 10], [3, 11], 7.5
+N, SWAPS, SEEDS, NEGATIVE, SHAPE = 7, [0, 3, 7], [3, 11], "blurry", (4, 8, 8)
 CAPTIONS = CaptionTemplate(
     "a dermoscopic image with {cls} showing {attributes}",
     "a dermoscopic image with {cls}",
     {"MEL": "melanoma", "NV": "nevus"},
     {"hair": "hair", "ink": "ink", "ruler": "ruler"},
 )
+EVERYTHING = {
+    "combinations": [("hair", "ink")],
+    "removal": True,
+    "strengths": [1.5],
+    "windows": [(3, 5)],
+}
+PEERS = {
+    "ddim": DDIMScheduler,
+    "dpmpp_2m": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+    "euler_ancestral": EulerAncestralDiscreteScheduler,
+}
+# diffusers makes arrays of tensors in a way that numpy 2 asks not to.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def plan(**changes) -> SweepPlan:
-    whole = plan_sweep(
-        CAPTIONS,
-        classes=["MEL", "NV"],
-        attributes=["hair", "ink"],
-        swap_steps=SWAPS,
-        num_inference_steps=N,
-        seeds=SEEDS,
-    )
-    return replace(whole, **changes)
-
-
-def sample(
-    model: BaseModel,
-    plan: SweepPlan,
-    *,
-    batch_size: int = 64,
-    guidance: float = GUIDANCE,
-    eta: float = 0.0,
-    cls="MEL",
-):
-    denoise = denoiser(
-        plan,
-        unet=model.unet().eval(),
-        tokenizer=model.tokenizer(),
-        text_encoder=model.text_encoder(),
-        negative_prompt="blurry",
-        guidance_scale=guidance,
-        batch_size=batch_size,
-    )
-    solver = DDIM(model.schedule(), plan.num_inference_steps, eta=eta)
-    noise = initial_noise(plan.seeds, model.latent_shape(32))
-    leaves, latents = walk(plan, cls=cls, noise=noise, seeds=plan.seeds, denoise=denoise, solver=solver)
-    return {
-        (leaf.seed, leaf.attribute, leaf.swap_step): z for leaf, z in zip(leaves, latents, strict=True)
-    }, denoise.calls
+    asked = {
+        "classes": ["MEL", "NV"],
+        "attributes": ["hair", "ink"],
+        "swap_steps": SWAPS,
+        "num_inference_steps": N,
+        "seeds": SEEDS,
+    }
+    return plan_sweep(CAPTIONS, **(asked | changes))
 
 
 @pytest.fixture(scope="module")
@@ -72,102 +71,204 @@ def pipeline(tiny_sd) -> StableDiffusionPipeline:
     pipe = StableDiffusionPipeline.from_pretrained(
         tiny_sd, safety_checker=None, requires_safety_checker=False
     )
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def reference(
-    pipe,
-    neutral: str,
-    target: str,
-    seed: int,
-    swap_step: int,
-    *,
-    guidance: float = GUIDANCE,
-    eta: float = 0.0,
-):
-    """diffusers alone: the target prompt takes over at swap_step through the pipeline's own callback, which
-    acts from the step after the one at whose end it is called."""
-    embeds, negative = pipe.encode_prompt(target, "cpu", 1, guidance > 1, negative_prompt="blurry")
-    both = torch.cat([negative, embeds]) if guidance > 1 else embeds
+@pytest.fixture(scope="module")
+def sample(model) -> Callable:
+    """`sample(plan, ...)`: the leaves with their latents, and the U-Net calls that they took."""
+    unet, tokenizer, text_encoder = model.unet().eval(), model.tokenizer(), model.text_encoder()
 
-    def swap(pipe, step_index, timestep, tensors):
-        return {"prompt_embeds": both} if step_index == swap_step - 1 else {}
+    def sampled(
+        asked: SweepPlan,
+        *,
+        solver: str = "ddim",
+        eta: float = 0.0,
+        guidance: float = 7.5,
+        batch_size: int = 64,
+        static: bool = False,
+        waves: Sequence[Sequence[int]] | None = None,
+        cls: str = "MEL",
+    ) -> tuple[dict[Leaf, Tensor], int]:
+        denoise = denoiser(
+            asked,
+            unet=unet,
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            negative_prompt=NEGATIVE,
+            guidance_scale=guidance,
+            batch_size=batch_size,
+            static=static,
+        )
+        steps = build_solver(solver, model.schedule(), asked.num_inference_steps, eta=eta)
+        found: dict[Leaf, Tensor] = {}
+        for seeds in waves or [asked.seeds]:
+            leaves, latents = walk(
+                asked, cls=cls, seeds=seeds, noise=SeededNoise(SHAPE), denoise=denoise, solver=steps
+            )
+            found |= dict(zip(leaves, latents, strict=True))
+        return found, denoise.calls
 
-    return pipe(
-        target if swap_step == 0 else neutral,
-        negative_prompt="blurry",
-        num_inference_steps=N,
-        guidance_scale=guidance,
-        generator=torch.Generator().manual_seed(seed),
-        output_type="latent",
-        eta=eta,
-        callback_on_step_end=swap,
-    ).images[0]
+    return sampled
+
+
+def embeds_by_step(encode: Callable[..., Tensor], branch: Branch) -> list[Tensor]:
+    """What a branch's U-Net attends to in each step, told anew: not by the plan."""
+    neutral, target = encode(), encode(*branch.attributes)
+    s, r = branch.swap_step, branch.until
+    if branch.method == "strength":
+        target = neutral + branch.strength * (target - neutral)
+    if branch.method in ("present", "removal"):
+        neutral, target = target, neutral
+    return [*[neutral] * s, *[target] * (r - s), *[neutral] * (N - r)]
+
+
+@pytest.fixture
+def reference(pipeline, monkeypatch) -> Callable:
+    """diffusers alone, one image a run. The prompt is changed through the pipeline's own callback, which acts
+    from the step after the one at whose end it is called."""
+
+    def run(leaf: Leaf, *, solver: str = "ddim", eta: float = 0.0, guidance: float = 7.5) -> Tensor:
+        def encode(*attributes: str) -> Tensor:
+            return pipeline.encode_prompt(CAPTIONS.caption(leaf.cls, attributes), "cpu", 1, False)[0]
+
+        embeds = embeds_by_step(encode, leaf.branch)
+        negative = pipeline.encode_prompt(NEGATIVE, "cpu", 1, False)[0]
+        step = 0
+
+        def swap(pipe, step_index, timestep, tensors):
+            nonlocal step
+            step = step_index + 1
+            following = embeds[min(step, N - 1)]
+            return {"prompt_embeds": torch.cat([negative, following]) if guidance > 1 else following}
+
+        clip = {"clip_sample": False} if solver == "ddim" else {}
+        pipeline.scheduler = PEERS[solver].from_config(pipeline.scheduler.config, **clip)
+        module = sys.modules[inspect.getmodule(pipeline.scheduler).__name__]
+        draw = lambda *args, **kwargs: step_noise([leaf.seed], step, SHAPE)  # noqa: E731
+        monkeypatch.setattr(module, "randn_tensor", draw, raising=False)
+        return pipeline(
+            prompt_embeds=embeds[0],
+            negative_prompt_embeds=negative if guidance > 1 else None,
+            num_inference_steps=N,
+            guidance_scale=guidance,
+            generator=torch.Generator().manual_seed(leaf.seed),
+            output_type="latent",
+            eta=eta,
+            callback_on_step_end=swap,
+        ).images[0]
+
+    return run
 
 
 @pytest.mark.parametrize("guidance", [7.5, 1.0])
-def test_every_leaf_equals_a_full_pipeline_run_that_swaps(model, pipeline, guidance):
-    leaves, _ = sample(model, plan(), guidance=guidance)
-    for (seed, attribute, swap_step), latents in leaves.items():
-        neutral = CAPTIONS.caption("MEL")
-        target = CAPTIONS.caption("MEL", [attribute]) if attribute else neutral
-        expected = reference(pipeline, neutral, target, seed, swap_step, guidance=guidance)
-        torch.testing.assert_close(latents, expected, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("solver, eta", [("ddim", 0.0), ("ddim", 1.0), *((s, 0.0) for s in SOLVERS[1:])])
+def test_every_leaf_equals_a_full_pipeline_run_that_swaps(sample, reference, solver, eta, guidance):
+    settings = {"solver": solver, "eta": eta, "guidance": guidance}
+    leaves, _ = sample(plan(attributes=["hair"], **EVERYTHING), **settings)
+    for leaf, latents in leaves.items():
+        torch.testing.assert_close(latents, reference(leaf, **settings), atol=1e-4, rtol=0)
 
 
-def test_swapping_changes_something(model):
-    leaves, _ = sample(model, plan())
-    assert (leaves[3, "hair", 0] - leaves[3, "", N]).abs().max() > 1e-3
-    assert (leaves[3, "hair", 0] - leaves[3, "ink", 0]).abs().max() > 1e-4
+def test_other_prompts_make_other_images_and_the_same_ones_the_same(sample):
+    """What is compared above is farther apart than 1e-4, guided or not."""
+    asked = plan(attributes=["hair"], **EVERYTHING)
+    leaves, _ = sample(asked, guidance=1.0)
+    of = [(asked.steps("MEL", leaf.branch), z) for leaf, z in leaves.items() if leaf.seed == 3]
+    for prompts, z in of:
+        for others, other in of:
+            assert torch.equal(z, other) if prompts == others else (z - other).abs().max() > 4e-4
 
 
-def test_calls_equal_the_formula(model):
-    asked = plan(seeds=(1, 2, 3))
-    _, calls = sample(model, asked)
-    assert calls == 3 * (N + 2 * sum(N - s for s in SWAPS)) == 3 * asked.calls_per_seed
-    assert asked.unet_calls == 2 * calls  # two classes
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, {"one_step_late": True}, {"swap_steps": [N]}])
+def test_calls_equal_the_plan(sample, changes):
+    asked = plan(seeds=[1, 2, 3], **changes)
+    for options in ({"guidance": 1.0}, {"batch_size": 5, "static": True, "waves": [[1], [2, 3]]}):
+        assert sample(asked, **options)[1] == 3 * asked.calls_per_seed
 
 
-def test_the_papers_sweep_costs_950_calls_instead_of_1850():
-    asked = plan(
-        attributes=("a", "b", "c", "d"),
-        swap_steps=tuple(range(5, 50, 5)),
-        num_inference_steps=50,
-        target_prompts={},
-    )
-    assert (asked.calls_per_seed, asked.plain_calls_per_seed) == (950, 1850)
+def test_calls_equal_the_formula(sample):
+    _, calls = sample(plan(seeds=[1, 2, 3]))
+    assert calls == 3 * (N + 2 * sum(N - s for s in SWAPS))
 
 
-def test_swap_step_n_is_the_neutral_image(model):
-    leaves, _ = sample(model, plan())
-    assert torch.equal(leaves[3, "hair", N], leaves[3, "", N])
+def test_one_step_late_is_a_swap_one_step_later(sample):
+    late, _ = sample(plan(swap_steps=[2, 5], one_step_late=True))
+    usual, _ = sample(plan(swap_steps=[3, 6]))
+    for leaf, latents in late.items():
+        if leaf.branch.method == "swap":
+            later = Branch("swap", leaf.branch.attributes, leaf.branch.swap_step + 1, N)
+            assert torch.equal(latents, usual[Leaf("MEL", leaf.seed, later)])
 
 
-def test_one_step_late_is_a_swap_one_step_later(model):
-    late, _ = sample(model, plan(swap_steps=(3, 6), one_step_late=True))
-    usual, _ = sample(model, plan(swap_steps=(4, 7)))
-    torch.testing.assert_close(late[3, "hair", 3], usual[3, "hair", 4], atol=1e-5, rtol=0)
-    torch.testing.assert_close(late[11, "ink", 6], usual[11, "ink", 7], atol=1e-5, rtol=0)
+@pytest.fixture(scope="module")
+def among_all(sample) -> Callable:
+    """`among_all(solver)`: a sweep of all that the tests below ask parts of."""
+    asked = plan(seeds=[3, 11, 12], **EVERYTHING)
+    return cache(lambda solver: sample(asked, solver=solver, batch_size=8, static=True)[0])
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_a_sample_depends_on_its_seed_alone(model, eta):
-    together, _ = sample(model, plan(), eta=eta)
-    alone, _ = sample(model, plan(seeds=(11,), attributes=("ink",), swap_steps=(4,)), batch_size=1, eta=eta)
-    for key, latents in alone.items():
-        torch.testing.assert_close(together[key], latents, atol=1e-4, rtol=0)
+with_memory_or_noise = pytest.mark.parametrize("solver", ["dpmpp_2m", "euler_ancestral"])
 
 
-def test_stochastic_branches_share_their_noise(model):
-    """With the same prompt on both sides of the swap, a branch is its trunk even at eta = 1."""
-    same = {(c, a): CAPTIONS.caption(c) for c in ("MEL", "NV") for a in ("hair", "ink")}
-    leaves, _ = sample(model, plan(target_prompts=same), eta=1.0)
-    for (seed, _, _), latents in leaves.items():
-        torch.testing.assert_close(latents, leaves[seed, "", N], atol=1e-4, rtol=0)
+@with_memory_or_noise
+@pytest.mark.parametrize(
+    "changes, waves",
+    [
+        pytest.param({"seeds": [12, 3, 11]}, None, id="order"),
+        pytest.param({}, [[11], [12, 3]], id="waves"),
+        pytest.param({"seeds": [11]}, None, id="one seed"),
+        pytest.param({"classes": ["MEL"]}, None, id="one class"),
+        pytest.param({"attributes": ["ruler", "ink"]}, None, id="attributes"),
+        pytest.param({"swap_steps": [1, 3, 5]}, None, id="swaps"),
+        pytest.param({"combinations": [], "removal": False, "strengths": []}, None, id="methods"),
+    ],
+)
+def test_a_sample_depends_on_its_seed_alone(sample, among_all, solver, changes, waves):
+    """To the bit where the U-Net sees batches of one shape, whatever else is in them."""
+    asked = plan(**({"seeds": [3, 11, 12], **EVERYTHING} | changes))
+    found, _ = sample(asked, solver=solver, waves=waves, batch_size=8, static=True)
+    common = found.keys() & among_all(solver).keys()
+    assert len(common) >= 2 * len(asked.seeds)
+    for leaf in common:
+        assert torch.equal(found[leaf], among_all(solver)[leaf])
 
 
-def test_a_swap_step_outside_the_sampler_is_refused():
-    with pytest.raises(ValueError, match=r"swap step 11 lies outside 0\.\.10"):
-        plan(swap_steps=(11,))
+@with_memory_or_noise
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_batches_of_another_shape_change_no_more_than_rounding(sample, among_all, solver, batch_size):
+    found, _ = sample(plan(), solver=solver, batch_size=batch_size)
+    for leaf, latents in found.items():
+        torch.testing.assert_close(latents, among_all(solver)[leaf], atol=1e-4, rtol=0)
+
+
+@with_memory_or_noise
+def test_a_branch_under_the_same_prompt_is_its_trunk(sample, solver):
+    """Strength 0 is the neutral prompt by another name: branches share memory and noise with the trunk."""
+    asked = plan(strengths=[0.0], swap_steps=[0, 3, 6])
+    leaves, _ = sample(asked, solver=solver, batch_size=8, static=True)
+    for leaf, latents in leaves.items():
+        if leaf.branch.method == "strength":
+            assert torch.equal(latents, leaves[Leaf("MEL", leaf.seed, asked.branches[0])])
+
+
+@with_memory_or_noise
+def test_the_trunk_that_is_handed_out_is_the_neutral_images_past(model, solver):
+    """From any state of it the walk can go on, whatever was walked beside it."""
+    asked, steps = plan(), build_solver(solver, model.schedule(), N)
+    denoise = lambda z, t, prompts: z.cos() + torch.tensor(prompts)[:, None, None, None] / 9  # noqa: E731
+    noise = SeededNoise(SHAPE)
+    options = {"seeds": SEEDS, "noise": noise, "denoise": denoise, "solver": steps}
+    trunk: list[State] = []
+    leaves, latents = walk(asked, cls="NV", trunk=trunk, **options)
+    found = dict(zip(leaves, latents, strict=True))
+    assert len(trunk) == N + 1
+    hair = asked.prompts.index(asked.target("NV", Branch("swap", ("hair",), 3, N)))
+    state = trunk[3]
+    for step_index in range(3, N):
+        state = advance(state, step_index, SEEDS, [hair, hair], noise, denoise, steps)
+    for row, seed in enumerate(SEEDS):
+        assert torch.equal(trunk[N][0][row], found[Leaf("NV", seed, asked.branches[0])])
+        expected = found[Leaf("NV", seed, Branch("swap", ("hair",), 3, N))]
+        torch.testing.assert_close(state[0][row], expected)

@@ -29,11 +29,13 @@ class BaseModel:
 
     `source` is "phantom-sd" (shipped), a local folder with subfolders unet, vae, text_encoder, tokenizer and
     scheduler, or a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError
-    that names what is missing and where to put it.
+    that names what is missing and where to put it. `vae_source` is another VAE: a folder or hub id of a VAE
+    alone, or of a pipeline whose VAE is taken.
     """
 
     source: str
     revision: str | None = None
+    vae_source: str | None = None
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False)
@@ -68,6 +70,17 @@ class BaseModel:
             )
         return config["latent_channels"], image_size // factor, image_size // factor
 
+    def scaling_factor(self) -> float:
+        """What the VAE's latents are multiplied with for the U-Net."""
+        return self._load(AutoencoderKL, "vae", how="load_config").get("scaling_factor", 0.18215)
+
+    def unet_config(self) -> dict[str, Any]:
+        return self._load(UNet2DConditionModel, "unet", how="load_config")
+
+    def context_shape(self) -> tuple[int, int]:
+        """(length, dim) of a prompt's embedding."""
+        return self.tokenizer().model_max_length, self.unet_config()["cross_attention_dim"]
+
     @property
     def location(self) -> str:
         return str(PHANTOM_SD) if self.source == "phantom-sd" else self.source
@@ -75,15 +88,26 @@ class BaseModel:
     def fingerprint(self, *parts: str) -> str:
         """Hash of the weight files of `parts` of a local folder; of the hub's name and revision otherwise."""
         digest = hashlib.sha256()
-        folder = Path(self.location)
-        if not folder.is_dir():
-            return f"{self.source}@{self.revision}"
         for part in parts:
-            for file in sorted((folder / part).iterdir()):
+            location, subfolder, revision = self._place(part)
+            folder = Path(location, subfolder)
+            if not folder.is_dir():
+                digest.update(f"{location}@{revision}".encode())
+                continue
+            for file in sorted(path for path in folder.iterdir() if path.is_file()):
                 digest.update(file.name.encode())
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()[:16]
+
+    def _place(self, part: str) -> tuple[str, str, str | None]:
+        """(folder or hub id, subfolder in it, revision) of a part."""
+        if part != "vae" or self.vae_source is None:
+            return self.location, part, self.revision
+        source = Path(self.vae_source)
+        if source.is_dir():
+            return self.vae_source, "vae" if (source / "vae").is_dir() else "", None
+        return self.vae_source, "", None
 
     def check(self) -> None:
         """Raise UserError at once if a local folder lacks a part; a hub id can only be tried."""
@@ -97,16 +121,18 @@ class BaseModel:
 
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         self.check()
+        location, subfolder, revision = self._place(part)
         try:
-            return getattr(kind, how)(self.location, subfolder=part, revision=self.revision, **options)
+            return getattr(kind, how)(location, subfolder=subfolder, revision=revision, **options)
         except (OSError, ValueError, SafetensorError) as error:
-            if Path(self.location).is_dir():
-                raise UserError(f"{self.location}/{part} cannot be loaded: {error}") from None
+            if Path(location).is_dir():
+                raise UserError(f"{Path(location, subfolder)} cannot be loaded: {error}") from None
+            key = "model.vae" if location == self.vae_source else "model.name"
             raise UserError(
-                f"{self.source}: its {part} is neither in the hub cache "
+                f"{location}: its {part} is neither in the hub cache "
                 f"({os.environ.get('HF_HOME', '~/.cache/huggingface')}) nor could it be fetched. "
-                f"On a machine with network run `hf download {self.source}` and copy the folder here, "
-                "then give it with model.name=/that/folder."
+                f"On a machine with network run `hf download {location}` and copy the folder here, "
+                f"then give it with {key}=/that/folder."
             ) from error
 
 

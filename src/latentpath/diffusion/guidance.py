@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.execution import attention_kernel
+
 
 @dataclass
 class GuidedDenoiser:
@@ -16,6 +18,10 @@ class GuidedDenoiser:
 
     `prompt_embeds` (prompts, length, dim) is a table that rows point into; row `negative` of it is the
     negative prompt. `calls` counts rows that were evaluated; with guidance each is two rows to the U-Net.
+
+    `static` pads the last batch to `batch_size` rows, so that the U-Net sees one shape only: a compiled one
+    is compiled once, and on one CPU thread a row comes out bit-equal, in whatever place and company; else
+    rows differ by rounding. `attention` is a key of execution.ATTENTION_BACKENDS; None: PyTorch chooses.
     """
 
     unet: Any
@@ -25,26 +31,41 @@ class GuidedDenoiser:
     batch_size: int
     calls: int = 0
     on_call: Callable[[int], object] = lambda rows: None  # told how many rows were done, for progress bars
+    static: bool = False
+    attention: str | None = None
 
     @torch.no_grad()
-    def __call__(self, latents: Tensor, timestep: int, prompts: Sequence[int]) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float, prompts: Sequence[int]) -> Tensor:
         """`latents` (rows, c, h, w), `prompts[row]` its row in the table -> model output (rows, c, h, w)."""
         prompt_index = torch.as_tensor(prompts, device=self.prompt_embeds.device)
         outputs = []
         for z, index in zip(latents.split(self.batch_size), prompt_index.split(self.batch_size), strict=True):
-            outputs.append(self._guided(z, timestep, index))
-            self.calls += len(z)
-            self.on_call(len(z))
+            rows = len(z)
+            if self.static:
+                z, index = _padded(z, self.batch_size), _padded(index, self.batch_size)
+            outputs.append(self._guided(z, timestep, index)[:rows])
+            self.calls += rows
+            self.on_call(rows)
         return torch.cat(outputs)
 
-    def _guided(self, latents: Tensor, timestep: int, index: Tensor) -> Tensor:
+    def _guided(self, latents: Tensor, timestep: float, index: Tensor) -> Tensor:
         if self.guidance_scale == 1:
             return self._unet(latents, timestep, self.prompt_embeds[index])
         embeds = self.prompt_embeds[torch.cat([torch.full_like(index, self.negative), index])]
         unconditional, conditional = self._unet(torch.cat([latents, latents]), timestep, embeds).chunk(2)
         return unconditional + self.guidance_scale * (conditional - unconditional)
 
-    def _unet(self, latents: Tensor, timestep: int, embeds: Tensor) -> Tensor:
-        # The network may run in half precision; latents, guidance and solver stay in fp32.
-        latents = latents.to(self.prompt_embeds.dtype)
-        return self.unet(latents, timestep, encoder_hidden_states=embeds, return_dict=False)[0].float()
+    def _unet(self, latents: Tensor, timestep: float, embeds: Tensor) -> Tensor:
+        # The network may run in half precision; latents, guidance and solver stay in fp32. A compiled network
+        # is compiled again for another memory layout, and for each timestep that is a number of Python's; a
+        # tensor of an int is int64 and of a float float32, as diffusers' schedulers have them.
+        latents = latents.to(self.prompt_embeds.dtype).contiguous()
+        timesteps = torch.full((len(latents),), timestep, device=latents.device)
+        with attention_kernel(self.attention):
+            output = self.unet(latents, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+        return output.float().contiguous()  # a channels-last network answers in its own layout
+
+
+def _padded(rows: Tensor, n: int) -> Tensor:
+    """`rows` (m, ...) with the last one repeated up to n: as good as any, since no row looks at another."""
+    return rows[torch.arange(n, device=rows.device).clamp(max=len(rows) - 1)]

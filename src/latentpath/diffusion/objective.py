@@ -1,39 +1,80 @@
-"""The training objective of the U-Net."""
+"""The training objective of the U-Net, and the random draws of a training step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from latentpath.diffusion.schedule import NoiseSchedule
 
 
-def sample_latents(moments: Tensor, scaling_factor: float, generator: torch.Generator) -> Tensor:
-    """Draw z_0 from the VAE's posterior. `moments` (n, 2c, h, w): mean and log-variance -> (n, c, h, w)."""
+@dataclass(frozen=True)
+class Draws:
+    """What is random in a training step, row by row."""
+
+    posterior: Tensor  # (n, c, h, w) standard normal, of the VAE's posterior
+    noise: Tensor  # (n, c, h, w) standard normal, what is added
+    timestep: Tensor  # (n,) uniform in 0..T-1
+
+
+def draw(
+    seed: int, places: Sequence[int], shape: Sequence[int], timesteps: int, *, offset: float = 0.0
+) -> Draws:
+    """The draws of the rows at `places` in the endless stream of training samples, on the CPU.
+
+    Row k is a function of (seed, places[k]) alone: a resumed run, and any number of processes that share a
+    batch, draw what one process would have drawn. `offset` > 0 adds one normal number a channel to the noise,
+    so that images may be darker or brighter as a whole (Guttenberg 2023); the noise keeps its variance.
+    """
+    posterior, noise, timestep = [], [], []
+    for place in places:
+        state = np.random.SeedSequence((seed, int(place))).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(state) % 2**63)
+        posterior.append(torch.randn(tuple(shape), generator=generator))
+        eps = torch.randn(tuple(shape), generator=generator)
+        timestep.append(torch.randint(timesteps, (), generator=generator))
+        if offset > 0:
+            level = torch.randn(shape[0], *(1 for _ in shape[1:]), generator=generator)
+            eps = (eps + offset * level) / (1 + offset**2) ** 0.5
+        noise.append(eps)
+    return Draws(torch.stack(posterior), torch.stack(noise), torch.stack(timestep))
+
+
+def sample_latents(moments: Tensor, scaling_factor: float, noise: Tensor) -> Tensor:
+    """z_0 from the VAE's posterior. `moments` (n, 2c, h, w): mean and log-variance -> (n, c, h, w)."""
     mean, log_variance = moments.chunk(2, dim=1)
-    std = (0.5 * log_variance.clamp(-30, 20)).exp()
-    return scaling_factor * (mean + std * _randn_like(mean, generator))
+    return scaling_factor * (mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise)
 
 
 def diffusion_loss(
-    unet: Any, latents: Tensor, prompt_embeds: Tensor, schedule: NoiseSchedule, generator: torch.Generator
+    unet: Any,
+    latents: Tensor,
+    prompt_embeds: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    noise: Tensor,
+    timestep: Tensor,
+    min_snr_gamma: float = 0.0,
 ) -> Tensor:
-    """E |target - unet(z_t, t, e)|^2 with t uniform (Ho et al. 2020, eq. 14): a scalar.
+    """mean_n w(t) |target - unet(z_t, t, e)|^2 (Ho et al. 2020, eq. 14): a scalar.
 
-    `latents` (n, c, h, w) scaled, `prompt_embeds` (n, length, dim). All randomness comes from `generator`, a
-    CPU one, so that a step is a function of its number on every device.
+    `latents`, `noise` (n, c, h, w), `prompt_embeds` (n, length, dim), `timestep` (n,). w = 1, or with
+    `min_snr_gamma` > 0 that of Hang et al. 2023: SNR = a / (1 - a), a = alpha_bar,
+
+        w = min(SNR, gamma) / SNR  for eps,   min(SNR, gamma) / (SNR + 1)  for v
     """
-    noise = _randn_like(latents, generator)
-    timestep = torch.randint(len(schedule.alphas_cumprod), (len(latents),), generator=generator).to(
-        latents.device
-    )
     noisy = schedule.add_noise(latents, noise, timestep)
     predicted = unet(noisy, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
-    return F.mse_loss(predicted.float(), schedule.target(latents, noise, timestep).float())
-
-
-def _randn_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor.device)
+    error = predicted.float() - schedule.target(latents, noise, timestep).float()
+    if min_snr_gamma == 0:
+        return error.square().mean()
+    alpha = schedule.alphas_cumprod.to(latents.device)[timestep]
+    snr = alpha / (1 - alpha)
+    below = snr + 1 if schedule.prediction_type == "v_prediction" else snr
+    weight = snr.clamp(max=min_snr_gamma) / below
+    return (weight * error.square().flatten(1).mean(dim=1)).mean()

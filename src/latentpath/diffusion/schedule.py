@@ -51,28 +51,30 @@ class NoiseSchedule:
             timestep_spacing=config.get("timestep_spacing", "leading"),
         )
 
-    def timesteps(self, num_inference_steps: int) -> Tensor:
-        """Training timesteps of the sampler's steps, (N,) int64, falling (Lin et al. 2023, table 2).
+    def timesteps(self, num_inference_steps: int, *, extra: int = 0, whole: bool = True) -> Tensor:
+        """Training timesteps of the sampler's steps, (N,), falling (Lin et al. 2023, table 2).
 
+        int64, or float32 with `whole` false, where linspace is not rounded (Euler). With `extra` 1 leading
+        and linspace divide into one step more, whose end, timestep 0, is left out (DPM-Solver++).
         Raises UserError where there are not that many: with leading spacing the offset counts too.
         """
-        total = len(self.alphas_cumprod)
-        most = total - self.steps_offset if self.timestep_spacing == "leading" else total
-        if not 1 <= num_inference_steps <= most:
-            raise UserError(f"timesteps.num_inference_steps is {num_inference_steps}, expected 1..{most}.")
+        n, total = num_inference_steps, len(self.alphas_cumprod)
+        most = total - extra - (self.steps_offset if self.timestep_spacing == "leading" else 0)
+        if not 1 <= n <= most:
+            raise UserError(f"timesteps.num_inference_steps is {n}, expected 1..{most}.")
         # In numpy, as diffusers has it: where a fraction is near a half, torch comes out on the other side.
-        n = num_inference_steps
         if self.timestep_spacing == "leading":
-            steps = np.arange(n)[::-1] * (total // n) + self.steps_offset
+            steps = np.arange(n + extra)[::-1] * (total // (n + extra)) + self.steps_offset
         elif self.timestep_spacing == "trailing":
             steps = np.round(np.arange(total, 0, -total / n))[:n] - 1
         elif self.timestep_spacing == "linspace":
-            steps = np.linspace(0, total - 1, n).round()[::-1]
+            steps = np.linspace(0, total - 1, n + extra, dtype=None if whole else np.float32)[::-1]
+            steps = steps.round() if whole else steps
         else:
             raise ValueError(
                 f"timestep_spacing {self.timestep_spacing!r}: expected leading, trailing or linspace"
             )
-        return torch.from_numpy(steps.astype(np.int64))
+        return torch.from_numpy(steps[:n].astype(np.int64 if whole else np.float32))
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """z_t of `latents` (n, c, h, w) at `timestep` (n,)."""

@@ -1,96 +1,157 @@
-"""Solver steps of the reverse diffusion: pure, batched, every row on its own."""
+"""Solver steps of the reverse diffusion: pure, batched, every row on its own, with a state that can branch.
+
+All solvers work on the variance-preserving latents z = sqrt(a) z_0 + sqrt(1 - a) eps, a = alpha_bar, which is
+what the U-Net sees. There Euler is DDIM without noise and Euler ancestral is DDIM with eta = 1, on another
+grid of levels; so two formulas make four solvers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from latentpath.config import SOLVERS
 from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.errors import UserError
 
-
-def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """z_T, (n, *shape) fp32: row i depends on seeds[i] alone, and is what a diffusers pipeline draws for
-    `generator=torch.Generator("cpu").manual_seed(seed)`."""
-    return torch.cat([torch.randn((1, *shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
-
-
-def step_noise(seeds: Sequence[int], step_index: int, shape: Sequence[int]) -> Tensor:
-    """Noise of a stochastic step, (n, *shape): a function of (seed, step), one for all branches of a seed."""
-    rows = []
-    for seed in seeds:
-        state = int(np.random.SeedSequence((seed, step_index)).generate_state(1, np.uint64)[0])
-        rows.append(torch.randn(tuple(shape), generator=torch.Generator().manual_seed(state % 2**63)))
-    return torch.stack(rows)
-
-
-def ddim_step(
-    latents: Tensor,
-    model_output: Tensor,
-    *,
-    alpha: float,
-    alpha_previous: float,
-    prediction_type: str = "epsilon",
-    eta: float = 0.0,
-    noise: Tensor | None = None,
-) -> Tensor:
-    """One step z_t -> z_{t-1} of DDIM (Song et al. 2021, eq. 12 and 16); alpha is their alpha_t = alpha_bar.
-
-    `latents`, `model_output`, `noise` (rows, c, h, w); `eta` in [0, 1], `noise` is needed above 0. The
-    predicted z_0 is not clipped: latents have no range.
-    """
-    sqrt_alpha, sqrt_beta = alpha**0.5, (1 - alpha) ** 0.5
-    if prediction_type == "epsilon":
-        epsilon = model_output
-        clean = (latents - sqrt_beta * epsilon) / sqrt_alpha
-    elif prediction_type == "v_prediction":
-        clean = sqrt_alpha * latents - sqrt_beta * model_output
-        epsilon = sqrt_alpha * model_output + sqrt_beta * latents
-    else:
-        raise ValueError(f"prediction_type {prediction_type!r}: expected epsilon or v_prediction")
-    sigma = eta * ((1 - alpha_previous) / (1 - alpha) * (1 - alpha / alpha_previous)) ** 0.5
-    previous = alpha_previous**0.5 * clean + (1 - alpha_previous - sigma**2) ** 0.5 * epsilon
-    if sigma > 0:
-        if noise is None:
-            raise ValueError("eta > 0 needs noise")
-        previous = previous + sigma * noise
-    return previous
+State = tuple[Tensor, ...]  # rows first in each: the latents, then what a multistep solver remembers
 
 
 @dataclass(frozen=True)
-class DDIM:
-    """The DDIM solver over the N steps of a sampler."""
+class Solver:
+    """N steps down a grid of levels.
 
-    schedule: NoiseSchedule
-    num_inference_steps: int
+    `timesteps` (N,) are what the U-Net is told, `levels` (N,) the pairs of alpha_bar before and after each
+    step. `eta` in [0, 1] is the share of fresh noise; `multistep` makes it DPM-Solver++ 2M. `start_scale`:
+    the initial latents' standard deviation.
+    """
+
+    timesteps: tuple[float, ...]
+    levels: tuple[tuple[float, float], ...]
+    prediction_type: str = "epsilon"
     eta: float = 0.0
+    multistep: bool = False
+    start_scale: float = 1.0
 
-    @property
-    def timesteps(self) -> list[int]:
-        """Training timestep of each step_index 0..N-1."""
-        return self.schedule.timesteps(self.num_inference_steps).tolist()
+    def start(self, noise: Tensor) -> State:
+        """The state before step 0 from standard normal noise (rows, c, h, w)."""
+        latents = self.start_scale * noise
+        return (latents, torch.zeros_like(latents)) if self.multistep else (latents,)
 
-    def step(self, latents: Tensor, model_output: Tensor, step_index: int, seeds: Sequence[int]) -> Tensor:
-        """(rows, c, h, w) before step_index -> after it; a stochastic one takes the noise of `seeds[row]`."""
-        schedule = self.schedule
-        timestep = self.timesteps[step_index]
-        previous = timestep - len(schedule.alphas_cumprod) // self.num_inference_steps
-        noise = None
-        if self.eta > 0:
-            unique = sorted(set(seeds))
-            drawn = step_noise(unique, step_index, latents.shape[1:])
-            noise = drawn[[unique.index(s) for s in seeds]].to(latents)
-        return ddim_step(
-            latents,
-            model_output,
-            alpha=float(schedule.alphas_cumprod[timestep]),
-            alpha_previous=float(schedule.alphas_cumprod[previous])
-            if previous >= 0
-            else schedule.final_alpha_cumprod,
-            prediction_type=schedule.prediction_type,
-            eta=self.eta,
-            noise=noise,
-        )
+    def step(self, state: State, model_output: Tensor, step_index: int) -> tuple[State, float]:
+        """The state after `step_index`, and the standard deviation of the noise that is to be added to its
+        latents: 0 for a deterministic step."""
+        z, (alpha, after) = state[0], self.levels[step_index]
+        clean, epsilon = predictions(z, model_output, alpha, self.prediction_type)
+        if not self.multistep:
+            mean, sigma = ddim_step(clean, epsilon, alpha=alpha, alpha_after=after, eta=self.eta)
+            return (mean,), sigma
+        first_or_last = step_index in (0, len(self.timesteps) - 1)  # nothing to remember; no noise is left
+        before = None if first_or_last else self.levels[step_index - 1][0]
+        z = dpmpp_2m_step(z, clean, state[1], alpha=alpha, alpha_after=after, alpha_before=before)
+        return (z, clean), 0.0
+
+
+def predictions(
+    latents: Tensor, model_output: Tensor, alpha: float, prediction_type: str
+) -> tuple[Tensor, Tensor]:
+    """(z_0, eps) as the model sees them in `latents` (rows, c, h, w) at alpha_bar = `alpha` in (0, 1).
+
+        epsilon:       z_0 = (z - sqrt(1 - a) eps) / sqrt(a)
+        v_prediction:  z_0 = sqrt(a) z - sqrt(1 - a) v,  eps = sqrt(a) v + sqrt(1 - a) z
+
+    (Salimans & Ho 2022). z_0 is not clipped: latents have no range.
+    """
+    a, b = math.sqrt(alpha), math.sqrt(1 - alpha)
+    if prediction_type == "epsilon":
+        return (latents - b * model_output) / a, model_output
+    if prediction_type == "v_prediction":
+        return a * latents - b * model_output, a * model_output + b * latents
+    raise ValueError(f"prediction_type {prediction_type!r}: expected epsilon or v_prediction")
+
+
+def ddim_step(
+    clean: Tensor, epsilon: Tensor, *, alpha: float, alpha_after: float, eta: float = 0.0
+) -> tuple[Tensor, float]:
+    """Mean and standard deviation after one step of DDIM (Song et al. 2021, eq. 12 and 16; a' is a after it):
+
+    z' = sqrt(a') z_0 + sqrt(1 - a' - s^2) eps + s noise
+    s  = eta sqrt((1 - a') / (1 - a) (1 - a / a'))
+    """
+    sigma = eta * math.sqrt((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after))
+    return math.sqrt(alpha_after) * clean + math.sqrt(1 - alpha_after - sigma**2) * epsilon, sigma
+
+
+def dpmpp_2m_step(
+    latents: Tensor,
+    clean: Tensor,
+    clean_before: Tensor,
+    *,
+    alpha: float,
+    alpha_after: float,
+    alpha_before: float | None,
+) -> Tensor:
+    """One step of DPM-Solver++ 2M, midpoint (Lu et al. 2022b, algorithm 2):
+
+        z' = sqrt((1 - a') / (1 - a)) z + sqrt(a') (1 - exp(-h)) [ D + h / (2 h_before) (D - D_before) ]
+
+    D is z_0 as predicted at this step, D_before at the one before, h and h_before the steps in
+    lambda = log(sqrt(a) / sqrt(1 - a)). Of first order, which is DDIM, where `alpha_before` is None.
+    """
+    h = _half_log_snr(alpha_after) - _half_log_snr(alpha)
+    direction = clean
+    if alpha_before is not None:
+        h_before = _half_log_snr(alpha) - _half_log_snr(alpha_before)
+        direction = clean + h / (2 * h_before) * (clean - clean_before)
+    shrink = math.sqrt((1 - alpha_after) / (1 - alpha))
+    return shrink * latents - math.sqrt(alpha_after) * math.expm1(-h) * direction
+
+
+def _half_log_snr(alpha: float) -> float:
+    return math.inf if alpha == 1 else 0.5 * math.log(alpha / (1 - alpha))
+
+
+def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *, eta: float = 0.0) -> Solver:
+    """`name` of SOLVERS, on the grid that diffusers' scheduler of that name takes for the schedule's spacing.
+
+    Raises UserError where the schedule has not that many steps, and for an `eta` that is not ddim's.
+    """
+    if name not in SOLVERS:
+        raise ValueError(f"unknown solver {name!r}; one of {', '.join(SOLVERS)}")
+    if eta and name != "ddim":
+        raise UserError(f"sampler.eta is {eta}, but sampler.solver is {name}: only ddim has it.")
+    if name == "ddim":
+        return _ddim(schedule, num_inference_steps, eta)
+    multistep = name == "dpmpp_2m"
+    timesteps = schedule.timesteps(num_inference_steps, extra=int(multistep), whole=multistep)
+    # As diffusers has it: the noise-to-signal ratio, interpolated, is 0 after the last step.
+    ratios = np.sqrt((1 - schedule.alphas_cumprod.numpy()) / schedule.alphas_cumprod.numpy())
+    sigmas = np.append(np.interp(timesteps, np.arange(len(ratios)), ratios), 0.0).astype(np.float32)
+    alphas = (1 / (1 + sigmas.astype(np.float64) ** 2)).tolist()
+    unit = multistep or schedule.timestep_spacing == "leading"
+    return Solver(
+        timesteps=tuple(timesteps.tolist()),
+        levels=tuple(pairwise(alphas)),
+        prediction_type=schedule.prediction_type,
+        eta=1.0 if name == "euler_ancestral" else 0.0,
+        multistep=multistep,
+        start_scale=1.0 if unit else math.sqrt(1 - alphas[0]),
+    )
+
+
+def _ddim(schedule: NoiseSchedule, n: int, eta: float) -> Solver:
+    table, timesteps = schedule.alphas_cumprod.tolist(), schedule.timesteps(n).tolist()
+    # As diffusers has it: T/N timesteps on, which for trailing and linspace is not always the next one.
+    stride = len(table) // n
+    after = [table[t - stride] if t >= stride else schedule.final_alpha_cumprod for t in timesteps]
+    return Solver(
+        timesteps=tuple(timesteps),
+        levels=tuple(zip((table[t] for t in timesteps), after, strict=True)),
+        prediction_type=schedule.prediction_type,
+        eta=eta,
+    )

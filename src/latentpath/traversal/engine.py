@@ -8,52 +8,82 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.solvers import DDIM
-from latentpath.traversal.plan import NEUTRAL, SweepPlan
+from latentpath.diffusion.noise import Noise
+from latentpath.diffusion.solvers import Solver, State
+from latentpath.traversal.plan import Branch, SweepPlan
 
-Denoise = Callable[
-    [Tensor, int, Sequence[int]], Tensor
-]  # (latents, timestep, prompt index a row) -> model output
+# (latents, timestep, prompt index a row) -> model output
+Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """What one row of a finished sweep is. `swap_step` N with no attribute is the neutral image."""
+    """What one image of a finished sweep is."""
 
     cls: str
     seed: int
-    attribute: str
-    swap_step: int
+    branch: Branch
 
 
 @torch.no_grad()
 def walk(
-    plan: SweepPlan, *, cls: str, noise: Tensor, seeds: Sequence[int], denoise: Denoise, solver: DDIM
+    plan: SweepPlan,
+    *,
+    cls: str,
+    seeds: Sequence[int],
+    noise: Noise,
+    denoise: Denoise,
+    solver: Solver,
+    device: torch.device | str = "cpu",
+    trunk: list[State] | None = None,
 ) -> tuple[list[Leaf], Tensor]:
-    """Sample every leaf of `seeds` for one class.
+    """Sample every branch of `seeds` for one class.
 
     All swaps of a seed share the neutral trunk up to their swap step, exactly. So the steps are walked once,
-    and before step i the rows that branch at i are copied from the trunk:
+    and before step i the rows that branch at i are copied from the trunk, the solver's memory with them:
 
         step     0 ----- 5 ----- 10 ----- ... ----- N
         trunk    e ------+-------+------- ... -----> neutral image
                          |       +-- e' - ... -----> swap_step 10
                          +---------- e' - ... -----> swap_step 5
 
-    `noise` (seeds, c, h, w) is z_T; `denoise` takes for each row the index of its prompt in `plan.prompts()`.
-    Returns the leaves and their final latents (rows, c, h, w), rows in the order in which they branched.
+    `denoise` takes for each row the index of its prompt in `plan.prompts`. Returns the leaves, branch by
+    branch, and their final latents (branches x seeds, c, h, w). A list given as `trunk` receives the states
+    of the first branch, the neutral one, before each step and after the last.
     """
-    prompt_index = {prompt: i for i, prompt in enumerate(plan.prompts())}
-    n, trunk = plan.num_inference_steps, len(seeds)
-    latents = noise
-    leaves = [Leaf(cls, seed, NEUTRAL, n) for seed in seeds]
-    for step_index in range(n + 1):
-        for swap_step in plan.swap_steps:
-            if plan.branch_step(swap_step) == step_index:
-                latents = torch.cat([latents, *([latents[:trunk]] * len(plan.attributes))])
-                leaves += [Leaf(cls, seed, a, swap_step) for a in plan.attributes for seed in seeds]
-        if step_index < n:
-            prompts = [prompt_index[plan.prompt(cls, leaf.attribute)] for leaf in leaves]
-            output = denoise(latents, solver.timesteps[step_index], prompts)
-            latents = solver.step(latents, output, step_index, [leaf.seed for leaf in leaves])
-    return leaves, latents
+    levels, ends = plan.tree(cls)
+    state = solver.start(noise.initial(seeds).to(device))  # a row a seed
+    for step_index, level in enumerate(levels):
+        if trunk is not None:
+            trunk.append(tuple(part[: len(seeds)].clone() for part in state))
+        state = copy_rows(state, level.parents, len(seeds))  # rows: node by node, in each seed by seed
+        prompts = [prompt for prompt in level.prompts for _ in seeds]
+        state = advance(state, step_index, list(seeds) * len(level.prompts), prompts, noise, denoise, solver)
+    if trunk is not None:
+        trunk.append(tuple(part[: len(seeds)].clone() for part in state))
+    (latents, *_) = copy_rows(state, ends, len(seeds))
+    return [Leaf(cls, seed, branch) for branch in plan.branches for seed in seeds], latents
+
+
+def advance(
+    state: State,
+    step_index: int,
+    seeds: Sequence[int],
+    prompts: Sequence[int],
+    noise: Noise,
+    denoise: Denoise,
+    solver: Solver,
+) -> State:
+    """All rows of `state` one step on; row k is of seeds[k] and uses prompts[k]."""
+    output = denoise(state[0], solver.timesteps[step_index], prompts)
+    (latents, *memory), sigma = solver.step(state, output, step_index)
+    unique = list(dict.fromkeys(seeds))
+    kick = noise.kick(unique, step_index, sigma)  # drawn once a seed: its branches share it
+    if kick is not None:
+        latents = latents + kick.to(latents)[[unique.index(seed) for seed in seeds]]
+    return (latents, *memory)
+
+
+def copy_rows(state: State, nodes: Sequence[int], seeds: int) -> State:
+    """Of every part of the state (nodes x seeds, ...) the rows of `nodes`, in their order."""
+    return tuple(part.unflatten(0, (-1, seeds))[list(nodes)].flatten(0, 1) for part in state)

@@ -1,57 +1,65 @@
-"""Curves through latents: Bezier, slerp and lerp over control points, neutral first, strongest swap last.
+"""Curves through latents. Each frame is a weighted sum of the stored latents, so a method is its weights.
 
-`points` is (K+1, ...): [neutral, weakest swap, ..., strongest swap]; `t` (F,) in [0, 1]. Every function
-returns (F, ...) in the dtype and on the device of `points`, computed in float64 so that neither TF32 nor a
-high degree shows. ValueError for fewer than 2 points or t outside [0, 1].
+`points` is (K+1, ...): [neutral, weakest swap, ..., strongest swap]; `t` (F,) in [0, 1]. A method gives
+weights (F, K+1), and the curve is weights @ points: (F, ...) in the dtype and on the device of `points`,
+computed in float64 so that neither TF32 nor a high degree shows. At t = 0 and 1 it is exactly the first and
+last point. ValueError for fewer than 2 points or t outside [0, 1].
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, xlog1py, xlogy
+from scipy.interpolate import CubicSpline
+from scipy.stats import binom
 from torch import Tensor
-
-METHODS = ("bezier", "slerp", "lerp")
 
 # |cos| above which the great circle through two directions is ill-conditioned (or, if opposite, not unique)
 _PARALLEL = 0.9995
+# chords per piece between two points over which a curve's length is summed: frames are then even to 0.1 %
+_CHORDS = 1024
+
+# flat (K+1, D) float64, t (F,) -> weights (F, K+1)
+_Weigh = Callable[[Tensor, np.ndarray], np.ndarray]
 
 
-def interpolate(method: str, points: Tensor, frames: int) -> Tensor:
-    """`frames` points of a curve, t = linspace(0, 1, frames): (frames, ...); frame 0 is the neutral latent.
+def interpolate(method: str, points: Tensor, frames: int, *, arc_length: bool = False) -> Tensor:
+    """`frames` points of a curve, from the neutral latent to the strongest swap: (frames, ...).
 
+    They are equally spaced in t or, with `arc_length`, along the curve's length (within 0.1 %), so that each
+    frame is as far from the last in latent space. A curve of no length is equally spaced in t.
     Raises ValueError for a method outside METHODS or fewer than 2 frames.
     """
-    curves = {"bezier": bezier, "slerp": slerp, "lerp": lerp}
-    if method not in curves:
+    if method not in _WEIGHTS:
         raise ValueError(f"unknown interpolation '{method}'; one of {', '.join(METHODS)}")
     if frames < 2:
         raise ValueError(f"an interpolation has at least 2 frames, got {frames}")
-    return curves[method](points, np.linspace(0.0, 1.0, frames))
+    t = np.linspace(0.0, 1.0, frames)
+    if arc_length:
+        t = _at_lengths(_WEIGHTS[method], points, t)
+    return _curve(_WEIGHTS[method], points, t)
 
 
 def bezier(points: Tensor, t: ArrayLike) -> Tensor:
     """B(t) = sum_k C(K, k) t^k (1 - t)^(K - k) P_k, of degree K: meets the first and last point only.
 
-    Stable at any degree in use: the weights are positive, sum to 1 and come from logarithms.
+    Stable at any degree: the weights are the binomial distribution's, so positive and of sum 1.
     Source: the paper, degree 9 over the final latents [neutral, swap 45, ..., 5], 50 frames.
     """
-    t = _parameters(points, t)
-    degree = len(points) - 1
-    k = np.arange(degree + 1)
-    log_binomial = gammaln(degree + 1) - gammaln(k + 1) - gammaln(degree - k + 1)
-    weights = np.exp(log_binomial + xlogy(k, t[:, None]) + xlog1py(degree - k, -t[:, None]))  # (F, K+1)
-    return _weighted(points, weights)
+    return _curve(_bezier, points, t)
 
 
-def lerp(points: Tensor, t: ArrayLike) -> Tensor:
-    """Straight segments through all points, each over an equal share of t."""
-    t = _parameters(points, t)
-    segment, local = _segments(t, len(points) - 1)
-    weights = np.zeros((len(t), len(points)))
-    weights[np.arange(len(t)), segment] = 1 - local
-    weights[np.arange(len(t)), segment + 1] += local
-    return _weighted(points, weights)
+def cubic(points: Tensor, t: ArrayLike) -> Tensor:
+    """The natural cubic spline through all points, each piece over an equal share of t.
+
+        S(k / K) = P_k,   S, S', S'' continuous,   S''(0) = S''(1) = 0
+
+    The smoothest curve through the points (least integral of |S''|^2). Some weights are negative, so it may
+    swing out beyond the points. Through 2 points it is straight.
+    Source: de Boor 1978, A Practical Guide to Splines.
+    """
+    return _curve(_cubic, points, t)
 
 
 def slerp(points: Tensor, t: ArrayLike) -> Tensor:
@@ -63,38 +71,79 @@ def slerp(points: Tensor, t: ArrayLike) -> Tensor:
     or where one is zero, is straight.
     Source: Shoemake 1985.
     """
-    t = _parameters(points, t)
-    segment, local = _segments(t, len(points) - 1)
-    flat = points.reshape(len(points), -1).double()
+    return _curve(_slerp, points, t)
+
+
+def lerp(points: Tensor, t: ArrayLike) -> Tensor:
+    """Straight segments through all points, each over an equal share of t."""
+    return _curve(_lerp, points, t)
+
+
+def _bezier(flat: Tensor, t: np.ndarray) -> np.ndarray:
+    degree = len(flat) - 1
+    return binom.pmf(np.arange(degree + 1), degree, t[:, None])
+
+
+def _cubic(flat: Tensor, t: np.ndarray) -> np.ndarray:
+    last = len(flat) - 1
+    unit = np.eye(last + 1)  # a spline is linear in its points: the one through unit vectors is the weights
+    weights = CubicSpline(np.arange(last + 1), unit, bc_type="natural")(t * last)
+    weights[t == 1] = unit[last]  # which the polynomial of the last piece meets up to rounding
+    return weights
+
+
+def _slerp(flat: Tensor, t: np.ndarray) -> np.ndarray:
     norms = flat.norm(dim=1)
     cosines = (flat[:-1] * flat[1:]).sum(dim=1) / (norms[:-1] * norms[1:])  # (K,) NaN at a zero vector
-    cosine = cosines.cpu().numpy()[segment]  # (F,)
+    segment = np.minimum((t * len(cosines)).astype(int), len(cosines) - 1)
+    cosine = cosines.cpu().numpy()[segment, None]  # (F, 1)
     straight = ~(np.abs(cosine) <= _PARALLEL)  # so that NaN is straight
     angle = np.arccos(np.where(straight, 0.0, cosine))
-    weights = np.zeros((len(t), len(points)))
-    rows = np.arange(len(t))
-    weights[rows, segment] = np.where(straight, 1 - local, np.sin((1 - local) * angle) / np.sin(angle))
-    weights[rows, segment + 1] = np.where(straight, local, np.sin(local * angle) / np.sin(angle))
-    return _weighted(points, weights)
+    shares = _lerp(flat, t)  # 1 - u and u at the ends of the segment, 0 elsewhere
+    return np.where(straight, shares, np.sin(shares * angle) / np.sin(angle))
 
 
-def _parameters(points: Tensor, t: ArrayLike) -> np.ndarray:
-    t = np.asarray(t, dtype=np.float64)
-    if len(points) < 2:
-        raise ValueError(f"a curve needs at least 2 points, got {len(points)}")
+def _lerp(flat: Tensor, t: np.ndarray) -> np.ndarray:
+    k = np.arange(len(flat))
+    return np.maximum(1 - np.abs(t[:, None] * k[-1] - k), 0)
+
+
+_WEIGHTS: dict[str, _Weigh] = {"bezier": _bezier, "cubic": _cubic, "slerp": _slerp, "lerp": _lerp}
+METHODS = tuple(_WEIGHTS)
+
+
+def _curve(weigh: _Weigh, points: Tensor, t: ArrayLike) -> Tensor:
+    flat, t = _flat(points), np.asarray(t, dtype=np.float64)
     if t.ndim != 1 or not ((t >= 0) & (t <= 1)).all():
         raise ValueError("t must be a vector of values in [0, 1]")
-    return t
+    mixed = torch.from_numpy(weigh(flat, t)).to(points.device) @ flat
+    return mixed.to(points.dtype).reshape(len(t), *points.shape[1:])
 
 
-def _segments(t: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of `count` equal segments each t lies in, and where in it: (F,) int, (F,) in [0, 1]."""
-    segment = np.minimum((t * count).astype(int), count - 1)
-    return segment, t * count - segment
+def _at_lengths(weigh: _Weigh, points: Tensor, shares: np.ndarray) -> np.ndarray:
+    """The t (F,) at which these shares (F,) of the curve's length are behind.
+
+    A chord is dw @ points, of length sqrt(dw G dw^T) with G the Gram matrix. So once G is known, a chord
+    costs (K+1)^2, however large a latent is. Both are in the basis [P_0, P_1 - P_0, P_2 - P_1, ...], not in
+    the points, so that latents that differ by little lose no digits.
+    """
+    flat = _flat(points)
+    basis = torch.diff(flat, dim=0, prepend=torch.zeros_like(flat[:1]))
+    gram = (basis @ basis.T).cpu().numpy()  # (K+1, K+1)
+    # a whole number of chords per piece, so that none cuts a corner
+    t = np.linspace(0.0, 1.0, (len(flat) - 1) * max(_CHORDS, len(shares)) + 1)
+    weights = weigh(flat, t)[:, ::-1].cumsum(axis=1)[:, ::-1]  # P_k has in it every step up to the k-th
+    dw = np.diff(weights, axis=0)  # (chords, K+1)
+    lengths = np.sqrt(np.maximum(((dw @ gram) * dw).sum(axis=1), 0))
+    behind = np.concatenate([[0.0], lengths.cumsum()])
+    if not 0 < behind[-1] < np.inf:  # the points are all equal, or not finite
+        return shares
+    found = np.interp(shares * behind[-1], behind, t)
+    found[0] = 0  # also where the curve stands still at first
+    return found
 
 
-def _weighted(points: Tensor, weights: np.ndarray) -> Tensor:
-    """weights (F, K+1), points (K+1, ...) -> (F, ...)"""
-    flat = points.reshape(len(points), -1).double()
-    mixed = torch.from_numpy(weights).to(points.device) @ flat
-    return mixed.to(points.dtype).reshape(len(weights), *points.shape[1:])
+def _flat(points: Tensor) -> Tensor:
+    if len(points) < 2:
+        raise ValueError(f"a curve needs at least 2 points, got {len(points)}")
+    return points.reshape(len(points), -1).double()

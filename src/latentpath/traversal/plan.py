@@ -2,83 +2,206 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from latentpath.data.captions import CaptionTemplate
+from latentpath.traversal.tree import Level, grow
 
 NEUTRAL = ""  # the attribute of a neutral image
+
+# What a branch is: the neutral image; the target prompt from swap_step on; several attributes at once; a
+# target that is weaker or stronger than its prompt; the target only for a while; an image with the attribute,
+# and that image with the neutral prompt from swap_step on.
+METHODS = ("neutral", "swap", "combination", "strength", "window", "present", "removal")
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One image of a seed.
+
+    `swap_step` is the first step_index that uses the target prompt: 0 = from the start, N = never. `until` is
+    the first that uses the source prompt again, N = never. `strength` 1 is the target prompt itself.
+    """
+
+    method: str
+    attributes: tuple[str, ...]
+    swap_step: int
+    until: int
+    strength: float = 1.0
+
+    @property
+    def attribute(self) -> str:
+        """The name in tables: `hair`, of a combination `hair+ruler`."""
+        return "+".join(self.attributes)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the U-Net attends to: the embedding of `text`, or a blend toward it.
+
+    E = E(text)                                                   strength 1
+    E = E(origin) + strength (E(text) - E(origin))                interpolated (beyond 1: extrapolated)
+    E = strength E(text)                                          scaled: no origin
+    """
+
+    text: str
+    strength: float = 1.0
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """Classes x attributes x swap steps x seeds.
+    """Classes x branches x seeds. Prompts are the captions of training.
 
-    `swap_steps` is the first step_index that uses the target prompt: 0 = from the start, N = the neutral
-    image. With `one_step_late` a swap "at s" acts from s + 1, as in the paper's released code, whose pipeline
-    callback swaps at the end of a step.
+    With `one_step_late` a swap "at s" acts from s + 1, as in the paper's released code, whose pipeline
+    callback swaps at the end of a step. With `scale` a strength multiplies the target's embedding, else it
+    blends from the neutral one.
     """
 
+    captions: CaptionTemplate
     classes: tuple[str, ...]
-    attributes: tuple[str, ...]
-    swap_steps: tuple[int, ...]
-    num_inference_steps: int
     seeds: tuple[int, ...]
-    neutral_prompts: Mapping[str, str]  # class -> prompt
-    target_prompts: Mapping[tuple[str, str], str]  # (class, attribute) -> prompt
+    num_inference_steps: int
+    branches: tuple[Branch, ...]
     one_step_late: bool = False
+    scale: bool = False
 
     def __post_init__(self) -> None:
-        for s in self.swap_steps:
-            if not 0 <= s <= self.num_inference_steps:
-                raise ValueError(f"swap step {s} lies outside 0..{self.num_inference_steps}")
+        n = self.num_inference_steps
+        for branch in self.branches:
+            if not 0 <= branch.swap_step <= n:
+                raise ValueError(f"swap step {branch.swap_step} lies outside 0..{n}")
+            if not branch.swap_step <= branch.until <= n:
+                raise ValueError(f"until {branch.until} lies outside {branch.swap_step}..{n}")
 
-    def branch_step(self, swap_step: int) -> int:
-        """The step_index before which the branch leaves the trunk."""
-        return min(swap_step + self.one_step_late, self.num_inference_steps)
+    def source(self, cls: str, branch: Branch) -> Prompt:
+        """The prompt that a branch begins with."""
+        present = branch.attributes if branch.method in ("present", "removal") else ()
+        return Prompt(self.captions.caption(cls, present))
+
+    def target(self, cls: str, branch: Branch) -> Prompt:
+        """The prompt that a branch swaps in."""
+        neutral = self.captions.caption(cls)
+        if branch.method in ("neutral", "removal"):
+            return Prompt(neutral)
+        text = self.captions.caption(cls, branch.attributes)
+        if branch.strength == 1:
+            return Prompt(text)
+        return Prompt(text, branch.strength, None if self.scale else neutral)
+
+    def steps(self, cls: str, branch: Branch) -> list[Prompt]:
+        """The prompt of each step, N of them."""
+        source, target, n = self.source(cls, branch), self.target(cls, branch), self.num_inference_steps
+        first, last = (min(s + self.one_step_late, n) for s in (branch.swap_step, branch.until))
+        return [target if first <= step < last else source for step in range(n)]
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """Every prompt once, in a fixed order: the table that the tree points into."""
+        return list(
+            dict.fromkeys(p for cls in self.classes for b in self.branches for p in self.steps(cls, b))
+        )
+
+    def tree(self, cls: str) -> tuple[list[Level], list[int]]:
+        """The levels of the prefix tree, and the last node of each branch: see `tree.grow`."""
+        place = {prompt: i for i, prompt in enumerate(self.prompts)}
+        return grow([[place[p] for p in self.steps(cls, branch)] for branch in self.branches])
+
+    @cached_property
+    def nodes(self) -> list[int]:
+        """Nodes of the tree in each step: rows a seed that the U-Net sees."""
+        return [len(level.prompts) for level in self.tree(self.classes[0])[0]]
 
     @property
     def calls_per_seed(self) -> int:
-        """U-Net calls of a seed of one class: N + A sum_k (N - s_k), against (1 + A K) N the plain way."""
-        n = self.num_inference_steps
-        return n + len(self.attributes) * sum(n - self.branch_step(s) for s in self.swap_steps)
+        """U-Net calls of a seed of one class, the nodes of its tree.
+
+        For K swap steps of A attributes that is N + A sum_k (N - s_k), against (1 + A K) N the plain way.
+        """
+        return sum(self.nodes)
 
     @property
     def plain_calls_per_seed(self) -> int:
-        return (1 + len(self.attributes) * len(self.swap_steps)) * self.num_inference_steps
+        return len(self.branches) * self.num_inference_steps
+
+    @property
+    def samples(self) -> int:
+        """Seeds of all classes."""
+        return len(self.classes) * len(self.seeds)
 
     @property
     def unet_calls(self) -> int:
-        return len(self.classes) * len(self.seeds) * self.calls_per_seed
+        return self.samples * self.calls_per_seed
 
     @property
     def images(self) -> int:
-        return len(self.classes) * len(self.seeds) * (1 + len(self.attributes) * len(self.swap_steps))
+        return self.samples * len(self.branches)
 
-    def prompts(self) -> list[str]:
-        """Every prompt once, in a fixed order."""
-        return list(dict.fromkeys([*self.neutral_prompts.values(), *self.target_prompts.values()]))
-
-    def prompt(self, cls: str, attribute: str) -> str:
-        return self.neutral_prompts[cls] if attribute == NEUTRAL else self.target_prompts[cls, attribute]
+    def describe(self) -> dict[str, Any]:
+        """What later stages need to know of it: the content of plan.json."""
+        swaps = [b for b in self.branches if b.method == "swap"]
+        first = {b.attribute: b for b in self.branches if b.method in ("swap", "combination")}
+        return {
+            "classes": list(self.classes),
+            "attributes": list(dict.fromkeys(b.attribute for b in swaps)),
+            "methods": list(dict.fromkeys(b.method for b in self.branches)),
+            "swap_steps": sorted({b.swap_step for b in swaps}),
+            "num_inference_steps": self.num_inference_steps,
+            "seeds": list(self.seeds),
+            "one_step_late": self.one_step_late,
+            "unet_calls": self.unet_calls,
+            "images": self.images,
+            "calls_per_seed": self.calls_per_seed,
+            "plain_calls_per_seed": self.plain_calls_per_seed,
+            "neutral_prompts": {c: self.source(c, self.branches[0]).text for c in self.classes},
+            "target_prompts": {
+                f"{c}/{name}": self.target(c, branch).text
+                for c in self.classes
+                for name, branch in first.items()
+            },
+        }
 
 
 def plan_sweep(
-    captions,
+    captions: CaptionTemplate,
     *,
     classes: Sequence[str],
     attributes: Sequence[str],
     swap_steps: Sequence[int],
     num_inference_steps: int,
-    seeds: Sequence[int],
+    seeds: Iterable[int],
+    combinations: Sequence[Sequence[str]] = (),
+    removal: bool = False,
+    strengths: Sequence[float] = (),
+    windows: Sequence[tuple[int, int]] = (),
     one_step_late: bool = False,
+    scale: bool = False,
 ) -> SweepPlan:
-    """A plan whose prompts are the captions of training (`captions`: a data.captions.CaptionTemplate)."""
+    """The neutral image; every attribute and combination swapped in at every swap step; and where asked for:
+
+    `removal`: from an image with the attribute to the neutral prompt; `strengths`: targets at other strengths
+    than 1; `windows` (s, r): the target from step s up to, not including, step r.
+    """
+    n = num_inference_steps
+    steps = sorted(swap_steps)
+    single = [(a,) for a in attributes]
+    branches = [Branch("neutral", (), n, n)]
+    branches += [Branch("swap", a, s, n) for s in steps for a in single]
+    branches += [Branch("combination", tuple(c), s, n) for s in steps for c in combinations]
+    branches += [Branch("strength", a, s, n, x) for x in strengths if x != 1 for s in steps for a in single]
+    branches += [Branch("window", a, s, r) for s, r in windows for a in single]
+    if removal:
+        branches += [Branch("present", a, n, n) for a in single]
+        branches += [Branch("removal", a, s, n) for s in steps for a in single]
     return SweepPlan(
+        captions=captions,
         classes=tuple(classes),
-        attributes=tuple(attributes),
-        swap_steps=tuple(sorted(swap_steps)),
-        num_inference_steps=num_inference_steps,
         seeds=tuple(seeds),
-        neutral_prompts={c: captions.caption(c) for c in classes},
-        target_prompts={(c, a): captions.caption(c, [a]) for c in classes for a in attributes},
+        num_inference_steps=n,
+        branches=tuple(branches),
         one_step_late=one_step_late,
+        scale=scale,
     )

@@ -1,4 +1,4 @@
-"""Latents to images."""
+"""Images to latents and back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@torch.no_grad()
+def encode(vae: Any, images: Tensor, *, batch_size: int = 32) -> Tensor:
+    """Images (n, 3, H, W) in [-1, 1] -> the means of their latents, scaled: (n, c, h, w) float32, on the
+    CPU.
+    """
+    chunks = [
+        vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu()
+        for x in images.split(batch_size)
+    ]
+    return vae.config.scaling_factor * torch.cat(chunks)
 
 
 @torch.no_grad()

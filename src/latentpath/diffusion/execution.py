@@ -1,0 +1,227 @@
+"""How fast the U-Net runs, never what it computes: device, precision, compilation, attention, batch size.
+
+What is measured here is measured on the plain U-Net, before torch.compile: a compiled one keeps the attention
+kernel that it was traced with, silently, and takes minutes for each batch size.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from latentpath.errors import UserError
+
+log = logging.getLogger(__name__)
+
+ATTENTION_BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+REPEATS = 4  # of a measurement, after one run that warms up; the shortest counts, since others only add to it
+PATIENCE = 5.0  # seconds; a batch that is expected to take longer is not tried
+
+
+def device_of(accelerator: str, local_rank: int = 0) -> torch.device:
+    """The device of this process for Lightning's `trainer.accelerator`: auto, gpu, cuda, mps or cpu.
+
+    `local_rank` is the process's number on its host. Raises UserError if what was asked for is not there.
+    """
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if accelerator == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(
+                "trainer.accelerator is mps, but this machine has no Apple GPU that torch can use."
+            )
+        return torch.device("mps")
+    if accelerator not in ("auto", "gpu", "cuda"):
+        raise ValueError(f"accelerator {accelerator!r}: expected auto, gpu, cuda, mps or cpu")
+    if torch.cuda.is_available():
+        # A cluster may show each process its own GPU alone, as number 0.
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    if accelerator == "auto":
+        return torch.device("cpu")
+    raise UserError(
+        f"trainer.accelerator is {accelerator}, but torch sees no CUDA device here; "
+        "trainer.accelerator=auto takes the CPU then."
+    )
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The U-Net's type for Lightning's `trainer.precision`; mixed is half here, since nothing is learnt."""
+    dtypes = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+    kind, _, way = precision.partition("-")
+    if kind not in dtypes or way not in ("true", "mixed"):
+        raise ValueError(
+            f"precision {precision!r}: expected 32-true, bf16-mixed, bf16-true, 16-mixed or 16-true"
+        )
+    return dtypes[kind]
+
+
+def prepare(
+    unet: Any,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    channels_last: bool = False,
+    compile: bool = False,
+) -> Any:
+    """The U-Net, ready to sample: moved in place, without gradients.
+
+    `compile` wraps it whole, since parts would leave the convolutions out. What is returned then runs like
+    the U-Net, shares its weights, and has its `device`, `dtype` and `config`; `unet` itself stays uncompiled.
+    Compilation waits for the first call, is done anew for each shape, and torch gives up after eight.
+    """
+    unet = unet.to(device).eval().requires_grad_(False)
+    if unet.dtype != dtype:  # diffusers warns of every cast, also of one to what it is
+        unet = unet.to(dtype)
+    if channels_last:
+        unet = unet.to(memory_format=torch.channels_last)
+    return torch.compile(unet, fullgraph=True, dynamic=False) if compile else unet
+
+
+def attention_kernel(name: str | None) -> AbstractContextManager[Any]:
+    """A context in which attention runs in the kernel `name` of ATTENTION_BACKENDS; None: PyTorch chooses."""
+    return nullcontext() if name is None else sdpa_kernel(ATTENTION_BACKENDS[name])
+
+
+def fastest_attention(run: Callable[[], object], *, device: torch.device | str) -> str:
+    """The key of ATTENTION_BACKENDS in which `run`, a call of the plain U-Net, takes the least time.
+
+    A kernel that does not work here (dtype, size of a head, memory) is left out; the error of `run` is raised
+    if none does.
+    """
+    seconds: dict[str, float] = {}
+    failure: Exception | None = None
+    for name in ATTENTION_BACKENDS:
+        try:
+            # With all other kernels off, torch warns of each reason why one cannot be used.
+            with attention_kernel(name), warnings.catch_warnings(action="ignore"):
+                seconds[name] = _seconds(run, device)
+        except RuntimeError as error:
+            failure = error.with_traceback(None)  # which would hold on to what it had allocated
+    if not seconds and failure is not None:
+        raise failure
+    return min(seconds, key=seconds.__getitem__)
+
+
+def largest_batch(
+    run: Callable[[int], object],
+    *,
+    most: int,
+    device: torch.device | str,
+    steps: Sequence[int] | None = None,
+) -> int:
+    """The batch size for `sampler.batch_size=auto`: the largest that fits and is within 5 % of the fastest.
+
+    `run(n)` calls the plain U-Net on n rows. Sizes 1, 2, 4, ... and `most` are timed, until memory ends,
+    two running are more than 10 % slower than the fastest, or a run would take longer than PATIENCE.
+
+    Speed is rows a second. Where the last batch of a step is padded to full size, give as `steps` the rows of
+    each step of the sweep: then only they count, not the padding. Early steps have few rows, so that large
+    batches, though as fast, can double the time of a sweep. Raises UserError if not even one row fits.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    sizes = [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
+    speeds: dict[int, float] = {}
+    slower, full = 0, False
+    for size, larger in zip(sizes, [*sizes[1:], math.inf], strict=True):
+        resting = _resident()
+        seconds = _seconds_if_it_fits(partial(run, size), device)
+        if seconds is None:
+            full = True
+            break
+        useful = 1.0 if steps is None else sum(steps) / sum(math.ceil(n / size) * size for n in steps)
+        speeds[size] = useful * size / seconds
+        slower = slower + 1 if speeds[size] < 0.9 * max(speeds.values()) else 0
+        if size == most or slower == 2 or seconds * larger / size > PATIENCE:
+            break
+        # A GPU says no; on a CPU the system kills the process, so the next size is judged by this one.
+        full = on_cpu and (peak_memory(device) - resting) * larger / size > _available()
+        if full:
+            break
+    if not speeds:
+        raise UserError(
+            f"sampler.batch_size=auto: not even one row fits into the memory of {device}. "
+            "Try trainer.precision=bf16-true or smaller images."
+        )
+    batch_size = max(size for size, speed in speeds.items() if speed >= max(speeds.values()) / 1.05)
+    measured = ", ".join(f"{size}: {speed:.3g}" for size, speed in speeds.items())
+    log.info("sampler.batch_size=auto: %d (rows/s %s%s)", batch_size, measured, ", no memory" if full else "")
+    return batch_size
+
+
+def unet_flops(
+    unet_config: Mapping[str, Any], latent_shape: Sequence[int], context_shape: Sequence[int]
+) -> int:
+    """FLOP of one row's forward, 1 multiply-add = 2: matrix products, convolutions and attention.
+
+    `latent_shape` (c, h, w), `context_shape` (length, dim). On the meta device: no weights, no memory.
+    """
+    from diffusers import UNet2DConditionModel
+
+    # In the math kernel attention is matrix products; for others the meta device need not have a formula.
+    with torch.device("meta"), attention_kernel("math"), FlopCounterMode(display=False) as counter:
+        unet: Any = UNet2DConditionModel.from_config(dict(unet_config))
+        unet(torch.empty(1, *latent_shape), torch.zeros(1), torch.empty(1, *context_shape))
+    return counter.get_total_flops()
+
+
+def peak_memory(device: torch.device | str) -> int:
+    """The most bytes held so far: by torch on a GPU, else by this process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _seconds(run: Callable[[], object], device: torch.device | str) -> float:
+    times = []
+    for _ in range(1 + REPEATS):
+        began = perf_counter()
+        run()
+        if torch.device(device).type != "cpu":
+            torch.accelerator.synchronize(device)
+        times.append(perf_counter() - began)
+    return min(times[1:])
+
+
+def _seconds_if_it_fits(run: Callable[[], object], device: torch.device | str) -> float | None:
+    try:
+        return _seconds(run, device)
+    except RuntimeError as error:
+        # On a CPU torch has no class for it.
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+    # Outside the handler: its traceback holds the tensors of the run that failed.
+    if torch.device(device).type != "cpu":
+        torch.accelerator.empty_cache()
+    return None
+
+
+def _available() -> float:
+    """Bytes that can be had without swapping, as Linux says; the limit of a cluster's job is not seen."""
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), math.inf)
+
+
+def _resident() -> int:
+    """Bytes that this process holds now, 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0

@@ -1,0 +1,103 @@
+"""Real images into the noise that a walk begins with, so that a traversal can start from a photograph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentpath.diffusion.noise import step_noise
+from latentpath.diffusion.solvers import Solver, predictions
+
+
+@dataclass(frozen=True)
+class InvertedNoise:
+    """The noise of real images in the place of drawn noise; row k belongs to seeds[k], the image's number.
+
+    `start` (n, c, h, w) is z_T; `residuals` (N, n, c, h, w) what each step's mean lacks, None where no noise
+    is added on the way.
+    """
+
+    seeds: tuple[int, ...]
+    start: Tensor
+    residuals: Tensor | None = None
+
+    def initial(self, seeds: Sequence[int]) -> Tensor:
+        return self.start[self._rows(seeds)]
+
+    def kick(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
+        return None if self.residuals is None else self.residuals[step_index, self._rows(seeds)]
+
+    def _rows(self, seeds: Sequence[int]) -> list[int]:
+        return [self.seeds.index(seed) for seed in seeds]
+
+
+@torch.no_grad()
+def ddpm_inversion(
+    latents: Tensor, *, seeds: Sequence[int], denoise: Callable[[Tensor, float], Tensor], solver: Solver
+) -> InvertedNoise:
+    """Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2024).
+
+        z_i = sqrt(a_i) z_0 + sqrt(1 - a_i) eps_i,   eps_i independent,   z_N = z_0
+        r_i = z_{i+1} - mean(z_i)
+
+    Each step is noised on its own, so the residuals r_i, which replace the sampler's noise, hold the
+    structure of the image. Sampling with them gives `latents` (n, c, h, w) back whatever the guidance, as
+    long as `denoise(latents, timestep)` is the one of the walk, and the closer to it another prompt stays,
+    the later it is swapped in. `solver` has eta = 1. The eps_i are functions of (seed, step). Costs N calls
+    an image.
+    """
+    if solver.eta != 1:
+        raise ValueError(f"DDPM inversion needs a solver with eta 1, got {solver.eta}")
+    steps = len(solver.timesteps)
+
+    def noised(i: int) -> Tensor:
+        if i == steps:
+            return latents
+        alpha = solver.levels[i][0]
+        noise = step_noise(seeds, i, latents.shape[1:]).to(latents)
+        return math.sqrt(alpha) * latents + math.sqrt(1 - alpha) * noise
+
+    start = z = noised(0)
+    residuals = []
+    for i in range(steps):
+        (mean, *_), _ = solver.step((z,), denoise(z, solver.timesteps[i]), i)
+        z = noised(i + 1)
+        residuals.append(z - mean)
+    return InvertedNoise(tuple(seeds), start / solver.start_scale, torch.stack(residuals))
+
+
+@torch.no_grad()
+def ddim_inversion(
+    latents: Tensor,
+    *,
+    seeds: Sequence[int],
+    denoise: Callable[[Tensor, float], Tensor],
+    solver: Solver,
+    iterations: int = 1,
+) -> InvertedNoise:
+    """DDIM walked backwards (Song et al. 2021, section 4.3): z' after a step to z before it,
+
+        z = sqrt(a) (z' - sqrt(1 - a') eps) / sqrt(a') + sqrt(1 - a) eps,   eps = eps(z, t)
+
+    with eps taken at z' at first and at the last guess of z in further `iterations`. It is exact only in the
+    limit of small steps, and only for the guidance of `denoise`: the reconstruction drifts, more with
+    guidance above 1. `latents` (n, c, h, w); `solver` is DDIM with eta 0. Costs N x iterations calls an
+    image.
+    """
+    if solver.eta != 0 or solver.multistep:
+        raise ValueError("DDIM inversion needs the DDIM or Euler solver with eta 0")
+    z = latents
+    for i in reversed(range(len(solver.timesteps))):
+        alpha, after = solver.levels[i]
+        later = guess = z
+        for _ in range(iterations):
+            output = denoise(guess, solver.timesteps[i])
+            _, epsilon = predictions(guess, output, alpha, solver.prediction_type)
+            clean = (later - math.sqrt(1 - after) * epsilon) / math.sqrt(after)
+            guess = math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * epsilon
+        z = guess
+    return InvertedNoise(tuple(seeds), z / solver.start_scale)
