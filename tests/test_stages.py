@@ -239,3 +239,32 @@ def test_a_stage_that_was_deleted_and_remade_is_another(tmp_path):
     make(run_dir, "finetune")
     with pytest.raises(UserError, match="finetune was made anew"):
         make(run_dir, "traverse", upstream=["finetune"])
+
+
+def test_changed_weights_refuse_to_mix_and_are_named(tmp_path):
+    with open_stage(tmp_path, "traverse", config(), weights={"pipeline": "abc"}):
+        pass
+    with open_stage(tmp_path, "traverse", config(), weights={"pipeline": "abc"}) as stage:
+        assert stage.complete
+    with (
+        pytest.raises(UserError, match="the weights of pipeline: abc there, def now"),
+        open_stage(tmp_path, "traverse", config(), weights={"pipeline": "def"}),
+    ):
+        pass
+
+
+def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
+    with open_stage(tmp_path, "traverse", config()) as slow:
+        with open_stage(tmp_path, "traverse", config()) as quick:
+            quick.left = "one shard"
+        made = manifest(quick.path)["made"]
+        assert manifest(quick.path)["status"] == "started"
+    assert (manifest(slow.path)["status"], manifest(slow.path)["made"]) == ("complete", made)
+
+
+def test_who_finishes_early_does_not_open_what_the_last_one_sealed(tmp_path):
+    with open_stage(tmp_path, "traverse", config()) as early:
+        with open_stage(tmp_path, "traverse", config()):
+            pass
+        early.left = "it looked before the other had finished"
+    assert manifest(early.path)["status"] == "complete"

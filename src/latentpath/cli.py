@@ -13,6 +13,8 @@ from latentpath import __version__
 from latentpath.config import COMMANDS, Config, check, conf_dir, near
 from latentpath.errors import UserError
 
+JOINED = ("classify", "finetune", "run")  # their processes work on one thing and talk to each other
+
 HELP = f"""latentpath {__version__}: ask a diffusion model for one attribute, and measure what else changes
 
 usage: latentpath <command> [overrides] [-m] [--cfg job] [--info] [--help]
@@ -72,6 +74,24 @@ def _compose_and_call(command: str, args: list[str]) -> None:
         version_base="1.3", config_path=str(conf_dir()), config_name=command
     )(lambda cfg: _job(command, cfg))
     entry()
+    if command == "traverse" and any(arg in ("--cfg", "-c") for arg in args):
+        _say_cost(args)
+
+
+def _say_cost(args: list[str]) -> None:
+    """Below the configuration, as comments of its YAML, what the sweep would cost."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = compose("traverse", overrides)
+        check(cfg, reads_images=False)
+        import_module("latentpath.commands.traverse").say_cost(cfg)
+    except UserError as error:
+        _fail(error)
 
 
 def _job(command: str, cfg: Any) -> float | None:
@@ -79,6 +99,9 @@ def _job(command: str, cfg: Any) -> float | None:
     import warnings
 
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from latentpath.processes import ALONE, agree, check_launch, connected, place_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     for chatty in (
@@ -93,9 +116,18 @@ def _job(command: str, cfg: Any) -> float | None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*LeafSpec.*|.*treespec.*")
     try:
-        check(cfg, reads_images=command not in ("traverse", "evaluate", "report"))
+        reads = command not in ("traverse", "evaluate", "report")
+        check(cfg, reads_images=reads or (command == "traverse" and cfg.inversion.method is not None))
+        place = place_of()
+        if command in JOINED:
+            check_launch(cfg, place, HydraConfig.get())
+        elif not place.first and command != "traverse":
+            return None  # one process is enough; those of a traversal share the seeds
         run_dir = Path(HydraConfig.get().runtime.output_dir)
-        return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
+        with connected(place if command in JOINED else ALONE, accelerator=cfg.trainer.accelerator):
+            if command in JOINED:
+                agree(OmegaConf.to_yaml(cfg, resolve=True), place)
+            return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
     except UserError as error:
         _fail(error)
     except KeyboardInterrupt:

@@ -24,11 +24,15 @@ def on_terminal() -> bool:
 
 
 @contextmanager
-def bar(description: str, total: int) -> Iterator[Callable[[int], object]]:
+def bar(description: str, total: int, *, show: bool = True) -> Iterator[Callable[[int], object]]:
     """A bar of `total` units on standard error; the value is called with how many more are done.
 
-    Without a terminal it prints a line at every tenth instead, so that a log shows progress too.
+    Without a terminal it prints a line at every tenth instead, so that a log shows progress too; with `show`
+    false, in all processes but the first, nothing.
     """
+    if not show:
+        yield lambda count=1: None
+        return
     if not on_terminal():
         yield _lines(description, total)
         return

@@ -6,46 +6,80 @@ import errno
 import os
 import random
 import resource
+import subprocess
+import sys
+from socket import gethostname
 
+import pandas as pd
 import pytest
 import torch
 
 from latentpath.errors import UserError
-from latentpath.traversal.engine import Leaf
-from latentpath.traversal.store import build_index, finished_seeds, read_index, read_latents, write_shard
+from latentpath.traversal import store
+from latentpath.traversal.store import (
+    COLUMNS,
+    ROW,
+    build_index,
+    finished_seeds,
+    read_flips,
+    read_index,
+    read_latents,
+    write_shard,
+)
 
-SHAPE = (4, 8, 8)
+SHAPE, N = (4, 8, 8), 10
 
 
-def shard(folder, cls: str, seeds: list[int]) -> dict[Leaf, torch.Tensor]:
+def row(cls: str, seed: int, attribute: str, swap_step: int) -> dict:
+    method = "swap" if attribute else "neutral"
+    values = (cls, seed, method, attribute, swap_step, N, 1.0, f"{cls} with {attribute or 'nothing'}")
+    return dict(zip(ROW, values, strict=True))
+
+
+def shard(folder, cls: str, seeds: list[int], **more) -> list[tuple[dict, torch.Tensor]]:
     """Write a shard of a neutral image and two swaps a seed; returns what is in it."""
-    leaves = [Leaf(cls, seed, a, s) for a, s in (("", 10), ("hair", 4), ("ink", 0)) for seed in seeds]
-    latents = torch.randn(len(leaves), *SHAPE)
-    prompts = [f"{leaf.cls} with {leaf.attribute or 'nothing'}" for leaf in leaves]
-    write_shard(folder, f"{cls}-{seeds[0]:06d}-{seeds[-1]:06d}", leaves, latents, prompts)
-    return dict(zip(leaves, latents, strict=True))
+    rows = [row(cls, seed, a, s) for a, s in (("", N), ("hair", 4), ("ink", 0)) for seed in seeds]
+    latents = torch.randn(len(rows), *SHAPE)
+    write_shard(folder, f"{cls}-{seeds[0]:06d}-{seeds[-1]:06d}", rows, latents, **more)
+    return list(zip(rows, latents, strict=True))
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in (folder / "shards").iterdir())
 
 
 def test_latents_come_back_in_the_order_asked_for(tmp_path):
-    written = shard(tmp_path, "NV", [0, 1]) | shard(tmp_path, "MEL", [0, 1]) | shard(tmp_path, "MEL", [2])
+    written = shard(tmp_path, "NV", [0, 1]) + shard(tmp_path, "MEL", [0, 1]) + shard(tmp_path, "MEL", [2])
     index = build_index(tmp_path)
     assert len(index) == len(written)
     for rows in (index, index.iloc[random.Random(0).sample(range(len(index)), len(index))], index.iloc[[7]]):
         latents = read_latents(tmp_path, rows)
         assert latents.dtype == torch.float32
-        for row, z in zip(rows.to_dict("records"), latents, strict=True):
-            assert torch.equal(
-                z, written[Leaf(row["class"], row["seed"], row["attribute"], row["swap_step"])]
-            )
-            assert row["prompt"] == f"{row['class']} with {row['attribute'] or 'nothing'}"
+        for found, z in zip(rows[ROW].to_dict("records"), latents, strict=True):
+            (expected,) = (latent for told, latent in written if told == found)
+            assert torch.equal(z, expected)
 
 
 def test_the_index_is_read_as_it_was_built(tmp_path):
     shard(tmp_path, "NV", [3])
     built = build_index(tmp_path)
     assert read_index(tmp_path).equals(built)
-    assert list(built) == ["class", "seed", "attribute", "swap_step", "prompt", "shard", "row"]
+    assert list(built) == COLUMNS
     assert list(built["shard"].unique()) == ["NV-000003-000003.safetensors"]
+    assert read_flips(tmp_path).empty
+
+
+def test_flip_points_that_were_found_with_the_images_are_joined_too(tmp_path):
+    flips = [
+        {"class": "NV", "seed": seed, "attribute": "hair", "status": status, "flip_step": step}
+        for seed, status, step in ((0, "flips", 4), (1, "never", None), (2, "flips", 0))
+    ]
+    shard(tmp_path, "NV", [0, 1], flips=flips[:2])
+    shard(tmp_path, "NV", [2], flips=flips[2:])
+    build_index(tmp_path)
+    found = read_flips(tmp_path)
+    assert list(found["seed"]) == [0, 1, 2]
+    assert found["flip_step"].tolist() == [4, pd.NA, 0]
 
 
 def test_finished_seeds_are_told_by_class(tmp_path):
@@ -55,12 +89,51 @@ def test_finished_seeds_are_told_by_class(tmp_path):
     assert finished_seeds(tmp_path) == {("NV", 0), ("NV", 1), ("MEL", 1)}
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+def test_every_latent_needs_its_row(tmp_path):
+    with pytest.raises(ValueError, match="1 rows tell of 2 latents"):
+        write_shard(tmp_path, "NV", [row("NV", 0, "", N)], torch.zeros(2, *SHAPE))
+
+
+@pytest.fixture(params=["node7", "node7.cluster.example", gethostname()])
+def host(request, monkeypatch) -> str:
+    """The name of this machine."""
+    monkeypatch.setattr(store, "gethostname", lambda: request.param)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize("writer", ["dead", "this one"])
+def test_what_a_dead_writer_left_is_removed(tmp_path, host, dead_process, writer):
+    """A process that asks is not writing, so what has its number is from a dead one of the same number."""
     shard(tmp_path, "NV", [0])
-    leftover = tmp_path / "shards" / ".NV-000001-000001.safetensors.4711"
-    leftover.write_bytes(b"half")
+    process = dead_process if writer == "dead" else os.getpid()
+    (tmp_path / "shards" / f".NV-000001-000001.safetensors.{host}.{process}").write_bytes(b"half")
     assert finished_seeds(tmp_path) == {("NV", 0)}
-    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["NV-000000-000000.safetensors"]
+    assert names(tmp_path) == ["NV-000000-000000.safetensors"]
+
+
+@pytest.mark.parametrize("writer", ["living", "of another user", "elsewhere", "nameless"])
+def test_what_may_yet_be_finished_stays_and_is_not_read(tmp_path, host, dead_process, writer, monkeypatch):
+    shard(tmp_path, "NV", [0])
+    tail = {
+        "living": f"{host}.{os.getppid()}",
+        "of another user": f"{host}.{dead_process}",
+        "elsewhere": f"x{host}.{dead_process}",
+        "nameless": f"{host}.tmp",
+    }[writer]
+    if writer == "of another user":
+        monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    temporary = tmp_path / "shards" / f".NV-000001-000001.safetensors.{tail}"
+    temporary.write_bytes(b"half")
+    assert finished_seeds(tmp_path) == {("NV", 0)}
+    assert len(build_index(tmp_path)) == 3
+    assert temporary.read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
@@ -124,5 +197,5 @@ def test_a_write_that_breaks_off_midway_leaves_the_finished_shards(tmp_path):
             shard(tmp_path, "NV", [1])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [p.name for p in (tmp_path / "shards").iterdir()] == ["NV-000000-000000.safetensors"]
+    assert names(tmp_path) == ["NV-000000-000000.safetensors"]
     assert finished_seeds(tmp_path) == {("NV", 0)}

@@ -17,9 +17,9 @@ from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
 from latentpath.metrics import lpips_or_none, tsne
 from latentpath.progress import bar
-from latentpath.stages import open_stage, read_json, write_json
+from latentpath.stages import open_stage, read_json, stage_dir, write_json
 from latentpath.tasks.classify import load_classifier
-from latentpath.traversal.store import read_index, read_latents
+from latentpath.traversal.store import read_flips, read_index, read_latents
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +36,22 @@ def run(cfg: Any, run_dir: Path) -> float | None:
 
 
 def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
-    plan = read_json(run_dir / "traverse" / "plan.json")
-    classifier = load_classifier(run_dir / "classify")
+    traverse = stage_dir(run_dir, "traverse", cfg)
+    plan = read_json(traverse / "plan.json")
+    classifier = load_classifier(stage_dir(run_dir, "classify", cfg))
     lpips = {net: lpips_or_none(net) for net in cfg.metric.lpips}
     scorer = Scorer(
-        vae=BaseModel(str(run_dir / "finetune" / "pipeline")).vae(),
+        vae=BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae(),
         classifier=classifier,
         lpips=lpips,
         interpolations=list(cfg.metric.interpolations),
         frames=cfg.metric.frames,
+        arc_length=cfg.metric.arc_length,
     )
     few = plan["seeds"][: cfg.metric.examples]
-    sources = {"finetuned": run_dir / "traverse"}
-    if (run_dir / "traverse" / "base" / "index.parquet").exists():
-        sources["base"] = run_dir / "traverse" / "base"
+    sources = {"finetuned": traverse}
+    if (traverse / "base" / "index.parquet").exists():
+        sources["base"] = traverse / "base"
     indexes = {model: read_index(source) for model, source in sources.items()}
     with bar(
         "scoring seeds", sum(len(i[["class", "seed"]].drop_duplicates()) for i in indexes.values())
@@ -74,6 +76,7 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
         swap_steps=plan["swap_steps"],
         strong=cfg.metric.strong_swap_steps,
         threshold=cfg.metric.threshold,
+        flips=read_flips(sources["finetuned"]),
     )
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
@@ -109,7 +112,9 @@ def _score_shard(
 def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> None:
     log.info("t-SNE of %d latents", len(index))
     points = tsne(read_latents(source, index).numpy(), random_state=seed)
-    table = index[["class", "seed", "attribute", "swap_step"]].assign(x=points[:, 0], y=points[:, 1])
+    table = index[["class", "seed", "method", "attribute", "swap_step"]].assign(
+        x=points[:, 0], y=points[:, 1]
+    )
     _write_parquet(table, folder / "tsne.parquet")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,17 +22,22 @@ from latentpath.callbacks import SampleGrid, save_grid
 from latentpath.data.batches import LatentBatches
 from latentpath.data.captions import CaptionTemplate
 from latentpath.data.images import load_images
-from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, open_cache
+from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
 from latentpath.data.load import load_dataset
+from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.components import BaseModel, save_pipeline
-from latentpath.diffusion.decode import decode
+from latentpath.diffusion.execution import device_of
+from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.prompts import encode_prompts
-from latentpath.diffusion.solvers import DDIM, initial_noise
+from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
+from latentpath.processes import Place, barrier, place_of, shared
 from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
 from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
+from latentpath.tasks.trainable import make_trainable, merge_lora, save_lora
 from latentpath.tracking import build_loggers
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
@@ -40,17 +47,22 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Any, run_dir: Path) -> float | None:
-    """Fine-tune `cfg.model` on the training split; returns the mean loss over the last tenth of the steps."""
-    base = BaseModel(cfg.model.name, cfg.model.revision)
+    """Fine-tune `cfg.model` on the training split; returns the mean loss over the last tenth of the steps.
+
+    Several processes share every batch; the first one writes.
+    """
+    place = place_of()
+    base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
     base.check()
     base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
-    with open_stage(run_dir, "finetune", cfg) as stage:
+    weights = {"model.name": base.fingerprint("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
+    with open_stage(run_dir, "finetune", cfg, weights=weights, place=place) as stage:
         if stage.complete:
             log.info("finetune is complete: %s", stage.path)
             return stage.figures["loss"]
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         table = load_dataset(cfg.dataset)
-        cache = cached_latents(cfg, base, table)
+        cache = cached_latents(cfg, base, table, place)
         schedule = base.schedule()
         if cfg.model.prediction_type is not None:
             schedule = dataclasses.replace(schedule, prediction_type=cfg.model.prediction_type.value)
@@ -60,19 +72,33 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             raise UserError(
                 "the loss is not finite. Try a smaller finetune.lr, or trainer.precision=32-true."
             )
-        save_pipeline(
-            stage.path / "pipeline", base=base, unet=task.unet, prediction_type=schedule.prediction_type
-        )
+        if place.first:
+            save(cfg, base, task.unet, schedule, table.captions, stage.path)
         stage.figures = {
             "loss": loss,
             "images": len(cache.moments),
-            "parameters": sum(p.numel() for p in task.unet.parameters()),
+            "parameters": sum(p.numel() for p in task.unet.parameters() if p.requires_grad),
         }
-        log.info("fine-tuned pipeline: %s", stage.path / "pipeline")
+        barrier(place)  # nobody is done before the pipeline is there
         return stage.figures["loss"]
 
 
-def cached_latents(cfg: Any, base: BaseModel, table: Any) -> LatentCache:
+def save(
+    cfg: Any, base: BaseModel, unet: Any, schedule: NoiseSchedule, captions: CaptionTemplate, folder: Path
+) -> None:
+    """The diffusers folder, with LoRA the adapter besides, and a last grid of samples."""
+    unet = unet.cpu().eval()
+    if cfg.finetune.trainable.value == "lora":
+        log.info("adapter: %s", save_lora(unet, folder / "lora"))
+        merge_lora(unet)
+    save_pipeline(folder / "pipeline", base=base, unet=unet, prediction_type=schedule.prediction_type)
+    log.info("fine-tuned pipeline: %s", folder / "pipeline")
+    unet.to(device_of(cfg.trainer.accelerator))
+    images = sample_grid(cfg, base, unet, base.vae(), schedule, captions)
+    save_grid(images, folder / "samples" / "final.png")
+
+
+def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> LatentCache:
     """The cache of the training split; shared by every run with the same images, captions and base."""
     rows = table.rows[table.rows["split"] == "train"]
     labels = rows[list(table.attributes)]
@@ -83,33 +109,33 @@ def cached_latents(cfg: Any, base: BaseModel, table: Any) -> LatentCache:
     rows = rows[~unsaid].reset_index(drop=True)
     if rows.empty:
         raise UserError("no training image has a known attribute: there is nothing to caption.")
-    images, kept = load_images(
-        rows,
-        size=cfg.dataset.image_size,
-        resize=cfg.dataset.resize,
-        on_error=cfg.dataset.on_error,
-        progress=True,
-    )
-    rows = rows.iloc[kept]
-    captions = table.captions_of(rows)
+    captions, paths = table.captions_of(rows), rows["path"].tolist()
+    dataset, caches = cfg.dataset, Path(cfg.output_dir) / ".latents"
     identity = {
-        "base": base.source,
-        "revision": base.revision,
-        "weights": base.fingerprint("vae", "text_encoder"),
+        "weights": base.fingerprint("vae", "text_encoder", "tokenizer"),
+        "size": dataset.image_size,
+        "resize": dataset.resize.value,
     }
-    folder = Path(cfg.output_dir) / ".latents" / cache_key(images, captions, identity)
-    if folder.exists():
+    digests = file_digests(paths, caches / "digests.json") if place.first else []
+    folder = caches / shared(cache_key(digests, captions, identity), place)
+    if shared(folder.exists(), place):
         return open_cache(folder)
+
+    def read(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        options = {"size": dataset.image_size, "resize": dataset.resize, "on_error": dataset.on_error}
+        return load_images(rows.iloc[list(places)], **options)
+
     tokenizer, text_encoder = base.tokenizer(), base.text_encoder()
-    with bar("encoding images", len(images)) as advance:
+    with bar("encoding images", -(-len(rows) // place.processes), show=place.first) as advance:
         return build_cache(
             folder,
-            images=images,
             captions=captions,
+            read=read,
             vae=base.vae(),
             on_images=advance,
-            device=_device(cfg),
+            device=device_of(cfg.trainer.accelerator, place.local),
             encode=lambda unique: encode_prompts(unique, tokenizer=tokenizer, text_encoder=text_encoder),
+            place=place,
         )
 
 
@@ -117,11 +143,19 @@ def finetune(
     cfg: Any, base: BaseModel, cache: LatentCache, schedule: Any, captions: CaptionTemplate, folder: Path
 ) -> Any:
     """Fit for `finetune.max_steps`, from the last checkpoint if there is one."""
-    tune, vae = cfg.finetune, base.vae()
+    tune = cfg.finetune
+    unet: Any = base.unet().train()
+    make_trainable(unet, tune.trainable.value, rank=tune.lora_rank, alpha=tune.lora_alpha)
+    if tune.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    if tune.channels_last:
+        unet.to(memory_format=torch.channels_last)
+    if tune.compile:
+        unet.compile(fullgraph=True, dynamic=False)  # in place: names of weights stay as they are
     task = UNetFinetuner(
-        base.unet().train(),
+        unet,
         schedule=schedule,
-        scaling_factor=vae.config["scaling_factor"],
+        scaling_factor=base.scaling_factor(),
         seed=cfg.seed,
         max_steps=tune.max_steps,
         lr=tune.lr,
@@ -129,11 +163,13 @@ def finetune(
         lr_decay=tune.lr_decay,
         betas=(tune.adam_beta1, tune.adam_beta2),
         weight_decay=tune.weight_decay,
+        min_snr_gamma=tune.min_snr_gamma,
+        noise_offset=tune.noise_offset,
     )
     grid = SampleGrid(
         folder / "samples",
         every=tune.sample_every,
-        sample=lambda unet: sample_grid(cfg, base, unet, vae, schedule, captions),
+        sample=lambda unet: sample_grid(cfg, base, unet, base.vae(), schedule, captions),
     )
     checkpoints = folder / "checkpoints"
     callbacks: list[Any] = [
@@ -144,7 +180,9 @@ def finetune(
         grid,
     ]
     if tune.ema_decay > 0:
-        callbacks.append(EMAWeightAveraging(decay=tune.ema_decay))
+        callbacks.append(
+            EMAWeightAveraging(decay=tune.ema_decay**tune.ema_every, update_every_n_steps=tune.ema_every)
+        )
     trainer = L.Trainer(
         max_epochs=1,
         max_steps=tune.max_steps,
@@ -153,7 +191,7 @@ def finetune(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
-        strategy=cfg.trainer.strategy,
+        strategy=strategy_of(cfg),
         precision=cfg.trainer.precision,
         log_every_n_steps=min(tune.log_every, tune.max_steps),
         logger=build_loggers(cfg.logger, folder, cfg.name),
@@ -172,9 +210,8 @@ def finetune(
         rank=trainer.global_rank,
         world_size=trainer.world_size,
     )
-    fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=DataLoader(batches, batch_size=None))
-    unet = task.unet.cpu().eval()
-    save_grid(sample_grid(cfg, base, unet, vae, schedule, captions), folder / "samples" / "final.png")
+    loader = DataLoader(batches, batch_size=None, num_workers=cfg.trainer.num_workers)
+    fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=loader)
     return task
 
 
@@ -205,23 +242,29 @@ def sample_grid(
         text_encoder=base.text_encoder(),
         negative_prompt=cfg.sampler.negative_prompt,
         guidance_scale=cfg.sampler.guidance_scale,
-        batch_size=cfg.sampler.batch_size,
+        batch_size=32,
     )
-    noise = initial_noise(plan.seeds, base.latent_shape(cfg.dataset.image_size)).to(unet.device)
-    solver = DDIM(schedule, plan.num_inference_steps)
+    walker = {
+        "noise": SeededNoise(base.latent_shape(cfg.dataset.image_size)),
+        "denoise": denoise,
+        "solver": build_solver("ddim", schedule, plan.num_inference_steps),
+        "device": unet.device,
+    }
     grids = []
     for cls in plan.classes:
-        _, latents = walk(plan, cls=cls, noise=noise, seeds=plan.seeds, denoise=denoise, solver=solver)
-        grids.append(decode(vae, latents).unflatten(0, (1 + len(plan.attributes), seeds)).transpose(0, 1))
+        _, latents = walk(plan, cls=cls, seeds=plan.seeds, **walker)
+        grids.append(decode(vae, latents).unflatten(0, (-1, seeds)).transpose(0, 1))
     return torch.cat(grids)
+
+
+def strategy_of(cfg: Any) -> Any:
+    """DDP, where there are several processes: buckets hold the gradients themselves, and the graph does not
+    change unless gradients are accumulated."""
+    if cfg.trainer.devices * cfg.trainer.num_nodes == 1 or cfg.trainer.strategy not in ("auto", "ddp"):
+        return cfg.trainer.strategy
+    return DDPStrategy(gradient_as_bucket_view=True, static_graph=cfg.finetune.accumulate == 1)
 
 
 def _final_loss(file: Path) -> float:
     losses = pd.read_csv(file)["train/loss"].dropna().to_numpy()
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))
-
-
-def _device(cfg: Any) -> str:
-    return (
-        "cuda" if cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
-    )

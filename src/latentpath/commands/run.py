@@ -9,17 +9,29 @@ from typing import Any
 
 from rich.console import Console
 
+from latentpath.processes import barrier, place_of
+from latentpath.stages import reusable
+
 STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
+# Shared among the processes of a job, and taken from another run with from_run; the others take one process
+# and little time.
+LONG = ("classify", "finetune", "traverse")
 
 
 def run(cfg: Any, run_dir: Path) -> float | None:
     """Returns what `evaluate` returns: the mean CFRT (released definition), the number a sweep maximises."""
-    console, result, began = Console(), None, time.monotonic()
+    place, reused = place_of(), bool(cfg.from_run)
+    console, result, began = Console(quiet=not place.first), None, time.monotonic()
     stages = (["phantom"] if cfg.dataset.phantom.count else []) + list(STAGES)
     for number, stage in enumerate(stages, 1):
         console.rule(f"[bold]{number}/{len(stages)} {stage}", align="left")
-        value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
-        result = value if stage == "evaluate" else result
+        if stage in LONG and (reused := reused and reusable(run_dir, stage, cfg)):
+            console.print(f"as in {cfg.from_run}")
+            continue
+        if place.first or stage in LONG:
+            value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
+            result = value if stage == "evaluate" else result
+        barrier(place)
     console.print(
         f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"
         f"Open [bold]{run_dir / 'report' / 'index.html'}[/] in a browser."

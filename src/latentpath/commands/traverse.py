@@ -3,102 +3,322 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
+import pandas as pd
 import torch
 from rich.console import Console
+from rich.table import Table
+from torch import Tensor
 
 from latentpath.data.captions import caption_template
+from latentpath.data.load import load_dataset
 from latentpath.diffusion.components import BaseModel
-from latentpath.diffusion.solvers import DDIM
+from latentpath.diffusion.execution import device_of, dtype_of, prepare, unet_flops
+from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_inversion
+from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.solvers import Solver, build_solver
+from latentpath.errors import UserError
+from latentpath.processes import Place, place_of
 from latentpath.progress import bar
-from latentpath.stages import open_stage, write_json
+from latentpath.stages import open_stage, stage_dir, write_json
+from latentpath.tasks.classify import load_classifier
+from latentpath.traversal.bisect import bisect_wave, judge_of
+from latentpath.traversal.cost import Cost, cost_of
+from latentpath.traversal.engine import walk
+from latentpath.traversal.originals import choose_originals, encode_originals, write_reconstruction
 from latentpath.traversal.plan import SweepPlan, plan_sweep
-from latentpath.traversal.sweep import denoiser, sweep
+from latentpath.traversal.store import read_flips, read_index, read_latents
+from latentpath.traversal.sweep import Sample, Sampled, Wave, denoiser, sweep, unfinished
+from latentpath.traversal.tuning import seconds_per_call, tune
 
 log = logging.getLogger(__name__)
 
+BASE_SEEDS = 16  # of each class, sampled with the base for comparison
+
 
 def run(cfg: Any, run_dir: Path) -> float | None:
-    """Traverse with the fine-tuned model, and sample the base at swap step 0 beside it where asked to."""
-    with open_stage(run_dir, "traverse", cfg, upstream=["finetune"]) as stage:
+    """Traverse with the fine-tuned model, and sample the base at the strongest swap beside it where asked to.
+
+    Returns the U-Net calls of the whole plan.
+    """
+    tuned = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
+    if cfg.dry_run:
+        available = tuned if Path(tuned.source).is_dir() else BaseModel(cfg.model.name, cfg.model.revision)
+        announce(cfg, available, measure=True)
+        return None
+    place = place_of(cfg.sampler.process, cfg.sampler.processes)
+    if cfg.overwrite and place.processes > 1:
+        raise UserError("overwrite=true discards what other processes write: give it to one process alone.")
+    upstream = ["finetune", *(["classify"] if cfg.timesteps.bisect else [])]
+    weights = {"finetune/pipeline": tuned.fingerprint("unet", "text_encoder", "tokenizer", "scheduler")}
+    with open_stage(run_dir, "traverse", cfg, upstream=upstream, weights=weights) as stage:
         if stage.complete:
             log.info("traverse is complete: %s", stage.path)
-            return None
-        plan = plan_of(cfg, range(cfg.sampler.first_seed, cfg.sampler.first_seed + cfg.sampler.seeds))
-        _announce(plan)
-        tuned = BaseModel(str(run_dir / "finetune" / "pipeline"))
-        calls = _sweep(cfg, plan, tuned, stage.path, "sweeping")
-        write_json(stage.path / "plan.json", _describe(plan))
-        if cfg.metric.compare_base:
-            few = plan_of(cfg, plan.seeds[: min(16, len(plan.seeds))], swap_steps=plan.swap_steps[:1])
+            return stage.figures["unet_calls"]
+        plan = plan_of(cfg)
+        if place.first:
+            announce(cfg, tuned, measure=False)
+            write_json(stage.path / "plan.json", plan.describe() | {"inversion": cfg.inversion.method})
+        calls = _traverse(cfg, run_dir, plan, tuned, stage.path, place)
+        left = unfinished(plan, stage.path)
+        if cfg.metric.compare_base and cfg.inversion.method is None:
+            strongest = [min(cfg.timesteps.swap_steps)]
+            few = plan_of(cfg, seeds=plan.seeds[:BASE_SEEDS], swap_steps=strongest)
             base = BaseModel(cfg.model.name, cfg.model.revision)
-            _sweep(cfg, few, base, stage.path / "base", "sampling the base")
+            _sweep(cfg, few, base, stage.path / "base", place, "sampling the base", _from_noise(cfg, base))
+            left += unfinished(few, stage.path / "base")
+        if left:
+            stage.left = f"{left} seeds are left to other processes"
+            log.info("process %d of %d is done; %s", place.process, place.processes, stage.left)
         stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
-    return None
+        if not left and place.processes > 1:
+            log.info("the sweep is complete: %s", stage.path)
+    return plan.unet_calls
 
 
-def plan_of(cfg: Any, seeds: Any, swap_steps: Any = None) -> SweepPlan:
-    """The plan that a configuration asks for."""
+def plan_of(
+    cfg: Any, *, seeds: Sequence[int] | None = None, swap_steps: Sequence[int] | None = None
+) -> SweepPlan:
+    """The plan that a configuration asks for; with `swap_steps` the plain swaps at these alone."""
+    sampler, steps, attribute = cfg.sampler, cfg.timesteps, cfg.attribute
+    extras: dict[str, Any] = {}
+    if swap_steps is None:
+        swap_steps = [min(steps.swap_steps)] if steps.bisect else list(steps.swap_steps)
+        extras = {
+            "combinations": attribute.combinations,
+            "removal": attribute.removal,
+            "strengths": attribute.strengths,
+            "scale": attribute.strength_by.value == "scale",
+            "windows": [(s, r) for s, r in steps.windows],
+        }
     return plan_sweep(
         caption_template(cfg.dataset.captions, cfg.dataset.classes, cfg.dataset.attributes),
         classes=cfg.dataset.classes,
-        attributes=cfg.attribute.names,
-        swap_steps=cfg.timesteps.swap_steps if swap_steps is None else swap_steps,
-        num_inference_steps=cfg.timesteps.num_inference_steps,
-        seeds=seeds,
-        one_step_late=cfg.timesteps.one_step_late,
+        attributes=attribute.names,
+        swap_steps=swap_steps,
+        num_inference_steps=steps.num_inference_steps,
+        seeds=range(sampler.first_seed, sampler.first_seed + sampler.seeds) if seeds is None else seeds,
+        one_step_late=steps.one_step_late,
+        **extras,
     )
 
 
-def _sweep(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Path, description: str) -> int:
-    gpu = cfg.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    precisions = {"bf16": torch.bfloat16, "16": torch.float16}
-    unet: Any = model.unet(precisions.get(str(cfg.trainer.precision).split("-")[0], torch.float32))
-    denoise = denoiser(
+def say_cost(cfg: Any) -> None:
+    """The cost of the plan as comments of a YAML file, without a measurement."""
+    announce(cfg, BaseModel(cfg.model.name, cfg.model.revision), measure=False, prefix="# ")
+
+
+def announce(cfg: Any, model: BaseModel, *, measure: bool, prefix: str = "") -> Cost:
+    """Print the plan and what it costs; `measure` times the U-Net for it, which takes seconds."""
+    plan = plan_of(cfg)
+    shape = model.latent_shape(cfg.dataset.image_size)
+    guided = 1 if cfg.sampler.guidance_scale == 1 else 2
+    cost = cost_of(
         plan,
-        unet=unet.to("cuda" if gpu else "cpu").eval().requires_grad_(False),
-        tokenizer=model.tokenizer(),
-        text_encoder=model.text_encoder(),
-        negative_prompt=cfg.sampler.negative_prompt,
-        guidance_scale=cfg.sampler.guidance_scale,
-        batch_size=cfg.sampler.batch_size,
+        latent_shape=shape,
+        calls_besides=_calls_besides(cfg, plan),
+        flop_per_call=guided * unet_flops(model.unet_config(), shape, model.context_shape()),
+        seconds_per_call=_timed(cfg, plan, model) if measure else None,
     )
-    solver = DDIM(model.schedule(), plan.num_inference_steps, eta=cfg.sampler.eta)
-    with bar(description, plan.unet_calls) as advance:
-        return sweep(
+    lines = [
+        f"sweep: {len(plan.classes)} classes x {len(plan.branches)} images x {len(plan.seeds)} seeds, "
+        f"{cfg.timesteps.num_inference_steps} steps of {cfg.sampler.solver}; "
+        f"{plan.calls_per_seed} U-Net calls a seed and class, one by one {plan.plain_calls_per_seed}",
+        *cost.lines(),
+    ]
+    if cfg.timesteps.bisect:
+        lines.append("bisect: the calls of its probes are an estimate; they depend on where the flips are")
+    Console().print("\n".join(prefix + line for line in lines), soft_wrap=True, markup=False, highlight=False)
+    return cost
+
+
+def _timed(cfg: Any, plan: SweepPlan, model: BaseModel) -> float:
+    device = device_of(cfg.trainer.accelerator)
+    shape = model.latent_shape(cfg.dataset.image_size)
+    return seconds_per_call(_denoiser(cfg, plan, model, device), latent_shape=shape, device=device)
+
+
+def _traverse(cfg: Any, run_dir: Path, plan: SweepPlan, model: BaseModel, folder: Path, place: Place) -> int:
+    """Sweep with the fine-tuned model: from noise, from real images, or in search of flips; returns the U-Net
+    calls made now."""
+    if cfg.inversion.method is not None:
+        return _traverse_originals(cfg, plan, model, folder, place)
+    if cfg.timesteps.bisect:
+        sampler = _bisecting(cfg, model, stage_dir(run_dir, "classify", cfg))
+        calls = _sweep(cfg, plan, model, folder, place, "searching", sampler)
+        if not unfinished(plan, folder):
+            _print_flips(read_flips(folder), plan.num_inference_steps)
+        return calls
+    return _sweep(cfg, plan, model, folder, place, "sweeping", _from_noise(cfg, model))
+
+
+# How a wave is sampled, and from what: takes the plan, a denoiser and the device, and gives a `Sample`.
+Sampler = Callable[[SweepPlan, GuidedDenoiser, torch.device], Sample]
+
+
+def _from_noise(cfg: Any, model: BaseModel) -> Sampler:
+    solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
+
+    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+        options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device}
+        return lambda wave: Sampled(*walk(plan, cls=wave.cls, seeds=wave.seeds, **options))
+
+    return sampler
+
+
+def _bisecting(cfg: Any, model: BaseModel, classify: Path) -> Sampler:
+    solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
+    vae: Any = model.vae()
+    search: Any = {
+        "swap_steps": list(cfg.timesteps.swap_steps),
+        "judge": judge_of(load_classifier(classify), vae),
+        "threshold": cfg.timesteps.threshold,
+        "checks": cfg.timesteps.checks,
+    }
+
+    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+        vae.to(device)
+        options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device, **search}
+        return lambda wave: Sampled(*bisect_wave(plan, cls=wave.cls, seeds=wave.seeds, **options))
+
+    return sampler
+
+
+def _traverse_originals(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Path, place: Place) -> int:
+    """Sweep from inverted photographs, then say how well they come back without an edit."""
+    originals = choose_originals(load_dataset(cfg.dataset), split=cfg.inversion.split, seeds=plan.seeds)
+    vae, solver = model.vae(), _solver(cfg, model)
+    images, latents = encode_originals(
+        originals, vae=vae, size=cfg.dataset.image_size, resize=cfg.dataset.resize
+    )
+    numbers = list(zip(originals["class"], originals["seed"], strict=True))
+
+    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+        def sample(wave: Wave) -> Sampled:
+            mine = latents[[numbers.index((wave.cls, seed)) for seed in wave.seeds]].to(device)
+            noise = _invert(cfg, plan, wave, mine, denoise, solver)
+            options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device}
+            return Sampled(*walk(plan, cls=wave.cls, seeds=wave.seeds, **options))
+
+        return sample
+
+    calls = _sweep(cfg, plan, model, folder, place, "inverting and sweeping", sampler)
+    if not unfinished(plan, folder):
+        index = read_index(folder).query("method == 'neutral'").set_index(["class", "seed"])
+        found = read_latents(folder, index.loc[numbers].reset_index())
+        log.info(
+            write_reconstruction(folder, originals, images=images, latents=latents, found=found, vae=vae)
+        )
+    return calls
+
+
+def _invert(
+    cfg: Any, plan: SweepPlan, wave: Wave, latents: Tensor, denoise: GuidedDenoiser, solver: Solver
+) -> InvertedNoise:
+    """The noise of `latents` (n, c, h, w) under the neutral prompt, as cfg.inversion says."""
+    prompts = [plan.prompts.index(plan.source(wave.cls, plan.branches[0]))] * len(latents)
+    if cfg.inversion.method == "ddpm":  # which has to see the model as the walk will
+        predict = lambda z, timestep: denoise(z, timestep, prompts)  # noqa: E731
+        return ddpm_inversion(latents, seeds=wave.seeds, denoise=predict, solver=solver)
+    guided = replace(denoise, guidance_scale=cfg.inversion.guidance_scale, calls=0)
+    noise = ddim_inversion(
+        latents,
+        seeds=wave.seeds,
+        denoise=lambda z, timestep: guided(z, timestep, prompts),
+        solver=solver,
+        iterations=cfg.inversion.iterations,
+    )
+    denoise.calls += guided.calls
+    return noise
+
+
+def _sweep(
+    cfg: Any,
+    plan: SweepPlan,
+    model: BaseModel,
+    folder: Path,
+    place: Place,
+    description: str,
+    sampler: Sampler,
+) -> int:
+    device = device_of(cfg.trainer.accelerator, place.local)
+    denoise = _denoiser(cfg, plan, model, device)
+    total = (plan.unet_calls + _calls_besides(cfg, plan)) // place.processes
+    with bar(description, total, show=place.first) as advance:
+        denoise.on_call = advance
+        sweep(
             plan,
-            denoise=denoise,
-            solver=solver,
+            sample=sampler(plan, denoise, device),
             folder=folder,
             shard_seeds=cfg.sampler.shard_seeds,
-            shape=model.latent_shape(cfg.dataset.image_size),
-            on_rows=advance,
+            process=place.process,
+            processes=place.processes,
+            on_skipped=lambda seeds: advance(seeds * plan.calls_per_seed),
         )
+    return denoise.calls
 
 
-def _announce(plan: SweepPlan) -> None:
-    Console().print(
-        f"sweep: {len(plan.classes)} classes x {len(plan.attributes)} attributes x {len(plan.swap_steps)} "
-        f"swap steps x {len(plan.seeds)} seeds = {plan.images} images, {plan.calls_per_seed} U-Net calls a "
-        f"seed and class (one by one: {plan.plain_calls_per_seed})",
-        soft_wrap=True,
+def _denoiser(cfg: Any, plan: SweepPlan, model: BaseModel, device: torch.device) -> GuidedDenoiser:
+    """The model's U-Net, guided, on `device`, as fast as `cfg.sampler` asks for."""
+    sampler, dtype = cfg.sampler, dtype_of(cfg.trainer.precision)
+    unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=sampler.channels_last)
+    denoise = denoiser(
+        plan,
+        unet=unet,
+        tokenizer=model.tokenizer(),
+        text_encoder=model.text_encoder(),
+        negative_prompt=sampler.negative_prompt,
+        guidance_scale=sampler.guidance_scale,
+        static=sampler.compile or device.type == "cuda",
     )
+    seeds = min(sampler.shard_seeds, len(plan.seeds))
+    tune(
+        denoise,
+        latent_shape=model.latent_shape(cfg.dataset.image_size),
+        batch_size=sampler.batch_size,
+        attention=sampler.attention,
+        step_rows=[seeds * nodes for nodes in plan.nodes],
+        device=device,
+    )
+    denoise.unet = prepare(unet, device=device, dtype=dtype, compile=sampler.compile)
+    return denoise
 
 
-def _describe(plan: SweepPlan) -> dict[str, Any]:
-    return {
-        "classes": list(plan.classes),
-        "attributes": list(plan.attributes),
-        "swap_steps": list(plan.swap_steps),
-        "num_inference_steps": plan.num_inference_steps,
-        "seeds": list(plan.seeds),
-        "one_step_late": plan.one_step_late,
-        "unet_calls": plan.unet_calls,
-        "images": plan.images,
-        "calls_per_seed": plan.calls_per_seed,
-        "plain_calls_per_seed": plan.plain_calls_per_seed,
-        "neutral_prompts": dict(plan.neutral_prompts),
-        "target_prompts": {f"{c}/{a}": prompt for (c, a), prompt in plan.target_prompts.items()},
-    }
+def _solver(cfg: Any, model: BaseModel) -> Solver:
+    """DDPM inversion needs the noise that DDPM adds: eta 1."""
+    eta = 1.0 if cfg.inversion.method == "ddpm" else cfg.sampler.eta
+    return build_solver(cfg.sampler.solver, model.schedule(), cfg.timesteps.num_inference_steps, eta=eta)
+
+
+def _calls_besides(cfg: Any, plan: SweepPlan) -> int:
+    """U-Net calls that are not of the tree: of the inversion, or of a search (about as many, as if every step
+    were as likely a flip point)."""
+    n, steps = plan.num_inference_steps, cfg.timesteps.swap_steps
+    if cfg.inversion.method is not None:
+        return plan.samples * n * (cfg.inversion.iterations if cfg.inversion.method == "ddim" else 1)
+    if cfg.timesteps.bisect and len(steps) > 1:
+        probes = math.ceil(math.log2(len(steps))) + cfg.timesteps.checks
+        return round(plan.samples * len(cfg.attribute.names) * probes * mean(n - s for s in steps))
+    return 0
+
+
+def _print_flips(flips: pd.DataFrame, steps: int) -> None:
+    statuses = ("flips", "never", "already present")
+    table = Table("class", "attribute", *statuses, "median flip step", "not monotone")
+    for (cls, attribute), rows in flips.groupby(["class", "attribute"], sort=False):
+        median = rows["flip_step"].astype("float64").median()
+        table.add_row(
+            str(cls),
+            str(attribute),
+            *(str((rows["status"] == status).sum()) for status in statuses),
+            "n/a" if math.isnan(median) else f"{median:.0f} of {steps}",
+            str((rows["contradictions"].map(len) > 0).sum()),
+        )
+    Console().print(table)

@@ -22,6 +22,8 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
     for picture in pictures:
         key = picture.key
         position = key["swap_step"] if key["frame"] is None else key["frame"]
+        if key["method"] in ("window", "strength"):
+            position = f"{position}-{key['until']}x{key['strength']:g}"
         words = (
             key["class"],
             key["seed"],
@@ -38,7 +40,7 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
             {k: key[k] for k in KEY}
             | {"file": name, "lpips_map": name if picture.lpips_map is not None else None}
         )
-    return pd.DataFrame(rows).astype({"swap_step": "Int64", "frame": "Int64"})
+    return pd.DataFrame(rows).astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
 
 
 def _save(path: Path, pixels: Tensor) -> None:

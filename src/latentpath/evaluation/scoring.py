@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.decode import decode
+from latentpath.diffusion.autoencoder import decode
 from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
 from latentpath.traversal.interpolate import interpolate
 from latentpath.traversal.plan import NEUTRAL
 
-KEY = ["class", "seed", "attribute", "method", "swap_step", "frame", "model"]
+KEY = ["class", "seed", "attribute", "method", "swap_step", "until", "strength", "frame", "model"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Scorer:
     lpips: dict[str, Any]
     interpolations: Sequence[str]
     frames: int
+    arc_length: bool = False
     batch_size: int = 32
     pictures: list[Picture] = field(default_factory=list)
 
@@ -50,14 +51,14 @@ class Scorer:
         keys, z = self._with_interpolations(rows, latents, model)
         images = decode(self.vae, z, batch_size=self.batch_size)  # (n, 3, h, w) in [-1, 1]
         pixels = (images + 1) / 2
-        neutral = next(i for i, key in enumerate(keys) if key["method"] == "neutral")
+        origins = self._origins(keys)
         table = pd.DataFrame(keys)
         class_probs, attribute_probs = self.classifier.predict(images)
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
             table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
         for i, attribute in enumerate(self.classifier.attributes):
             table[f"prob_{attribute}"] = attribute_probs[:, i].numpy()
-        reference = pixels[neutral : neutral + 1]
+        reference = pixels[origins]
         for net, network in self.lpips.items():
             table[f"lpips_{net}"] = (
                 float("nan") if network is None else self._lpips(network, pixels, reference)
@@ -65,10 +66,7 @@ class Scorer:
         table["ssim"] = ssim(pixels, reference).numpy()
         table["l1"] = l1(pixels, reference).numpy()
         table = table.merge(self._cosines(rows, latents), how="left", on=["attribute", "method", "swap_step"])
-        table["swap_step"], table["frame"] = (
-            table["swap_step"].astype("Int64"),
-            table["frame"].astype("Int64"),
-        )
+        table = table.astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
         if keep_pictures:
             self._keep(keys, pixels, reference)
         return table
@@ -78,21 +76,15 @@ class Scorer:
     ) -> tuple[list[dict], Tensor]:
         """Stored latents, then for each attribute and method the frames of a curve, neutral end first."""
         cls, seed = rows["class"].iloc[0], int(rows["seed"].iloc[0])
-        blank = {"class": cls, "seed": seed, "model": model, "swap_step": None, "frame": None}
-        keys = [
-            {
-                **blank,
-                "attribute": attribute,
-                "method": "neutral" if attribute == NEUTRAL else "swap",
-                "swap_step": int(step),
-            }
-            for attribute, step in zip(rows["attribute"], rows["swap_step"], strict=True)
-        ]
+        blank = {"class": cls, "seed": seed, "model": model, "strength": 1.0}
+        blank |= dict.fromkeys(("swap_step", "until", "frame"))
+        columns = ["attribute", "method", "swap_step", "until", "strength"]
+        keys = [blank | row for row in rows[columns].to_dict("records")]
         stacks = [latents]
         for attribute, trajectory in self._trajectories(rows, latents).items():
             points = torch.cat([latents[self._neutral(rows)], trajectory["latents"]])
             for method in self.interpolations if model == "finetuned" else ():
-                stacks.append(interpolate(method, points, self.frames))
+                stacks.append(interpolate(method, points, self.frames, arc_length=self.arc_length))
                 keys += [
                     {**blank, "attribute": attribute, "method": method, "frame": f}
                     for f in range(self.frames)
@@ -103,7 +95,7 @@ class Scorer:
         """Attribute -> its swap steps from weak (late) to strong (early) and their latents (K, c, h, w)."""
         found = {}
         places = rows.reset_index(drop=True)
-        for attribute, group in places[places["attribute"] != NEUTRAL].groupby("attribute", sort=False):
+        for attribute, group in places[places["method"] == "swap"].groupby("attribute", sort=False):
             order = group.sort_values("swap_step", ascending=False)
             found[str(attribute)] = {
                 "steps": order["swap_step"].tolist(),
@@ -112,7 +104,13 @@ class Scorer:
         return found
 
     def _neutral(self, rows: pd.DataFrame) -> Tensor:
-        return torch.tensor((rows["attribute"] == NEUTRAL).tolist())
+        return torch.tensor((rows["method"] == "neutral").tolist())
+
+    def _origins(self, keys: list[dict]) -> list[int]:
+        """For each image the one that it is to be compared with: of a removal the image with the attribute,
+        of all others the neutral one."""
+        place = {key["attribute"]: i for i, key in enumerate(keys) if key["method"] in ("neutral", "present")}
+        return [place[key["attribute"] if key["method"] == "removal" else NEUTRAL] for key in keys]
 
     def _cosines(self, rows: pd.DataFrame, latents: Tensor) -> pd.DataFrame:
         origin, tables = latents[self._neutral(rows)][0].numpy(), []
@@ -129,7 +127,12 @@ class Scorer:
 
     def _lpips(self, network: Any, pixels: Tensor, reference: Tensor) -> Any:
         return torch.cat(
-            [lpips_distance(network, chunk, reference) for chunk in pixels.split(self.batch_size)]
+            [
+                lpips_distance(network, chunk, origin)
+                for chunk, origin in zip(
+                    pixels.split(self.batch_size), reference.split(self.batch_size), strict=True
+                )
+            ]
         ).numpy()
 
     def _keep(self, keys: list[dict], pixels: Tensor, reference: Tensor) -> None:
@@ -137,5 +140,5 @@ class Scorer:
         swaps = [i for i, key in enumerate(keys) if key["method"] == "swap"]
         maps = {}
         if network is not None and swaps:
-            maps = dict(zip(swaps, lpips_maps(network, pixels[swaps], reference), strict=True))
+            maps = dict(zip(swaps, lpips_maps(network, pixels[swaps], reference[swaps]), strict=True))
         self.pictures += [Picture(key, pixels[i], maps.get(i)) for i, key in enumerate(keys)]

@@ -12,10 +12,13 @@
     cosine.<class>.<attribute>.<step>        strongest, weakest: mean cosine to that reference direction
     faithfulness.<model>.<class>.<attribute> target (share present at the strongest swap),
                                              neutral (share absent)
+    edits                                    a row a kind of edit besides the plain swaps: see metrics.edits
+    flip_points.<class>.<attribute>          flips, never, already_present, not_monotone (seeds); median
+                                             (step)
     notes                                    what is n/a, and why
 
-<method> is swap, bezier, slerp or lerp. A figure that is undefined is null, and named under `undefined` or
-`notes`.
+<method> is swap, bezier, cubic, slerp or lerp. A figure that is undefined is null, and named under
+`undefined` or `notes`.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from typing import Any
 
 import pandas as pd
 
-from latentpath.metrics import cfrt_table, strong_swap_steps
+from latentpath.metrics import cfrt_table, edit_table, strong_swap_steps
+from latentpath.traversal.interpolate import METHODS as INTERPOLATIONS
 
 FIGURES = {
     "released": "cfrt_released",
@@ -52,12 +56,14 @@ def summarise(
     swap_steps: Sequence[int],
     strong: Sequence[int] | None = None,
     threshold: float = 0.5,
+    flips: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset."""
+    """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset; `flips`
+    are flip points that were searched for."""
     swap_steps = sorted(swap_steps)
     strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
     tuned = scores[scores["model"] == "finetuned"]
-    methods = [m for m in ("swap", "bezier", "slerp", "lerp") if (tuned["method"] == m).any()]
+    methods = [m for m in ("swap", *INTERPOLATIONS) if (tuned["method"] == m).any()]
     cfrt = {
         m: _cfrt(tuned, classes, attributes, heads, m, strong if m == "swap" else None, threshold)
         for m in methods
@@ -79,6 +85,8 @@ def summarise(
             for model in ("base", "finetuned")
             if (scores["model"] == model).any()
         },
+        "edits": _edits(tuned, heads, threshold),
+        "flip_points": {} if flips is None or flips.empty else _flip_points(flips),
         "notes": _notes(cfrt),
     }
 
@@ -152,6 +160,27 @@ def _faithfulness(scores, classes, attributes, threshold) -> dict[str, Any]:
         }
 
     return {c: {a: shares(c, a) for a in attributes} for c in classes}
+
+
+def _edits(scores, heads, threshold) -> list[dict[Any, Any]]:
+    table = edit_table(scores, heads, threshold)
+    records = table[table["method"] != "swap"].to_dict("records")
+    shares = ("before", "after", "match", "others_kept", "probability")
+    return [{k: _number(v) if k in shares else v for k, v in record.items()} for record in records]
+
+
+def _flip_points(flips: pd.DataFrame) -> dict[str, Any]:
+    out: dict[Any, Any] = {}
+    for (cls, attribute), rows in flips.groupby(["class", "attribute"], sort=False):
+        counts = rows["status"].value_counts()
+        out.setdefault(cls, {})[attribute] = {
+            "flips": int(counts.get("flips", 0)),
+            "never": int(counts.get("never", 0)),
+            "already_present": int(counts.get("already present", 0)),
+            "not_monotone": int((rows["contradictions"].map(len) > 0).sum()),
+            "median": _number(rows["flip_step"].astype("float64").median()),
+        }
+    return out
 
 
 def _mean_of(cfrt: dict[str, Any], definition: str) -> float | None:

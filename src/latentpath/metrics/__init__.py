@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latentpath.metrics.cfrt import Cfrt, Rate, cfrt_released, cfrt_strict
     from latentpath.metrics.classification import classification_metrics
-    from latentpath.metrics.directions import consecutive_cosines, direction_cosines, path_over_chord
+    from latentpath.metrics.co_change import co_change_table, example_seeds, most_entangled
+    from latentpath.metrics.directions import (
+        consecutive_cosines,
+        curvature,
+        direction_cosines,
+        geometry_bands,
+        geometry_table,
+        latent_distances,
+        path_over_chord,
+    )
+    from latentpath.metrics.edits import edit_table
     from latentpath.metrics.embedding import tsne
     from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
+    from latentpath.metrics.intervals import Interval, bootstrap_intervals
+    from latentpath.metrics.memorisation import Nearest, copies, nearest
     from latentpath.metrics.perceptual import l1, lpips_distance, lpips_maps, lpips_or_none, ssim
+    from latentpath.metrics.published import compare_with_published, published_cfrt
     from latentpath.metrics.tables import (
+        cfrt_by_position,
+        cfrt_sensitivity,
         cfrt_table,
         flip_step_table,
         flip_table,
@@ -22,11 +37,32 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "cfrt": ("Cfrt", "Rate", "cfrt_released", "cfrt_strict"),
-    "tables": ("cfrt_table", "flip_table", "flip_step_table", "strong_frames", "strong_swap_steps"),
+    "tables": (
+        "cfrt_by_position",
+        "cfrt_sensitivity",
+        "cfrt_table",
+        "flip_step_table",
+        "flip_table",
+        "strong_frames",
+        "strong_swap_steps",
+    ),
     "classification": ("classification_metrics",),
-    "directions": ("consecutive_cosines", "direction_cosines", "path_over_chord"),
+    "co_change": ("co_change_table", "example_seeds", "most_entangled"),
+    "directions": (
+        "consecutive_cosines",
+        "curvature",
+        "direction_cosines",
+        "geometry_bands",
+        "geometry_table",
+        "latent_distances",
+        "path_over_chord",
+    ),
+    "edits": ("edit_table",),
     "embedding": ("tsne",),
     "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
+    "intervals": ("Interval", "bootstrap_intervals"),
+    "memorisation": ("Nearest", "copies", "nearest"),
+    "published": ("compare_with_published", "published_cfrt"),
     "perceptual": ("l1", "lpips_distance", "lpips_maps", "lpips_or_none", "ssim"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

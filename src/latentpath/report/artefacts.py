@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,10 @@ import yaml
 
 from latentpath.errors import UserError
 from latentpath.report.masking import mask_config, mask_text, paths_in
+from latentpath.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
-SEQUENCE_METHODS = ("swap", "bezier", "slerp", "lerp")
+SEQUENCE_METHODS = ("swap", "bezier", "cubic", "slerp", "lerp")
 _KEY = ["class", "seed", "attribute", "method", "position", "model"]
 
 
@@ -95,17 +97,18 @@ def read_run(run_dir: Path) -> RunArtefacts:
     if missing := [key for key in needed if key not in metrics]:
         raise UserError(f"{metrics_file} has no '{missing[0]}': run `latentpath evaluate` again")
 
-    raw_configs = {stage: _yaml(run_dir / stage / "config.yaml") for stage in STAGES}
+    folders = _folders(run_dir)
+    raw_configs = {stage: _yaml(folder / "config.yaml") for stage, folder in folders.items()}
     secret = paths_in([run_dir, run_dir.absolute(), *raw_configs.values()])
     metrics = _masked(metrics, secret)
     examples, frames = _examples(run_dir / "evaluate")
-    index = run_dir / "traverse" / "index.parquet"
+    index = folders["traverse"] / "index.parquet"
     tsne = run_dir / "evaluate" / "tsne.parquet"
     return RunArtefacts(
         name=run_dir.absolute().name,
         metrics=metrics,
-        plan=_masked(_json(run_dir / "traverse" / "plan.json"), secret),
-        classification=_masked(_json(run_dir / "classify" / "metrics.json"), secret),
+        plan=_masked(_json(folders["traverse"] / "plan.json"), secret),
+        classification=_masked(_json(folders["classify"] / "metrics.json"), secret),
         examples=examples,
         tsne=pd.read_parquet(tsne) if tsne.exists() else None,
         latents=len(pd.read_parquet(index, columns=["seed"])) if index.exists() else None,
@@ -113,8 +116,8 @@ def read_run(run_dir: Path) -> RunArtefacts:
         threshold=_threshold(metrics, raw_configs["evaluate"]),
         manifests={
             stage: _masked(manifest, secret)
-            for stage in STAGES
-            if (manifest := _json(run_dir / stage / "manifest.json"))
+            for stage, folder in folders.items()
+            if (manifest := _json(folder / "manifest.json"))
         },
         configs={
             stage: yaml.safe_dump(mask_config(config), sort_keys=False, allow_unicode=True, width=100)
@@ -122,6 +125,13 @@ def read_run(run_dir: Path) -> RunArtefacts:
             if config
         },
     )
+
+
+def _folders(run_dir: Path) -> dict[str, Path]:
+    """stage -> its folder, which may be that of another run (`from_run`)."""
+    config = _yaml(run_dir / "evaluate" / "config.yaml") or {}
+    where = SimpleNamespace(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
+    return {stage: stage_dir(run_dir, stage, where) for stage in STAGES}
 
 
 def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:

@@ -104,6 +104,8 @@ def _scope(run: RunArtefacts) -> str:
     ]
     if run.seeds:
         parts.append(f"{_plural(run.seeds, 'seed')} per class")
+    if run.plan.get("inversion"):
+        parts.append("from real images, inverted")
     if run.latents:
         parts.append(_plural(run.latents, "image"))
     return " · ".join(parts)

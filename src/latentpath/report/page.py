@@ -21,7 +21,9 @@ from latentpath.report.tables import (
     conditions_table,
     cost_table,
     curve_table,
+    edits_table,
     faithfulness_table,
+    flip_points_table,
     main_table,
 )
 
@@ -119,6 +121,8 @@ def _tables(run: RunArtefacts) -> dict[str, Any]:
         "main": main_table(run, spline or ["swap"]),
         "main_rest": main_table(run, rest) if rest else None,
         "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
+        "edits": edits_table(run),
+        "flip_points": flip_points_table(run),
         "companions": companions_table(run),
         "classifier": classifier_table(run, "test"),
         "classifier_val": classifier_table(run, "val"),

@@ -17,7 +17,7 @@ CONDITIONS = {
 }
 # Shown where the evaluation gives them. `all_strict`: the poster's definition and a flip besides.
 COMPANIONS = {"already_present": "present before", "all_strict": "poster and flip"}
-METHOD_NAMES = {"swap": "Swaps", "bezier": "Bezier", "slerp": "Slerp", "lerp": "Lerp"}
+METHOD_NAMES = {"swap": "Swaps", "bezier": "Bezier", "cubic": "Cubic", "slerp": "Slerp", "lerp": "Lerp"}
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,77 @@ def faithfulness_table(run: RunArtefacts) -> Table:
             ]
             group.append([*first, header(words(attribute)), *cells])
         table.groups.append(group)
+    return table
+
+
+EDITS = {
+    "combination": "several attributes at once",
+    "strength": "another strength",
+    "window": "only for a while",
+    "removal": "from with to without",
+}
+
+
+def edits_table(run: RunArtefacts) -> Table | None:
+    """Combinations, strengths, windows and removals: what was asked for, what came; None where there are
+    none.
+    """
+    edits = run.metrics.get("edits") or []
+    if not edits:
+        return None
+    head = ["edit", "class", "attribute", "steps", "strength"]
+    table = Table(
+        "Edits besides the plain swaps, shares of seeds",
+        [*head, "there before", "there after", "all attributes as asked", "others kept", "seeds"],
+    )
+    for method, name in EDITS.items():
+        rows = [edit for edit in edits if edit["method"] == method]
+        group = []
+        for k, edit in enumerate(rows):
+            back = edit["until"] < run.num_inference_steps
+            steps = f"{edit['swap_step']} to {edit['until']}" if back else f"from {edit['swap_step']}"
+            shares = [
+                number(edit[key], "a named attribute has no head, or no score", bar=True)
+                for key in ("before", "after", "match", "others_kept")
+            ]
+            first = [header(name, len(rows))] if k == 0 else []
+            named = [header(words(edit["class"])), header(words(edit["attribute"].replace("+", " and ")))]
+            middle = [Cell(steps), number(edit["strength"], digits=1)]
+            group.append([*first, *named, *middle, *shares, count(edit["n"])])
+        if group:
+            table.groups.append(group)
+    return table
+
+
+def flip_points_table(run: RunArtefacts) -> Table | None:
+    """Where the decision turned, of a traversal that searched for it; None where none did."""
+    points = run.metrics.get("flip_points") or {}
+    if not points:
+        return None
+    keys = {"flips": "flips", "never": "never", "already_present": "present before"}
+    table = Table(
+        "Flip points: the latest swap step at which the attribute is there, found by halving",
+        [
+            "class",
+            "attribute",
+            "median flip step",
+            *(f"seeds: {label}" for label in keys.values()),
+            "not monotone",
+        ],
+    )
+    for cls, by_attribute in points.items():
+        table.groups.append(
+            [
+                [
+                    header(words(cls)),
+                    header(words(attribute)),
+                    number(entry["median"], "no seed flips", digits=0),
+                    *(count(entry[key]) for key in keys),
+                    count(entry["not_monotone"]),
+                ]
+                for attribute, entry in by_attribute.items()
+            ]
+        )
     return table
 
 

@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pandas as pd
@@ -18,22 +18,31 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latentpath.errors import UserError
-from latentpath.traversal.engine import Leaf
 
-INDEX = "index.parquet"
-COLUMNS = ["class", "seed", "attribute", "swap_step", "prompt", "shard", "row"]
+INDEX, FLIPS = "index.parquet", "flips.parquet"
+ROW = ["class", "seed", "method", "attribute", "swap_step", "until", "strength", "prompt"]
+COLUMNS = [*ROW, "shard", "row"]
 
 
 def write_shard(
-    folder: Path, name: str, leaves: Sequence[Leaf], latents: Tensor, prompts: Sequence[str]
+    folder: Path,
+    name: str,
+    rows: Sequence[dict[str, Any]],
+    latents: Tensor,
+    *,
+    flips: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, rows told in the header.
+    """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, what they are in the header.
 
-    Written to a temporary name, synced, renamed: a kill or a full disk leaves the shards that were finished.
-    Raises UserError when the disk is full.
+    `rows` have the keys of ROW; `flips` are flip points that were found with them. Written to a temporary
+    name, synced, renamed: a kill or a full disk leaves the shards that were finished. Raises UserError when
+    the disk is full.
     """
-    rows = [{**asdict(leaf), "prompt": prompt} for leaf, prompt in zip(leaves, prompts, strict=True)]
-    content = save({"latents": latents.float().cpu().contiguous()}, metadata={"rows": json.dumps(rows)})
+    if len(rows) != len(latents):
+        raise ValueError(f"{len(rows)} rows tell of {len(latents)} latents")
+    # One entry: safetensors writes several in any order, and a shard is to be the same to the byte.
+    header = {"content": json.dumps({"rows": list(rows), "flips": list(flips)})}
+    content = save({"latents": latents.float().cpu().contiguous()}, metadata=header)
     path = folder / "shards" / f"{name}.safetensors"
     write_whole(path, content)
     return path
@@ -41,9 +50,9 @@ def write_shard(
 
 def write_whole(path: Path, content: bytes) -> None:
     """Bytes to `path` through a synced temporary file. Raises UserError and leaves nothing when it cannot."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{gethostname()}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -64,24 +73,33 @@ def finished_seeds(folder: Path) -> set[tuple[str, int]]:
     """
     shards = folder / "shards"
     for leftover in shards.glob(".*.safetensors.*"):
-        leftover.unlink(missing_ok=True)
-    return {(row["cls"], row["seed"]) for path in shards.glob("*.safetensors") for row in _read_rows(path)}
+        if _is_dead(leftover):
+            leftover.unlink(missing_ok=True)
+    return {(row["class"], row["seed"]) for path in _shards(folder) for row in _read(path, "rows")}
 
 
 def build_index(folder: Path) -> pd.DataFrame:
-    """Join the shards by listing them, write `index.parquet` and return it: a row a final latent.
+    """Join the shards by listing them, write `index.parquet` and return it: a row a final latent. Flip points
+    that were searched for go to `flips.parquet`.
 
     Raises UserError that names a shard which cannot be read.
     """
     tables = []
-    for path in sorted((folder / "shards").glob("*.safetensors")):
-        table = pd.DataFrame(_read_rows(path)).rename(columns={"cls": "class"})
+    for path in _shards(folder):
+        table = pd.DataFrame(_read(path, "rows"))
         tables.append(table.assign(shard=path.name, row=range(len(table))))
     index = pd.concat(tables, ignore_index=True)[COLUMNS]
-    content = BytesIO()
-    index.to_parquet(content)
-    write_whole(folder / INDEX, content.getvalue())
+    flips = [flip for path in _shards(folder) for flip in _read(path, "flips")]
+    if flips:
+        _write_table(folder / FLIPS, pd.DataFrame(flips).astype({"flip_step": "Int64"}))
+    _write_table(folder / INDEX, index)
     return index
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    content = BytesIO()
+    table.to_parquet(content)
+    write_whole(path, content.getvalue())
 
 
 def read_index(folder: Path) -> pd.DataFrame:
@@ -89,6 +107,12 @@ def read_index(folder: Path) -> pd.DataFrame:
     if not (folder / INDEX).exists():
         raise UserError(f"{folder / INDEX} is missing. Run `latentpath traverse` first.")
     return pd.read_parquet(folder / INDEX)
+
+
+def read_flips(folder: Path) -> pd.DataFrame:
+    """The flip points that a traversal searched for, a row a trajectory (see `bisect.bisect_wave`); no rows
+    where it did not."""
+    return pd.read_parquet(folder / FLIPS) if (folder / FLIPS).exists() else pd.DataFrame()
 
 
 def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
@@ -105,9 +129,27 @@ def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
     return latents
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _shards(folder: Path) -> list[Path]:
+    return sorted((folder / "shards").glob("[!.]*.safetensors"))
+
+
+def _is_dead(temporary: Path) -> bool:
+    """Is its writer gone? One on another machine may live: its leftovers stay, and nothing reads them."""
+    written, _, process = temporary.name.rpartition(".")
+    if not written.endswith(f".safetensors.{gethostname()}") or not process.isdigit():  # hosts may have dots
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return int(process) == os.getpid()
+
+
+def _read(path: Path, part: str) -> list[dict[str, Any]]:
     with _open(path) as file:
-        return json.loads(file.metadata()["rows"])
+        return json.loads(file.metadata()["content"])[part]
 
 
 @contextmanager

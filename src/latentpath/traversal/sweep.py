@@ -1,21 +1,83 @@
-"""A sweep from plan to shards: waves of seeds, those that are done left out."""
+"""A sweep from plan to shards: waves of seeds, those that are done left out, shared out among processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import torch
+from torch import Tensor
 
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.prompts import encode_prompts
-from latentpath.diffusion.solvers import DDIM, initial_noise
 from latentpath.errors import UserError
-from latentpath.traversal.engine import walk
-from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.engine import Leaf
+from latentpath.traversal.plan import Prompt, SweepPlan
 from latentpath.traversal.store import build_index, finished_seeds, write_shard
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Seeds of one class that are walked together and make a shard: what a kill can lose."""
+
+    cls: str
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{quote(self.cls, safe='')}-{self.seeds[0]:06d}-{self.seeds[-1]:06d}"
+
+
+def waves(plan: SweepPlan, shard_seeds: int) -> list[Wave]:
+    """All waves of a plan; the same for every process, whatever is done already."""
+    starts = range(0, len(plan.seeds), shard_seeds)
+    return [Wave(cls, plan.seeds[s : s + shard_seeds]) for cls in plan.classes for s in starts]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a wave came to: its images, and the flip points where they were searched for (rows of a table)."""
+
+    leaves: list[Leaf]
+    latents: Tensor
+    flips: Sequence[dict[str, Any]] = ()
+
+
+Sample = Callable[[Wave], Sampled]
+
+
+def sweep(
+    plan: SweepPlan,
+    *,
+    sample: Sample,
+    folder: Path,
+    shard_seeds: int,
+    process: int = 0,
+    processes: int = 1,
+    on_skipped: Callable[[int], object] = lambda seeds: None,
+) -> None:
+    """Write every shard of this process that `folder` lacks, and the index once none is lacking.
+
+    Process k of n takes every n-th wave, beginning with its k-th, without talking to the others: joining
+    shards is listing them. `on_skipped` is told of seeds that were done before.
+    """
+    done = finished_seeds(folder)
+    for wave in waves(plan, shard_seeds)[process::processes]:
+        missing = tuple(seed for seed in wave.seeds if (wave.cls, seed) not in done)
+        on_skipped(len(wave.seeds) - len(missing))
+        if missing:
+            _write_wave(plan, Wave(wave.cls, missing), sample, folder)
+    if not unfinished(plan, folder):
+        build_index(folder)
+
+
+def unfinished(plan: SweepPlan, folder: Path) -> int:
+    """Seeds of the plan, of all classes, that no shard holds yet."""
+    done = finished_seeds(folder)
+    return sum((cls, seed) not in done for cls in plan.classes for seed in plan.seeds)
 
 
 def denoiser(
@@ -26,52 +88,62 @@ def denoiser(
     text_encoder: Any,
     negative_prompt: str = "",
     guidance_scale: float,
-    batch_size: int,
+    batch_size: int = 32,
+    static: bool = False,
+    attention: str | None = None,
 ) -> GuidedDenoiser:
-    """A denoiser whose prompt table is `plan.prompts()`, the negative prompt last."""
-    table = encode_prompts([*plan.prompts(), negative_prompt], tokenizer=tokenizer, text_encoder=text_encoder)
+    """A denoiser whose prompt table is `plan.prompts`, the negative prompt last."""
+    table = prompt_embeds(
+        [*plan.prompts, Prompt(negative_prompt)], tokenizer=tokenizer, text_encoder=text_encoder
+    )
     return GuidedDenoiser(
         unet=unet,
         prompt_embeds=table.to(unet.device, unet.dtype),
         negative=len(table) - 1,
         guidance_scale=guidance_scale,
         batch_size=batch_size,
+        static=static,
+        attention=attention,
     )
 
 
-def sweep(
-    plan: SweepPlan,
-    *,
-    denoise: GuidedDenoiser,
-    solver: DDIM,
-    folder: Path,
-    shard_seeds: int,
-    shape: Sequence[int],
-    on_rows: Callable[[int], object] = lambda rows: None,
-) -> int:
-    """Write every shard of the plan that `folder` lacks, then the index; returns the U-Net calls made now.
-
-    `shape` (c, h, w) of a latent; `shard_seeds` seeds make a wave, which is a shard: what a kill can lose.
-    `on_rows` is told of finished U-Net evaluations, skipped ones included, so that a bar ends at
-    plan.unet_calls.
+def prompt_embeds(prompts: Sequence[Prompt], *, tokenizer: Any, text_encoder: Any) -> Tensor:
+    """The embedding of every prompt, blended where it is a blend: (n, length, dim); each text encoded
+    once.
     """
-    done, before = finished_seeds(folder), denoise.calls
-    denoise.on_call = on_rows
-    unet = denoise.unet
-    for cls in plan.classes:
-        missing = [seed for seed in plan.seeds if (cls, seed) not in done]
-        on_rows((len(plan.seeds) - len(missing)) * plan.calls_per_seed)
-        for start in range(0, len(missing), shard_seeds):
-            seeds = missing[start : start + shard_seeds]
-            name = f"{quote(cls, safe='')}-{seeds[0]:06d}-{seeds[-1]:06d}"
-            noise = initial_noise(seeds, shape).to(unet.device)
-            leaves, latents = walk(plan, cls=cls, noise=noise, seeds=seeds, denoise=denoise, solver=solver)
-            if not torch.isfinite(latents).all():
-                raise UserError(
-                    f"shard {name}: latents are not finite. Try precision 32-true or a smaller finetune.lr"
-                )
-            write_shard(
-                folder, name, leaves, latents, [plan.prompt(leaf.cls, leaf.attribute) for leaf in leaves]
-            )
-    build_index(folder)
-    return denoise.calls - before
+    texts = list(dict.fromkeys(text for p in prompts for text in (p.text, p.origin) if text is not None))
+    encoded = encode_prompts(texts, tokenizer=tokenizer, text_encoder=text_encoder)
+    embeds = dict(zip(texts, encoded, strict=True))
+
+    def blend(prompt: Prompt) -> Tensor:
+        target = embeds[prompt.text]
+        if prompt.origin is None:
+            return prompt.strength * target
+        return embeds[prompt.origin] + prompt.strength * (target - embeds[prompt.origin])
+
+    return torch.stack([blend(prompt) for prompt in prompts])
+
+
+def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> None:
+    sampled = sample(wave)
+    if not torch.isfinite(sampled.latents).all():
+        raise UserError(
+            f"shard {wave.name}: latents are not finite. Try precision 32-true or a smaller finetune.lr"
+        )
+    rows = [_row(plan, leaf) for leaf in sampled.leaves]
+    write_shard(folder, wave.name, rows, sampled.latents, flips=sampled.flips)
+
+
+def _row(plan: SweepPlan, leaf: Leaf) -> dict[str, Any]:
+    branch = leaf.branch
+    named = plan.source if branch.method == "present" else plan.target
+    return {
+        "class": leaf.cls,
+        "seed": leaf.seed,
+        "method": branch.method,
+        "attribute": branch.attribute,
+        "swap_step": branch.swap_step,
+        "until": branch.until,
+        "strength": branch.strength,
+        "prompt": named(leaf.cls, branch).text,
+    }

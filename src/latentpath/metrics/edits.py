@@ -1,0 +1,70 @@
+"""What every kind of edit did to the attributes that it names, and to the others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from latentpath.metrics.flips import hard_label
+
+EDIT = ["class", "attribute", "method", "swap_step", "until", "strength"]
+
+
+def edit_table(
+    scores: pd.DataFrame, heads: Sequence[str], threshold: float = 0.5, *, model: str = "finetuned"
+) -> pd.DataFrame:
+    """One row an edit (class, attribute, method, swap_step, until, strength), shares over its seeds in [0,
+    1]:
+
+        before       all named attributes are there on the image that it departs from
+        after        all named attributes are there on the edited image (of a removal: still)
+        match        the predicted attributes are exactly those asked for: the named ones, of a removal none
+        others_kept  every other attribute is as on the image that it departs from
+        probability  mean probability of the named attributes on the edited image
+        n            seeds
+
+    `scores`: rows as in evaluate/scores.parquet, stored latents only; a combination is named `hair+ruler`. It
+    departs from the neutral image of its seed, a removal from the one that has the attribute. NaN where a
+    named attribute has no head; a missing score leaves the seed out.
+    """
+    rows = scores[(scores["model"] == model) & scores["swap_step"].notna()]
+    columns = [f"prob_{head}" for head in heads]
+    probabilities = rows.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan)
+    labels = dict(zip(rows.index, hard_label(probabilities, threshold), strict=True))
+    origins = {
+        (key["class"], key["seed"], key["attribute"]): index
+        for index, key in rows[rows["method"].isin(["neutral", "present"])].iterrows()
+    }
+    table = []
+    for edit, of_edit in rows[~rows["method"].isin(["neutral", "present"])].groupby(EDIT, sort=False):
+        cls, attribute, method, *_ = map(str, edit)
+        names = attribute.split("+")
+        named = [list(heads).index(name) for name in names if name in heads]
+        known = len(named) == len(names)
+        origin = attribute if method == "removal" else ""
+        after = np.array([labels[index] for index in of_edit.index])  # (seeds, heads)
+        before = np.array([labels[origins[cls, seed, origin]] for seed in of_edit["seed"]])
+        asked = np.zeros(len(heads))
+        asked[named] = method != "removal"
+        others = np.delete(after == before, named, axis=1)
+        own = of_edit[[columns[k] for k in named]].to_numpy(np.float64, na_value=np.nan)
+        table.append(
+            dict(zip(EDIT, edit, strict=True))
+            | {
+                "before": _share(before[:, named] == 1, before, known),
+                "after": _share(after[:, named] == 1, after, known),
+                "match": _share(after == asked, after, known),
+                "others_kept": _share(others, before + after, known),
+                "probability": float(np.nanmean(own)) if known else np.nan,
+                "n": len(of_edit),
+            }
+        )
+    return pd.DataFrame(table, columns=[*EDIT, "before", "after", "match", "others_kept", "probability", "n"])
+
+
+def _share(holds: np.ndarray, needs: np.ndarray, known: bool) -> float:
+    """Share of the seeds for which all of `holds` (seeds, ...) is true, of those whose `needs` are all
+    known.
+    """
+    decided = np.isfinite(needs).all(axis=1)
+    return float(holds[decided].all(axis=1).mean()) if known and decided.any() else np.nan

@@ -1,0 +1,168 @@
+"""Which of several processes this one is, and how those of one job wait for each other and agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from latentpath.errors import UserError
+
+# launcher -> its names for: this process, their number, this process on its machine
+LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Process `process` of `processes`; `local` of those on this machine, which chooses its GPU."""
+
+    process: int = 0
+    processes: int = 1
+    local: int = 0
+
+    @property
+    def first(self) -> bool:
+        return self.process == 0
+
+
+ALONE = Place()
+
+
+def place_of(process: int | None = None, processes: int | None = None) -> Place:
+    """From `process` and `processes` where they are given, for processes started by hand from several shells;
+    else from the environment of torchrun or srun; else the only one.
+
+    A batch script's own step (`SLURM_JOB_NAME=batch` without srun) has one task whatever it has allocated.
+    Raises UserError where the environment makes no sense.
+    """
+    if process is not None and processes is not None:
+        return Place(process, processes, int(os.environ.get("LOCAL_RANK", 0)))
+    for of_process, of_all, of_local in LAUNCHERS:
+        if of_process in os.environ and of_all in os.environ and _is_step(of_process):
+            try:
+                place = Place(
+                    process=int(os.environ[of_process]),
+                    processes=int(os.environ[of_all]),
+                    local=int(os.environ.get(of_local, 0)),
+                )
+            except ValueError:
+                place = Place(-1, 0)
+            if not 0 <= place.process < place.processes:
+                raise UserError(
+                    f"{of_process}={os.environ[of_process]} and {of_all}={os.environ[of_all]} are no process "
+                    "of so many. Unset them, or give sampler.process and sampler.processes."
+                )
+            return place
+    return Place()
+
+
+def _is_step(variable: str) -> bool:
+    """Was this process started by srun? A batch script sees the allocation's variables too."""
+    return not variable.startswith("SLURM") or os.environ.get("SLURM_STEP_ID", "").isdigit()
+
+
+def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
+    """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside.
+
+    Lightning would start the missing ones by running the command line again, under a sweep that of another
+    job: ranks would train with different settings and end well.
+    """
+    devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
+    wanted = devices * nodes
+    sweeping = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
+    here = "basic_launcher" in str(hydra.launcher.get("_target_", ""))
+    if place.processes != wanted:
+        asked = f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes"
+        raise UserError(
+            f"{asked}, {'there is one' if place.processes == 1 else f'there are {place.processes}'}. Start them "
+            "from outside:\n"
+            f"  torchrun --nproc-per-node {devices} -m latentpath <command> <overrides>\n"
+            f"  srun --nodes {nodes} --ntasks-per-node {devices} latentpath <command> <overrides>\n"
+            "or set trainer.devices and trainer.num_nodes to what there is. A sweep of such jobs goes through "
+            "hydra/launcher=slurm."
+        )
+    if wanted > 1 and sweeping and here:
+        raise UserError(
+            "a sweep (-m) of jobs of several processes cannot run inside one torchrun or srun: start each job "
+            "by itself, or give hydra/launcher=slurm."
+        )
+
+
+@contextmanager
+def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
+    """Join the processes of a job by torch.distributed, which Lightning then uses too; one alone is left so.
+
+    The address is what torchrun or srun say. Raises UserError where the processes do not find each other.
+    """
+    if place.processes == 1:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(place.local % torch.cuda.device_count())
+    if "MASTER_ADDR" not in os.environ:
+        from lightning.fabric.plugins.environments import SLURMEnvironment
+
+        slurm = SLURMEnvironment(auto_requeue=False)
+        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    try:
+        dist.init_process_group(backend, rank=place.process, world_size=place.processes)
+    except (RuntimeError, ValueError) as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(
+            f"process {place.process} of {place.processes} cannot join the others at {address}: {error}"
+        ) from None
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def barrier(place: Place) -> None:
+    """Wait until all connected processes are here."""
+    if place.processes > 1:
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def shared(value: Any, place: Place) -> Any:
+    """The first process's value, in all connected processes."""
+    if place.processes == 1:
+        return value
+    import torch.distributed as dist
+
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+def agree(text: str, place: Place) -> None:
+    """Raise UserError in all connected processes unless `text` is the same in all: a process that has another
+    configuration would train, without a word, on something else."""
+    if place.processes == 1:
+        return
+    import difflib
+
+    import torch.distributed as dist
+
+    texts: list[Any] = [None] * place.processes
+    dist.all_gather_object(texts, text)
+    for process, other in enumerate(texts):
+        if other != texts[0]:
+            lines = difflib.unified_diff(texts[0].splitlines(), other.splitlines(), lineterm="", n=0)
+            changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+            raise UserError(
+                f"process {process} was started with another configuration than process 0:\n"
+                + "\n".join(f"  {line}" for line in changed[:20])
+                + "\nStart all of them with the same command."
+            )

@@ -1,0 +1,112 @@
+"""CFRT tables on the terminal: what `latentpath cfrt` prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_FIGURES = {  # column: heading
+    "cfrt_released": "CFRT released",
+    "cfrt_strict": "CFRT strict",
+    "flipped": "flips",
+    "dominant_images": "dominant, images",
+    "others_kept": "others kept",
+    "class_kept": "class kept",
+    "all_released": "released, all hold",
+    "all_strict": "strict, all hold",
+    "already_present": "there before",
+}
+
+
+def print_cfrt(
+    tables: Sequence[pd.DataFrame], comparison: pd.DataFrame, notes: Sequence[str], *, threshold: float
+) -> None:
+    """`tables` of `cfrt_table` with a column source, `comparison` of `compare_with_published`, sentences."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.width, 140))
+    for table in tables:
+        console.print(_grid(table, threshold))
+    for why, where in _reasons(pd.concat(tables)).items():
+        console.print(escape(f"n/a: {why} ({where})"), style="dim")
+    if not comparison.empty:
+        console.print(_comparison(comparison))
+    for note in notes:
+        console.print(escape(note))
+
+
+def _grid(table: pd.DataFrame, threshold: float) -> Table:
+    records = table.to_dict("records")
+    first = records[0]
+    strong = f"strong end {_span(first['positions'])}; threshold {threshold:g}"
+    title = f"{first['source']}: {first['method']}; {strong}"
+    grid = Table(title=escape(title), title_justify="left", show_lines="cfrt_released_low" in table)
+    for name in ("class", "attribute"):
+        grid.add_column(name)
+    for name in ("seeds", *_FIGURES.values()):
+        grid.add_column(name, justify="right")
+    for row in records:
+        cells = [_cell(row, figure) for figure in _FIGURES]
+        grid.add_row(escape(row["class"]) or "-", escape(row["attribute"]), f"{row['n_seeds']:,}", *cells)
+    return grid
+
+
+def _comparison(comparison: pd.DataFrame) -> Table:
+    title = "CFRT as published and here. The notebooks are the authors' own and hold the released definition"
+    grid = Table(title=title, title_justify="left")
+    for name in ("method", "class", "attribute"):
+        grid.add_column(name)
+    for name in ("poster", "notebook", "released", "- poster", "- notebook", "strict", "- poster"):
+        grid.add_column(name, justify="right")
+    grid.add_column("who reproduces the poster")
+    for row in comparison.to_dict("records"):
+        grid.add_row(
+            row["method"],
+            escape(row["class"]) or "-",
+            escape(row["attribute"]),
+            f"{row['poster']:.2f}",
+            f"{row['notebook']:.3f}",
+            _number(row["released"]),
+            _number(row["released_minus_poster"], "+.3f"),
+            _number(row["released_minus_notebook"], "+.4f"),
+            _number(row["strict"]),
+            _number(row["strict_minus_poster"], "+.3f"),
+            row["reproduces_poster"] or "-",
+        )
+    return grid
+
+
+def _cell(row: dict[str, Any], figure: str) -> str:
+    low, high = row.get(f"{figure}_low", float("nan")), row.get(f"{figure}_high", float("nan"))
+    interval = "" if low != low else f"\n[dim]{low:.2f}-{high:.2f}[/dim]"
+    return _number(row[figure]) + interval
+
+
+def _number(value: float, style: str = ".3f") -> str:
+    return "n/a" if value != value else format(value, style)
+
+
+def _span(positions: Sequence[int]) -> str:
+    """5, 10, 15; 30..49."""
+    first, last = positions[0], positions[-1]
+    if len(positions) > 3 and list(positions) == list(range(first, last + 1)):
+        return f"{first}..{last}"
+    return ", ".join(map(str, positions))
+
+
+def _reasons(table: pd.DataFrame) -> dict[str, str]:
+    """{why a figure is undefined: where}, each reason once."""
+    found: dict[str, list[str]] = {}
+    for row in table.to_dict("records"):
+        for part in row["reason"].split("; "):
+            figure, _, why = part.partition(": ")
+            if figure in _FIGURES and row[figure] != row[figure]:
+                place = " ".join(filter(None, (_FIGURES[figure], row["class"], row["attribute"])))
+                found.setdefault(why, []).append(place)
+    return {
+        why: ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        for why, where in found.items()
+    }

@@ -1,0 +1,70 @@
+"""What a sweep costs, before anything is run: U-Net calls, FLOP, time, disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from latentpath.traversal.plan import SweepPlan
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`calls` are rows that the U-Net evaluates, with guidance two forwards each; `seconds` None: not
+    timed.
+    """
+
+    images: int
+    calls: int
+    plain_calls: int  # of one full run an image
+    flop: float | None
+    seconds: float | None
+    disk_bytes: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        return [
+            f"images        {self.images:,}",
+            f"U-Net calls   {self.calls:,} (one full run an image: {self.plain_calls:,}, "
+            f"{self.plain_calls / self.calls:.2f} x)",
+            f"FLOP          {'n/a' if self.flop is None else _si(self.flop)}",
+            f"time          {'n/a' if self.seconds is None else _duration(self.seconds)}",
+            f"disk          {_si(self.disk_bytes)}B",
+        ]
+
+
+def cost_of(
+    plan: SweepPlan,
+    *,
+    latent_shape: tuple[int, ...],
+    calls_besides: int = 0,
+    flop_per_call: float | None = None,
+    seconds_per_call: float | None = None,
+) -> Cost:
+    """The cost of `plan` for one process. `calls_besides` are those before the walk: inverting images.
+
+    With `timesteps.bisect` the calls are of what the plan holds; the search is counted in `calls_besides`.
+    """
+    calls = plan.unet_calls + calls_besides
+    return Cost(
+        images=plan.images,
+        calls=calls,
+        plain_calls=plan.samples * plan.plain_calls_per_seed + calls_besides,
+        flop=None if flop_per_call is None else calls * flop_per_call,
+        seconds=None if seconds_per_call is None else calls * seconds_per_call,
+        disk_bytes=plan.images
+        * (4 * prod(latent_shape) + 200),  # float32, and a line in the header and index
+    )
+
+
+def _si(value: float) -> str:
+    for factor, sign in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.1f} {sign}"
+    return f"{value:.0f} "
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"

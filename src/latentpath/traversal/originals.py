@@ -1,0 +1,88 @@
+"""Real images to traverse from: chosen, encoded, inverted, and how well they come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from latentpath.callbacks import save_grid
+from latentpath.data.images import load_images, to_model_range
+from latentpath.data.records import ImageTable
+from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.errors import UserError
+
+SHOWN = 8  # images in originals.png
+
+
+def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> pd.DataFrame:
+    """For each class the images of `split` on which every attribute is known to be absent, numbered from 0 in
+    the table's order; of these the numbers `seeds`. Returns their rows with the columns class, seed and path.
+
+    Raises UserError where a class has too few.
+    """
+    rows = table.split(split)
+    clean = rows[(rows[list(table.attributes)] == 0).all(axis=1)]
+    chosen = []
+    for cls in table.classes:
+        of_class = clean[clean["cls"] == cls].reset_index(drop=True)
+        if len(of_class) <= max(seeds):
+            raise UserError(
+                f"{len(of_class)} images of {cls} in the {split} split have none of the attributes "
+                f"{', '.join(table.attributes)}, sampler.seeds asks for {max(seeds) + 1}. Lower "
+                "sampler.seeds, or take inversion.split=train, whose images the model has seen."
+            )
+        chosen.append(of_class.iloc[list(seeds)].assign(seed=list(seeds)))
+    return pd.concat(chosen, ignore_index=True)[["cls", "seed", "path"]].rename(columns={"cls": "class"})
+
+
+def encode_originals(originals: pd.DataFrame, *, vae: Any, size: int, resize: Any) -> tuple[Tensor, Tensor]:
+    """(images (n, 3, size, size) in [-1, 1], latents (n, c, h, w)) of the rows, in their order.
+
+    Raises UserError that names an image which cannot be read.
+    """
+    pixels, _ = load_images(originals, size=size, resize=resize, on_error="fail")
+    images = to_model_range(pixels)
+    return images, encode(vae, images)
+
+
+def reconstruction_errors(latents: Tensor, found: Tensor, images: Tensor, decoded: Tensor) -> pd.DataFrame:
+    """How well images come back from their inversion, a row an image.
+
+        latent_error = |found - latents| / |latents|    (0 is perfect)
+        psnr         = 10 log10(4 / mean squared error) of the decoded image against the original, in dB
+
+    `latents`, `found` (n, c, h, w); `images`, `decoded` (n, 3, H, W) in [-1, 1]. The VAE alone bounds psnr.
+    """
+    relative = (found - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
+    return pd.DataFrame({"latent_error": relative.numpy(), "psnr": psnr(images, decoded).numpy()})
+
+
+def write_reconstruction(
+    folder: Path, originals: pd.DataFrame, *, images: Tensor, latents: Tensor, found: Tensor, vae: Any
+) -> str:
+    """Write originals.parquet, a row an image with its errors, and originals.png, a column each of some:
+    the photograph, the VAE alone, inverted and sampled again. Returns both in words."""
+    decoded, alone = decode(vae, found), decode(vae, latents)
+    errors = reconstruction_errors(latents, found, images, decoded)
+    errors["psnr_vae"] = psnr(images, alone).numpy()
+    table, picture = folder / "originals.parquet", folder / "originals.png"
+    pd.concat([originals, errors], axis=1).to_parquet(table, index=False)
+    every = max(1, len(images) // SHOWN)
+    save_grid(torch.stack([images, alone, decoded])[:, ::every], picture)
+    mean = errors.mean()
+    return (
+        f"inverted and sampled again: latents off by {mean['latent_error']:.1e} of their norm, at most "
+        f"{errors['latent_error'].max():.1e}; {mean['psnr']:.1f} dB to the photographs, the VAE alone "
+        f"{mean['psnr_vae']:.1f} dB: {picture}"
+    )
+
+
+def psnr(images: Tensor, others: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, (n,), of images (n, 3, H, W) in [-1, 1]."""
+    error = (images - others).flatten(1).square().mean(dim=1)
+    return 10 * torch.log10(4 / error)

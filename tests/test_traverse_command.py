@@ -1,0 +1,200 @@
+"""`latentpath traverse` in all its kinds, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from latentpath.commands import classify, evaluate, finetune, phantom, report, traverse
+from latentpath.commands import run as everything
+from latentpath.errors import UserError
+from latentpath.traversal.store import read_flips, read_index, read_latents
+
+
+@pytest.fixture(scope="module")
+def made(compose, tiny_sd, tmp_path_factory: pytest.TempPathFactory):
+    """(overrides -> configuration, run folder) with a judge and a fine-tuned model."""
+    folder = tmp_path_factory.mktemp("traverse")
+
+    def configured(*overrides: str):
+        return compose(
+            "run",
+            "experiment=demo",
+            f"output_dir={folder}",
+            f"model.name={tiny_sd}",
+            f"dataset.root={folder / 'isic'}",
+            "dataset.phantom.count=120",
+            "dataset.phantom.size=32",
+            "dataset.image_size=32",
+            "dataset.attributes=[hair,ink]",
+            "classifier.epochs=1",
+            "finetune.max_steps=1",
+            "finetune.batch_size=4",
+            "timesteps.num_inference_steps=6",
+            "timesteps.swap_steps=[0,2,4]",
+            "sampler.seeds=3",
+            "sampler.shard_seeds=2",
+            "metric.frames=3",
+            "metric.examples=1",
+            "metric.lpips=[]",
+            "metric.compare_base=false",
+            *overrides,
+        )
+
+    for command in (phantom, classify, finetune):
+        command.run(configured(), folder / "made")
+    return configured, folder / "made"
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """`run(*overrides)` traverses in a copy of its own: (configuration, run folder)."""
+    configured, folder = made
+
+    def traversed(*overrides: str, name: str = "mine") -> Path:
+        if not (tmp_path / name).exists():
+            shutil.copytree(folder, tmp_path / name)
+        traverse.run(configured(*overrides), tmp_path / name)
+        return tmp_path / name
+
+    traversed.configured = configured
+    return traversed
+
+
+def latents_of(folder: Path) -> tuple[pd.DataFrame, torch.Tensor]:
+    index = read_index(folder / "traverse").sort_values(["class", "seed", "method", "attribute", "swap_step"])
+    return index, read_latents(folder / "traverse", index)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler", "euler_ancestral"])
+def test_every_solver_traverses(run, sampler):
+    index, latents = latents_of(run(f"sampler={sampler}"))
+    assert len(index) == 2 * 3 * (1 + 2 * 3)
+    assert torch.isfinite(latents).all()
+
+
+def test_every_kind_of_edit_is_stored_scored_and_reported(run):
+    overrides = (
+        "attribute.combinations=[[hair,ink]]",
+        "attribute.removal=true",
+        "attribute.strengths=[0.5]",
+        "timesteps.windows=[[1,3]]",
+    )
+    folder = run(*overrides)
+    index, _ = latents_of(folder)
+    of_seed = index[(index["class"] == "MEL") & (index["seed"] == 0)]["method"].value_counts().to_dict()
+    assert of_seed == {
+        "neutral": 1, "swap": 6, "combination": 3, "strength": 6, "window": 2, "present": 2, "removal": 6,
+    }  # fmt: skip
+    configured = run.configured(*overrides)
+    evaluate.run(configured, folder)
+    metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
+    assert {edit["method"] for edit in metrics["edits"]} == {"combination", "strength", "window", "removal"}
+    assert {edit["attribute"] for edit in metrics["edits"]} == {"hair", "ink", "hair+ink"}
+    scores = pd.read_parquet(folder / "evaluate" / "scores.parquet")
+    assert len(scores[scores["frame"].isna()]) == len(index)
+    report.run(configured, folder)
+    assert "Edits besides the plain swaps" in (folder / "report" / "index.html").read_text()
+
+
+def test_a_search_finds_what_the_full_sweep_shows(run):
+    """The judge is as good as random here; what counts is that both see the same images."""
+    swaps = "timesteps.swap_steps=[0,1,2,3,4,5]"
+    folder = run(swaps, "timesteps.bisect=true", "timesteps.checks=6", "timesteps.threshold=0.5")
+    flips = read_flips(folder / "traverse")
+    assert len(flips) == 2 * 3 * 2
+    full = run(swaps, name="full")
+    evaluate.run(run.configured(swaps), full)
+    scores = pd.read_parquet(full / "evaluate" / "scores.parquet").query("method == 'swap'")
+    for flip in flips.to_dict("records"):
+        own = scores[
+            (scores["class"] == flip["class"]) & (scores["seed"] == flip["seed"])
+            & (scores["attribute"] == flip["attribute"])
+        ].set_index("swap_step")[f"prob_{flip['attribute']}"]  # fmt: skip
+        for step, probability in zip(flip["probed_steps"], flip["probabilities"], strict=True):
+            assert probability == pytest.approx(own[step], abs=1e-3)
+    evaluate.run(run.configured(swaps, "timesteps.bisect=true", "timesteps.checks=6"), folder)
+    points = json.loads((folder / "evaluate" / "metrics.json").read_text())["flip_points"]
+    assert sum(points["MEL"]["hair"][key] for key in ("flips", "never", "already_present")) == 3
+
+
+def test_real_images_come_back_from_their_inversion(run):
+    folder = run("inversion=ddpm", "sampler.guidance_scale=7.5", "sampler.seeds=2", "inversion.split=train")
+    originals = pd.read_parquet(folder / "traverse" / "originals.parquet")
+    assert len(originals) == 2 * 2
+    assert (
+        originals["latent_error"].max() < 1e-3
+    )  # of latents of a hundredth of the noise: tiny_sd has no colours
+    assert (originals["psnr"] - originals["psnr_vae"]).abs().max() < 0.1
+    assert (folder / "traverse" / "originals.png").exists()
+    drifting = run("inversion=ddim", "sampler.seeds=2", "inversion.split=train", name="ddim")
+    errors = pd.read_parquet(drifting / "traverse" / "originals.parquet")["latent_error"]
+    assert errors.max() > 1e-2
+
+
+def test_too_few_real_images_are_counted(run):
+    with pytest.raises(UserError, match=r"\d+ images of MEL in the val split have none of .* hair, ink"):
+        run("inversion=ddpm", "inversion.split=val", "sampler.seeds=100")
+
+
+def test_two_processes_give_the_latents_of_one(run):
+    index, alone = latents_of(run(name="alone"))
+    run("sampler.process=1", "sampler.processes=2")
+    folder = run("sampler.process=1", "sampler.processes=2")  # it has nothing left to do, and does not seal
+    assert not (folder / "traverse" / "index.parquet").exists()
+    manifest = folder / "traverse" / "manifest.json"
+    assert json.loads(manifest.read_text())["status"] == "started"
+    other, shared = latents_of(run("sampler.process=0", "sampler.processes=2"))
+    assert json.loads(manifest.read_text())["status"] == "complete"
+    assert other.reset_index(drop=True).equals(index.reset_index(drop=True))
+    assert torch.equal(shared, alone)
+
+
+def test_what_is_found_by_trying_changes_no_result(run):
+    _, plain = latents_of(run(name="plain"))
+    _, tuned = latents_of(
+        run("sampler.batch_size=auto", "sampler.attention=auto", "sampler.channels_last=true")
+    )
+    torch.testing.assert_close(plain, tuned, atol=1e-4, rtol=0)
+
+
+def test_other_weights_refuse_to_mix(run):
+    folder = run("sampler.seeds=2")
+    weights = folder / "finetune" / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"the weights of finetune/pipeline: [0-9a-f]+ there, [0-9a-f]+ now"):
+        run("sampler.seeds=2")
+
+
+def test_a_dry_run_tells_the_cost_and_writes_nothing(run, capsys, made):
+    folder = run("dry_run=true")
+    out = capsys.readouterr().out
+    assert not (folder / "traverse").exists()
+    assert f"U-Net calls   {2 * 3 * (6 + 2 * (6 + 4 + 2)):,} " in out
+    assert "time          about" in out
+    assert "FLOP          " in out
+    assert "n/a" not in out
+
+
+def test_overwriting_is_for_one_process_alone(run):
+    with pytest.raises(UserError, match="one process alone"):
+        run("overwrite=true", "sampler.process=0", "sampler.processes=2")
+
+
+def test_another_runs_model_and_judge_are_taken_with_from_run(made, tmp_path):
+    configured, folder = made
+    overrides = (f"from_run={folder.name}", "timesteps.swap_steps=[1,3]")
+    mine = folder.parent / "other_steps"
+    everything.run(configured(*overrides), mine)
+    assert sorted(path.name for path in mine.iterdir()) == ["evaluate", "report", "traverse"]
+    page = (mine / "report" / "index.html").read_text()
+    assert "Classifier on the held-out images" in page
+    with pytest.raises(UserError, match=r"finetune.max_steps: 1 there, 2 now"):
+        traverse.run(configured(*overrides, "finetune.max_steps=2"), folder.parent / "another")

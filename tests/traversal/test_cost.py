@@ -1,0 +1,38 @@
+"""What a sweep costs is known before it runs, and said in words a person reads."""
+
+from __future__ import annotations
+
+from latentpath.data.captions import CaptionTemplate
+from latentpath.traversal.cost import cost_of
+from latentpath.traversal.plan import plan_sweep
+
+CAPTIONS = CaptionTemplate("{cls} {attributes}", "{cls}", {"NV": "nevus"}, {a: a for a in "abcd"})
+PAPER = plan_sweep(
+    CAPTIONS,
+    classes=["NV"],
+    attributes=list("abcd"),
+    swap_steps=range(5, 50, 5),
+    num_inference_steps=50,
+    seeds=range(10),
+)
+
+
+def test_calls_flop_time_and_disk_are_those_of_the_plan():
+    cost = cost_of(PAPER, latent_shape=(4, 64, 64), flop_per_call=2e12, seconds_per_call=0.5)
+    assert (cost.images, cost.calls, cost.plain_calls) == (370, 9500, 18500)
+    assert cost.flop == 9500 * 2e12
+    assert cost.seconds == 9500 * 0.5
+    assert 370 * 4 * 4 * 64 * 64 < cost.disk_bytes < 370 * (4 * 4 * 64 * 64 + 1000)
+    assert cost.lines() == [
+        "images        370",
+        "U-Net calls   9,500 (one full run an image: 18,500, 1.95 x)",
+        "FLOP          19.0 P",
+        "time          about 79 min",
+        "disk          24.3 MB",
+    ]
+
+
+def test_calls_besides_the_walk_count_for_both_ways():
+    cost = cost_of(PAPER, latent_shape=(4, 8, 8), calls_besides=500)
+    assert (cost.calls, cost.plain_calls) == (10_000, 19_000)
+    assert "n/a" in "\n".join(cost.lines())
