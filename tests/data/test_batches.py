@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from latentpath.data.batches import LatentBatches
 from latentpath.data.latent_cache import LatentCache
@@ -115,3 +116,16 @@ def test_a_dataloader_passes_batches_on_as_they_are(cache):
     loader = DataLoader(ours, batch_size=None)
     assert len(loader) == 5
     assert all(same(a, b) for a, b in zip(loader, ours, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_loading_processes_keep_the_order(cache, workers):
+    here = list(batches(cache, total=10, first=lambda: 2))
+    loaded = list(DataLoader(batches(cache, total=10, first=lambda: 2), batch_size=None, num_workers=workers))
+    assert all(same(a, b) for a, b in zip(here, loaded, strict=True))
+
+
+def test_places_count_all_samples_and_are_shared_out_with_the_rows(cache):
+    assert batches(cache).batch(3)["places"].tolist() == list(range(18, 24))
+    shares = [batches(cache, rank=r, world_size=2).batch(3)["places"].tolist() for r in (0, 1)]
+    assert shares == [[18, 20, 22], [19, 21, 23]]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from latentpath.data.latent_cache import build_cache, cache_key, open_cache
+from latentpath.data.latent_cache import build_cache, cache_key, file_digests, open_cache
 from latentpath.diffusion.components import BaseModel
 from latentpath.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
 CAPTIONS = ["with hair", "with ink", "with hair", "", "with hair, ink", "with ink", "with hair"]
+
+
+def read(places) -> tuple[np.ndarray, np.ndarray]:
+    return IMAGES[list(places)], np.arange(len(places))
 
 
 def encode(captions: list[str]) -> torch.Tensor:
@@ -29,7 +34,7 @@ def vae(tiny_sd):
 @pytest.fixture
 def folder(vae, tmp_path):
     """A sealed cache."""
-    build_cache(tmp_path / "key", images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode, batch_size=3)
+    build_cache(tmp_path / "key", read=read, captions=CAPTIONS, vae=vae, encode=encode, batch_size=3)
     return tmp_path / "key"
 
 
@@ -52,36 +57,59 @@ def test_every_image_finds_its_caption_and_row_0_is_the_empty_prompt(folder):
 def test_what_is_built_is_what_is_opened(folder, vae, tmp_path):
     told: list[int] = []
     built = build_cache(
-        tmp_path / "again", images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode, on_images=told.append
+        tmp_path / "again", read=read, captions=CAPTIONS, vae=vae, encode=encode, on_images=told.append
     )
     assert sum(told) == 7
     np.testing.assert_allclose(built.moments, open_cache(folder).moments, atol=1e-3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "key"]
 
 
-def test_the_key_changes_with_a_pixel_a_caption_and_the_weights():
-    identity = {"base": "tiny", "weights": "1234"}
-    pixel = IMAGES.copy()
-    pixel[6, 2, 31, 31] ^= 1
+def test_the_key_changes_with_an_image_a_caption_and_the_weights():
+    digests, identity = [str(i) for i in range(7)], {"base": "tiny", "weights": "1234"}
     caption = [*CAPTIONS[:-1], "with ink"]
     keys = [
-        cache_key(IMAGES, CAPTIONS, identity),
-        cache_key(pixel, CAPTIONS, identity),
-        cache_key(IMAGES[::-1], CAPTIONS, identity),
-        cache_key(IMAGES, caption, identity),
-        cache_key(IMAGES, CAPTIONS[::-1], identity),
-        cache_key(IMAGES, CAPTIONS, identity | {"weights": "1235"}),
+        cache_key(digests, CAPTIONS, identity),
+        cache_key([*digests[:-1], "x"], CAPTIONS, identity),
+        cache_key(digests[::-1], CAPTIONS, identity),
+        cache_key(digests, caption, identity),
+        cache_key(digests, CAPTIONS[::-1], identity),
+        cache_key(digests, CAPTIONS, identity | {"weights": "1235"}),
     ]
     assert len(set(keys)) == len(keys)
-    same = {"weights": "1234", "base": "tiny"}
-    assert cache_key(np.asfortranarray(IMAGES), list(CAPTIONS), same) == keys[0]
+    assert cache_key(list(digests), list(CAPTIONS), {"weights": "1234", "base": "tiny"}) == keys[0]
 
 
-def test_the_key_covers_images_beyond_the_first_block():
-    images = np.zeros((300, 3, 4, 4), np.uint8)
-    other = images.copy()
-    other[299] = 1
-    assert cache_key(images, ["a"] * 300, {}) != cache_key(other, ["a"] * 300, {})
+def test_a_files_digest_is_of_its_content_and_is_taken_once(tmp_path, monkeypatch):
+    files = [tmp_path / name for name in "abc"]
+    for file, content in zip(files, ("one", "two", "one"), strict=True):
+        file.write_text(content)
+    paths, memo = [str(f) for f in files] + [str(tmp_path / "absent")], tmp_path / "memo" / "digests.json"
+    first = file_digests(paths, memo)
+    assert first[0] == first[2] != first[1]
+    assert first[3] == ""
+    files[1].write_text("other")
+    second = file_digests(paths, memo)
+    assert second[1] != first[1]
+    assert (second[0], second[2]) == (first[0], first[2])
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: pytest.fail("read again"))
+    assert file_digests(paths, memo) == second
+
+
+def test_images_that_cannot_be_read_are_left_out(vae, tmp_path, monkeypatch):
+    """Also where they are read in several goes."""
+    monkeypatch.setattr("latentpath.data.latent_cache.READ_AT_ONCE", 2)
+
+    def some(places) -> tuple[np.ndarray, np.ndarray]:
+        kept = np.array([k for k, place in enumerate(places) if place not in (0, 4)], np.int64)
+        return IMAGES[[places[k] for k in kept]], kept
+
+    options = {"captions": CAPTIONS, "vae": vae, "encode": encode}
+    left = build_cache(tmp_path / "left", read=some, **options)
+    whole = build_cache(tmp_path / "whole", read=read, **options)
+    kept = [1, 2, 3, 5, 6]
+    np.testing.assert_allclose(left.moments, whole.moments[kept], atol=1e-3)
+    for a, b in zip(left.caption_of, whole.caption_of[kept], strict=True):
+        assert torch.equal(left.prompt_embeds[a], whole.prompt_embeds[b])
 
 
 @pytest.mark.parametrize("file", ["cache.json", "moments.npy", "prompt_embeds.npy", "caption_of.npy"])
@@ -117,7 +145,7 @@ def test_an_interrupted_build_leaves_nothing(vae, tmp_path, error, where):
     with pytest.raises(error):
         build_cache(
             tmp_path / "key",
-            images=IMAGES,
+            read=read,
             captions=CAPTIONS,
             vae=vae,
             encode=interrupt if where == "in the captions" else encode,
@@ -128,13 +156,13 @@ def test_an_interrupted_build_leaves_nothing(vae, tmp_path, error, where):
 
 def test_no_images_are_no_cache(vae, tmp_path):
     with pytest.raises(ValueError, match="no images"):
-        build_cache(tmp_path / "key", images=IMAGES[:0], captions=[], vae=vae, encode=encode)
+        build_cache(tmp_path / "key", read=read, captions=[], vae=vae, encode=encode)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_cache_of_a_faster_process_is_taken(folder, vae, tmp_path):
     before = (folder / "moments.npy").stat()
-    cache = build_cache(folder, images=IMAGES, captions=CAPTIONS, vae=vae, encode=encode)
+    cache = build_cache(folder, read=read, captions=CAPTIONS, vae=vae, encode=encode)
     assert len(cache.moments) == 7
     assert (folder / "moments.npy").stat() == before
     assert list(tmp_path.iterdir()) == [folder]

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from latentpath.data.latent_cache import LatentCache
 
 
 class LatentBatches(IterableDataset[dict[str, Tensor]]):
-    """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), with their `number`.
+    """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), with their `number`
+    and the `places` (n,) of their samples in the endless stream of all.
 
     Every epoch is a fresh permutation. `first()` says where to begin; it is asked when iteration starts, when
     a checkpoint has been restored. Of each batch rank r of w takes rows r, r + w, ...
@@ -39,7 +40,9 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         return self.total
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for number in range(self.first(), self.total):
+        worker = get_worker_info()  # of several loading processes each takes its turn, so the order stays
+        begin, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for number in range(self.first() + begin, self.total, stride):
             yield self.batch(number)
 
     def batch(self, number: int) -> dict[str, Tensor]:
@@ -47,6 +50,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         rng = np.random.default_rng((self.seed, 1, number))
         dropped = rng.random(len(rows)) < self.caption_dropout
         mine = slice(self.rank, None, self.world_size)
+        places = np.arange(number * self.batch_size, (number + 1) * self.batch_size)[mine]
         rows, dropped = rows[mine], dropped[mine]
         moments = torch.from_numpy(self.cache.moments[rows].astype(np.float32))
         captions = np.where(dropped, 0, self.cache.caption_of[rows])
@@ -54,6 +58,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
             "moments": moments,
             "prompt_embeds": self.cache.prompt_embeds[torch.from_numpy(captions)],
             "number": torch.tensor(number),
+            "places": torch.from_numpy(places),
         }
 
     def _rows(self, number: int) -> np.ndarray:

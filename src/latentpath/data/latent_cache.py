@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentpath import processes
 from latentpath.errors import UserError
+from latentpath.processes import ALONE, Place
+
+READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
+
+Read = Callable[[Sequence[int]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class LatentCache:
     """`moments` (n, 2c, h, w) float16, memory-mapped: mean and log-variance of the VAE's posterior, unscaled.
 
     `prompt_embeds` (captions, length, dim) float32, row 0 the empty prompt; `caption_of[i]` is image i's row
-    in it.
+    in it. Images that could not be read are left out.
     """
 
     moments: NDArray[np.float16]
@@ -32,12 +39,43 @@ class LatentCache:
     caption_of: NDArray[np.int64]
 
 
-def cache_key(images: NDArray[np.uint8], captions: list[str], identity: dict[str, Any]) -> str:
-    """Hash of everything the cache holds: the pixels themselves, the captions, and what encodes them."""
-    digest = hashlib.sha256(json.dumps([captions, identity], sort_keys=True).encode())
-    for start in range(0, len(images), 256):
-        digest.update(np.ascontiguousarray(images[start : start + 256]).data)
-    return digest.hexdigest()[:20]
+def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any]) -> str:
+    """Hash of everything the cache holds: the images' content, their captions, what encodes them and how."""
+    content = json.dumps([digests, captions, identity], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
+    """SHA-256 of every file's content ("" where it cannot be read), in order.
+
+    What is known of a file of the same path, size and time of change is taken from `memo`, a JSON file, which
+    is brought up to date: reading a data set of hundreds of gigabytes at every start would take an hour.
+    """
+    try:
+        known: dict[str, list[Any]] = json.loads(memo.read_text())
+    except (OSError, ValueError):
+        known = {}
+
+    def entry(path: str) -> list[Any]:
+        try:
+            stat = os.stat(path)
+            stamp = [stat.st_size, stat.st_mtime_ns]
+            old = known.get(path)
+            if old and old[:2] == stamp:
+                return old
+            with open(path, "rb") as file:
+                return [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+        except OSError:
+            return [0, 0, ""]
+
+    with ThreadPoolExecutor() as pool:
+        entries = dict(zip(paths, pool.map(entry, paths), strict=True))
+    if known | entries != known:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memo.with_name(f".{memo.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(known | entries))
+        temporary.replace(memo)
+    return [entries[path][2] for path in paths]
 
 
 def open_cache(folder: Path) -> LatentCache:
@@ -66,44 +104,103 @@ def open_cache(folder: Path) -> LatentCache:
 def build_cache(
     folder: Path,
     *,
-    images: NDArray[np.uint8],
     captions: list[str],
+    read: Read,
     vae: Any,
     encode: Callable[[list[str]], Tensor],
     batch_size: int = 32,
     device: str | torch.device = "cpu",
     on_images: Callable[[int], object] = lambda n: None,
+    place: Place = ALONE,
 ) -> LatentCache:
-    """Encode `images` uint8 (n, 3, h, w) and their captions into `folder`, whole or not at all.
+    """Encode images and their captions into `folder`, whole or not at all.
 
-    Where another process was faster, its cache is taken: the folder's name says that it holds the same.
+    `read(places)` gives images uint8 (kept, 3, h, w) of these places in `captions`, and the positions in
+    `places` of those that could be read. Connected processes take every n-th image each. Where another job
+    was faster, its cache is taken: the folder's name says that it holds the same. Raises ValueError without
+    images.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
-    temporary.mkdir(parents=True)
+    temporary = folder.with_name(f".{folder.name}.{processes.shared(os.getpid(), place)}")
     try:
-        moments, vae = None, vae.to(device)
-        for start in range(0, len(images), batch_size):
-            pixels = torch.from_numpy(images[start : start + batch_size]).to(device).float() / 127.5 - 1
-            posterior = vae.encode(pixels).latent_dist
-            block = torch.cat([posterior.mean, posterior.logvar], dim=1).half().cpu().numpy()
-            if moments is None:
-                shape = (len(images), *block.shape[1:])
-                moments = np.lib.format.open_memmap(temporary / "moments.npy", "w+", np.float16, shape)
-            moments[start : start + len(block)] = block
-            on_images(len(block))
-        if moments is None:
-            raise ValueError("no images to encode")
-        moments.flush()
-        unique = ["", *sorted(set(captions) - {""})]
-        row_of = {caption: row for row, caption in enumerate(unique)}
-        np.save(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
-        np.save(temporary / "caption_of.npy", np.array([row_of[c] for c in captions], dtype=np.int64))
-        (temporary / "cache.json").write_text(
-            json.dumps({"moments": list(moments.shape), "captions": unique})
+        if place.first:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
+            temporary.mkdir(parents=True)
+        processes.barrier(place)
+        mine = range(place.process, len(captions), place.processes)
+        _encode_part(
+            temporary / f"part{place.process}", mine, read, vae.to(device), batch_size, device, on_images
         )
-        if not folder.exists():
-            temporary.replace(folder)
+        processes.barrier(place)
+        if place.first:
+            kept = _join_parts(temporary, place.processes)
+            unique = ["", *sorted({captions[i] for i in kept} - {""})]
+            row_of = {caption: row for row, caption in enumerate(unique)}
+            np.save(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
+            np.save(
+                temporary / "caption_of.npy", np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
+            )
+            shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
+            (temporary / "cache.json").write_text(json.dumps({"moments": shape, "captions": unique}))
+            if not folder.exists():
+                temporary.replace(folder)
+        processes.barrier(place)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if place.first:
+            shutil.rmtree(temporary, ignore_errors=True)
     return open_cache(folder)
+
+
+def _encode_part(
+    part: Path,
+    places: range,
+    read: Read,
+    vae: Any,
+    batch_size: int,
+    device: Any,
+    on_images: Callable[[int], object],
+) -> None:
+    """Write `part`.npy, the moments of the images at `places` that could be read, and `part`.kept.npy,
+    which.
+    """
+    moments, kept = None, []
+    for start in range(0, len(places), READ_AT_ONCE):
+        block = places[start : start + READ_AT_ONCE]
+        images, read_ones = read(block)
+        for first in range(0, len(images), batch_size):
+            pixels = torch.from_numpy(images[first : first + batch_size]).to(device).float() / 127.5 - 1
+            posterior = vae.encode(pixels).latent_dist
+            encoded = torch.cat([posterior.mean, posterior.logvar], dim=1).half().cpu().numpy()
+            if moments is None:
+                shape = (len(places), *encoded.shape[1:])
+                moments = np.lib.format.open_memmap(f"{part}.npy", "w+", np.float16, shape)
+            moments[len(kept) : len(kept) + len(encoded)] = encoded
+            kept += [block[k] for k in read_ones[first : first + len(encoded)]]
+        on_images(len(block))
+    if moments is not None:
+        moments.flush()
+    np.save(f"{part}.kept.npy", np.array(kept, dtype=np.int64))
+
+
+def _join_parts(folder: Path, count: int) -> NDArray[np.int64]:
+    """Join the parts of all processes into moments.npy, in the order of the images; returns which they
+    are.
+    """
+    kepts = [np.load(folder / f"part{k}.kept.npy") for k in range(count)]
+    kept = np.concatenate(kepts)
+    if len(kept) == 0:
+        raise ValueError("no images to encode")
+    parts = {k: np.load(folder / f"part{k}.npy", mmap_mode="r") for k in range(count) if len(kepts[k])}
+    place = np.empty(len(kept), np.int64)  # in the order of the images, of each row of the parts one by one
+    place[np.argsort(kept)] = np.arange(len(kept))
+    shape = (len(kept), *next(iter(parts.values())).shape[1:])
+    moments = np.lib.format.open_memmap(folder / "moments.npy", "w+", np.float16, shape)
+    begin = 0
+    for k, part in parts.items():
+        for start in range(0, len(kepts[k]), READ_AT_ONCE):
+            stop = min(start + READ_AT_ONCE, len(kepts[k]))
+            moments[place[begin + start : begin + stop]] = part[start:stop]
+        begin += len(kepts[k])
+    moments.flush()
+    for file in folder.glob("part*"):
+        file.unlink()
+    return np.sort(kept)

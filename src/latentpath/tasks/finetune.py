@@ -6,17 +6,17 @@ import math
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.objective import diffusion_loss, sample_latents
+from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 
 
 class UNetFinetuner(L.LightningModule):
     """Fits eps or v (by the schedule's prediction_type); holds the U-Net and nothing else, so that an average
-    of the weights averages just that. Batches are those of `data.batches.LatentBatches`."""
+    of the weights averages just that. What of the U-Net is frozen stays so. Batches are those of
+    `data.batches.LatentBatches`."""
 
     def __init__(
         self,
@@ -31,26 +31,46 @@ class UNetFinetuner(L.LightningModule):
         lr_decay: bool = False,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 1e-2,
+        min_snr_gamma: float = 0.0,
+        noise_offset: float = 0.0,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
         self.max_steps, self.lr, self.warmup_steps, self.lr_decay = max_steps, lr, warmup_steps, lr_decay
         self.betas, self.weight_decay = betas, weight_decay
+        self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        number = int(batch["number"])
-        # Randomness is a function of (seed, rank, number): a resumed run draws what it would have drawn.
-        state = np.random.SeedSequence((self.seed, self.global_rank, number)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(state) % 2**63)
-        latents = sample_latents(batch["moments"], self.scaling_factor, generator)
-        loss = diffusion_loss(self.unet, latents, batch["prompt_embeds"], self.schedule, generator)
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        moments = batch["moments"]
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        draws = draw(
+            self.seed,
+            batch["places"].tolist(),
+            shape,
+            len(self.schedule.alphas_cumprod),
+            offset=self.noise_offset,
+        )
+        loss = diffusion_loss(
+            self.unet,
+            sample_latents(moments, self.scaling_factor, draws.posterior.to(moments)),
+            batch["prompt_embeds"],
+            self.schedule,
+            noise=draws.noise.to(moments),
+            timestep=draws.timestep.to(moments.device),
+            min_snr_gamma=self.min_snr_gamma,
+        )
+        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """All but `places`, which are read on the CPU: fetching them from a GPU would wait for it."""
+        places = batch.pop("places")
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
 
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.unet.parameters() if p.requires_grad]
-        fused = parameters[0].is_cuda
+        fused = parameters[0].device.type in ("cuda", "cpu")
         optimizer = torch.optim.AdamW(
             parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused
         )

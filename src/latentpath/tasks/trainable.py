@@ -1,0 +1,51 @@
+"""Which weights of the U-Net a fine-tune moves: all, its attention, or low-rank matrices beside it (LoRA)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> None:
+    """Freeze all of `unet` but what `way` moves: "full", "attention" (projections of self- and
+    cross-attention), or "lora": W + alpha / rank B A beside each of those (Hu et al. 2022), B = 0 at
+    first."""
+    if way == "full":
+        unet.requires_grad_(True)
+    elif way == "attention":
+        unet.requires_grad_(False)
+        for name, parameter in unet.named_parameters():
+            if any(f".{part}." in name for part in ATTENTION):
+                parameter.requires_grad_(True)
+    elif way == "lora":
+        from peft import LoraConfig
+
+        unet.requires_grad_(False)
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(ATTENTION)))
+    else:
+        raise ValueError(f"trainable {way!r}: expected full, attention or lora")
+
+
+def save_lora(unet: Any, folder: Path) -> Path:
+    """Write pytorch_lora_weights.safetensors as `StableDiffusionPipeline.load_lora_weights` reads it.
+
+    With the adapter's metadata: without, a reader takes alpha for the rank, without a word.
+    """
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
+    from peft.utils.save_and_load import get_peft_model_state_dict
+
+    layers: Any = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    metadata = unet.peft_config["default"].to_dict()
+    StableDiffusionPipeline.save_lora_weights(
+        folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata
+    )
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def merge_lora(unet: Any) -> None:
+    """Add the low-rank matrices to the weights they stand beside, and remove them."""
+    unet.fuse_lora()
+    unet.unload_lora()
