@@ -1,0 +1,266 @@
+"""Does CFRT measure what it says? Both definitions on phantoms of which the truth is known.
+
+    python experiments/metric_validation/run.py                    # a minute on 1 core, after `make demo`
+    python experiments/metric_validation/run.py --classifier DIR   # any judge of the phantoms
+
+Writes results.json, figure.svg and pictures.png into --out. `cases.py` holds what is looked at and what must
+come out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cases import (
+    CASES,
+    DIAGNOSES,
+    FAINT,
+    RATES,
+    STRONG,
+    WEAK,
+    Judge,
+    TrainedJudge,
+    agreement,
+    another_lesion,
+    class_changed,
+    exact,
+    expected_under_noise,
+    faded,
+    leak,
+    measure,
+    new_photograph,
+    noisy_oracle,
+    nothing,
+    oracle,
+    picture,
+)
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from latentpath.data.phantoms import ATTRIBUTES
+from latentpath.errors import UserError
+from latentpath.report.svg import Line, line_chart
+from latentpath.tasks.classify import load_classifier
+
+SHARES = tuple(round(0.1 * i, 1) for i in range(11))
+OPACITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+AUROCS = (0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
+NOISE_SEEDS = 2000  # only the oracle looks at these: no picture is drawn
+PUBLISHED = {
+    "class": 0.91,
+    "hair": 0.93,
+    "gel_bubble": 0.94,
+    "ink": 0.96,
+    "ruler": 0.97,
+}  # the poster's judge
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--classifier", type=Path, default=Path("outputs/demo/classify"))
+    parser.add_argument("--seeds", type=int, default=60, help="phantoms a class")
+    parser.add_argument("--out", type=Path, default=Path("outputs/metric_validation"))
+    args = parser.parse_args()
+
+    began = time.perf_counter()
+    trained = trained_judge(args.classifier)
+    judges: dict[str, Judge] = {"oracle": oracle, "trained": trained}
+    results = {
+        "seeds_a_class": args.seeds,
+        "classifier": str(args.classifier),
+        "torch": torch.__version__,
+        "cases": cases(judges, args.seeds),
+        "curves": curves(judges, args.seeds),
+        "ceiling": ceiling(PUBLISHED),
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "figure.svg").write_text(figure(results["curves"]))
+    pictures().save(args.out / "pictures.png")
+    results["pictures_judged"], results["seconds"] = len(trained.known), time.perf_counter() - began
+    (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+    table = Table("case", "judge", *RATES)
+    for case in results["cases"]:
+        for who in ("expected", *judges):
+            table.add_row(case["name"], who, *(f"{mean(case[who][rate]):.2f}" for rate in RATES))
+    Console(width=140).print(table, f"{results['seconds']:.0f} s; everything is in {args.out}")
+
+
+def trained_judge(folder: Path) -> TrainedJudge:
+    """Raises SystemExit, saying what to do, without a judge of the phantoms' classes and attributes."""
+    try:
+        classifier = load_classifier(folder)
+    except UserError as error:
+        raise SystemExit(
+            f"{error}. To make one: `make demo` (4 minutes), or only the judge, "
+            "`latentpath classify experiment=demo`; or name another with --classifier."
+        ) from None
+    lacking = {*ATTRIBUTES, *DIAGNOSES} - {*classifier.attributes, *classifier.classes}
+    if lacking:
+        raise SystemExit(f"the classifier in {folder} has no output for {', '.join(sorted(lacking))}")
+    return TrainedJudge(classifier)
+
+
+def cases(judges: dict[str, Judge], seeds: int) -> list[dict[str, Any]]:
+    """{name, expected: {rate: value}, <judge>: {rate: [value of attribute 0, ...]}} of each of CASES."""
+    return [
+        {"name": case.name, "expected": dict(zip(RATES, case.expected, strict=True))}
+        | {who: measure(judge, case.build, seeds=seeds, fault=case.fault) for who, judge in judges.items()}
+        for case in CASES
+    ]
+
+
+def curves(judges: dict[str, Judge], seeds: int) -> dict[str, dict[str, Any]]:
+    """{name: {x, expected: {rate: [at x]}, <judge>: {rate: [mean of the attributes at x]}}}."""
+    # A leak toward A makes others_kept fail; one from another edit into A makes the dominance fail at the
+    # positions where A is not the more opaque one, two of three for STRONG. The two are independent.
+    of_share = {
+        f"leak of {STRONG}": (
+            lambda r: leak(STRONG, r),
+            lambda r: 1 - r,
+            lambda r: (1 - r) * (1 - 2 * r / 3),
+        ),
+        f"leak of {WEAK}": (lambda r: leak(WEAK, r), lambda r: 1.0, lambda r: 1 - r),
+        f"leak of {FAINT}": (lambda r: leak(FAINT, r), lambda r: 1.0, lambda r: 1.0),
+        "class changed": (class_changed, lambda r: 1.0, lambda r: 1 - r),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, (build, released, strict) in of_share.items():
+        found[name] = _curve(SHARES, [(judges, build(r)) for r in SHARES], seeds)
+        found[name]["expected"] = {
+            k: [f(r) for r in SHARES] for k, f in dict(released=released, strict=strict).items()
+        }
+    found["opacity of A"] = _curve(OPACITIES, [(judges, faded(w)) for w in OPACITIES], seeds)
+    one = [1.0] * len(OPACITIES)
+    seen = [float(w > 0.5) for w in OPACITIES]
+    found["opacity of A"]["expected"] = {"released": one, "strict": one, "flipped": seen}
+    for name, build, asked in (("noise, exactly A", exact, True), ("noise, nothing", nothing, False)):
+        noisy = [({"oracle": noisy_oracle(auroc)}, build) for auroc in AUROCS]
+        found[name] = _curve(AUROCS, noisy, NOISE_SEEDS)
+        both = [expected_under_noise(auroc, asked=asked) for auroc in AUROCS]
+        found[name]["expected"] = dict(
+            zip(("released", "strict"), map(list, zip(*both, strict=True)), strict=True)
+        )
+    return found
+
+
+def _curve(x: Sequence[float], points: Sequence[tuple[dict[str, Judge], Any]], seeds: int) -> dict[str, Any]:
+    curve: dict[str, Any] = {"x": list(x)}
+    for judges, build in points:
+        for who, judge in judges.items():
+            for rate, values in measure(judge, build, seeds=seeds).items():
+                curve.setdefault(who, {}).setdefault(rate, []).append(mean(values))
+    return curve
+
+
+def ceiling(accuracy: dict[str, float]) -> dict[str, dict[str, float]]:
+    """What `strict` can reach at most on perfect edits: {attribute: {correlation of errors: value}}.
+
+    The dominance is taken to hold always. `accuracy`: of the class head and of each attribute's head. An
+    error is shared when the judge makes it on the neutral and on the edited image alike.
+    """
+    return {
+        a: {
+            str(shared): float(np.prod([agreement(q, shared) for name, q in accuracy.items() if name != a]))
+            for shared in (0.0, 0.5, 0.9)
+        }
+        for a in ATTRIBUTES
+    }
+
+
+def mean(values: float | Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+PANELS = {
+    f"leak of {STRONG}": ("Another attribute comes, at 0.9", "share of edits"),
+    f"leak of {WEAK}": ("Another attribute comes, at 0.55", "share of edits"),
+    "class changed": ("The class changes", "share of edits"),
+    "opacity of A": ("Only A, but weakly", "opacity of A"),
+    "noise, exactly A": ("Exactly A, noisy judge", "AUROC of the judge"),
+    "noise, nothing": ("Nothing changes, noisy judge", "AUROC of the judge"),
+}
+COLOURS = {"released": "c0", "strict": "c1", "flipped": "c2"}
+STYLE = """
+svg { background: #fdfdfc; color: #1d2125; --soft: #5b646d; }
+text { fill: currentColor; font: 11px system-ui, sans-serif; } text.t { font-size: 12.5px; font-weight: 600; }
+text.n { fill: #5b646d; font-size: 10.5px; } .grid { stroke: #dcdfe2; fill: none; }
+.line { fill: none; stroke: currentColor; stroke-width: 2; }
+.line.dash { stroke-width: 1.4; stroke-dasharray: 4 3; }
+.line.quiet { stroke-width: 7; stroke-linecap: round; }
+.dot { fill: currentColor; } .dot.quiet { fill: none; }
+.dot.dash { fill-opacity: .55; }
+.c0 { color: #2468a8; } .c1 { color: #bd4f12; } .c2 { color: #1f7f55; } .quiet { color: #dfe3e6; }
+"""
+
+
+def figure(found: dict[str, dict[str, Any]]) -> str:
+    """Six panels in one SVG that stands alone: what must come out under what did, by judge."""
+    width, height, gap, key = 260, 180, 16, 30
+    parts = []
+    for number, (name, (title, x_title)) in enumerate(PANELS.items()):
+        curve = found[name]
+        rates = [rate for rate in COLOURS if rate != "flipped" or name == "opacity of A"]
+        lines = [Line(f"{r}, expected", curve["expected"][r], "quiet") for r in rates]
+        for who in ("oracle", "trained"):
+            if who in curve:
+                lines += [
+                    Line(f"{r}, {who}", curve[who][r], COLOURS[r], dashed=who == "trained") for r in rates
+                ]
+        # a blank label keeps every second share off the axis
+        labels = ["" if curve["x"] == list(SHARES) and i % 2 else f"{x:g}" for i, x in enumerate(curve["x"])]
+        chart = line_chart(title, curve["x"], labels, lines, x_title=x_title)
+        x, y = number % 3 * (width + gap), key + number // 3 * (height + gap)
+        place = f'<svg x="{x}" y="{y}" width="{width}" height="{height}" '
+        parts.append(str(chart).replace("<svg ", place, 1))
+    x = 28
+    for text, style, dash in (
+        ("released", "c0", ""),
+        ("strict", "c1", ""),
+        ("flipped", "c2", ""),
+        ("oracle", "", ""),
+        ("trained judge", "", " dash"),
+        ("expected for the oracle", "quiet", ""),
+    ):
+        parts.append(f'<path class="line {style}{dash}" d="M{x:.0f},14h22"/>')
+        parts.append(f'<text x="{x + 30:.0f}" y="18">{text}</text>')
+        x += 54 + 6.2 * len(text)
+    w, h = 3 * width + 2 * gap + 8, key + 2 * height + gap
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}">'
+    return f"{head}<style>{STYLE}</style>{''.join(parts)}</svg>\n"
+
+
+def pictures(size: int = 64, zoom: int = 2, seed: int = 3) -> Image.Image:
+    """A row a class: neutral, hair along the trajectory, then one column a case, as `run` has them judged."""
+    hair = 0
+    rows = []
+    for cls in range(len(DIAGNOSES)):
+        truth = exact(8, cls, hair)
+        row = [truth.neutral[seed], *truth.edited[hair, seed]]
+        looks = [(0, cls, w) for w in row]
+        for opacity in (FAINT, WEAK, STRONG):
+            looks.append((0, cls, leak(opacity)(8, cls, hair).edited[hair, seed, -1]))
+        looks.append((0, 1 - cls, row[-1]))
+        for build in (new_photograph, another_lesion):
+            other = build(8, cls, hair)
+            looks.append((int(other.picture[hair, seed, -1]), cls, other.edited[hair, seed, -1]))
+        drawn = [picture(cls, seed, n, c, tuple(map(float, w)), size=size) for n, c, w in looks]
+        rows.append(
+            np.concatenate([np.pad(p, ((1, 1), (1, 1), (0, 0)), constant_values=255) for p in drawn], 1)
+        )
+    sheet = Image.fromarray(np.concatenate(rows))
+    return sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.NEAREST)
+
+
+if __name__ == "__main__":
+    main()
