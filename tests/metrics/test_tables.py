@@ -10,7 +10,9 @@ import pytest
 from latentpath import metrics
 from latentpath.errors import UserError
 from latentpath.metrics import (
+    cfrt_by_position,
     cfrt_released,
+    cfrt_sensitivity,
     cfrt_strict,
     cfrt_table,
     flip_step_table,
@@ -183,3 +185,71 @@ def test_every_name_of_the_package_is_a_function_or_class():
     """A module named like a function would take its place after the first import."""
     for name in dir(metrics):
         assert callable(getattr(metrics, name)), name
+
+
+def test_intervals_are_columns_beside_the_same_figures(scores):
+    plain = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
+    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS, intervals=300)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    for name in ("cfrt_released", "cfrt_strict", "flipped", "class_kept", "all_strict"):
+        assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all()
+        assert (table[f"{name}_low"] < table[f"{name}_high"]).any()
+    again = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS, intervals=300)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_intervals_narrow_with_the_seeds_not_with_the_positions(scores):
+    """100 seeds, all positions of a seed alike: six positions tell no more than one."""
+    rng = np.random.default_rng(2)
+    key = {"class": "NV", "model": "finetuned"}
+    rows = []
+    for seed, hair in enumerate(rng.uniform(size=100) < 0.5):
+        rows.append(key | {"seed": seed, "attribute": "", "method": "neutral"} | {"prob_hair": 0.1})
+        rows += [
+            key
+            | {"seed": seed, "attribute": "hair", "method": "swap", "swap_step": s, "prob_hair": 0.9 * hair}
+            for s in STEPS
+        ]
+    table = pd.DataFrame(rows)
+    many = cfrt_table(table, ["hair"], ["NV"], "swap", STEPS, intervals=2000).iloc[0]
+    one = cfrt_table(table, ["hair"], ["NV"], "swap", [5], intervals=2000).iloc[0]
+    assert many["n_images"] == 600 and one["n_images"] == 100
+    assert many["flipped_low"] == one["flipped_low"] and many["flipped_high"] == one["flipped_high"]
+    assert many["flipped_high"] - many["flipped_low"] == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
+    assert np.isnan(many["cfrt_strict_low"])  # undefined: no other attribute
+    rates = flip_table(table, ["hair"], ["NV"], "swap", intervals=2000)
+    assert (rates["flip_rate_low"] == one["flipped_low"]).all()
+    assert (rates["flip_rate_high"] == one["flipped_high"]).all() and len(rates) == len(STEPS)
+
+
+@pytest.mark.parametrize(("method", "positions"), [("swap", STEPS), ("bezier", range(10))])
+def test_every_position_alone(scores, method, positions):
+    table = cfrt_by_position(scores, ATTRIBUTES, CLASSES, method, intervals=20)
+    assert len(table) == len(CLASSES) * len(ATTRIBUTES) * len(positions)
+    for position in positions:
+        alone = cfrt_table(scores, ATTRIBUTES, CLASSES, method, [position], intervals=20)
+        mine = table[table["position"] == position].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine[alone.columns.drop("positions")], alone.drop(columns="positions"))
+
+
+def test_sensitivity_turns_one_knob_at_a_time(scores):
+    table = cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "swap", thresholds=(0.2, 0.5))
+    for t in (0.2, 0.5):
+        mine = table[(table["varies"] == "threshold") & (table["threshold"] == t)].reset_index(drop=True)
+        here = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", threshold=t)
+        pd.testing.assert_frame_equal(mine[here.columns], here)
+    for n in range(1, 7):
+        mine = table[(table["varies"] == "strong") & (table["n_strong"] == n)].reset_index(drop=True)
+        here = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS[:n])
+        pd.testing.assert_frame_equal(mine[here.columns], here)
+    released = (
+        table[table["varies"] == "threshold"].groupby(["class", "attribute"])["cfrt_released"].nunique()
+    )
+    assert (released == 1).all()
+
+
+def test_late_frames_are_the_strong_ones(scores):
+    table = cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", thresholds=(), counts=(1, 4))
+    assert [tuple(p) for p in table["positions"].drop_duplicates()] == [(9,), (6, 7, 8, 9)]
+    with pytest.raises(ValueError, match=r"1\.\.10"):
+        cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", counts=[11])

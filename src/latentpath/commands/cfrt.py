@@ -1,4 +1,4 @@
-"""`latentpath cfrt TABLE...`: CFRT of any table of probabilities, ours or as the paper's authors publish them."""
+"""`latentpath cfrt TABLE...`: CFRT of any table of probabilities, ours or the paper's authors'."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
 
 HELP = """CFRT of tables of probabilities: both definitions, each condition alone, 95 % intervals over seeds.
 
-TABLE is a run's folder or its evaluate/scores.parquet, or CSV files as the paper's authors publish them, one for each
-attribute: seed, neutral_hairs, neutral_ink, 5_hairs, 5_ink, ... (hairs_neutral, hairs_5 will do) or the frames of a
-curve, 0_hairs, ..., 49_ink. Which attribute such a file was moved toward is read from its name, as in
-melanoma_ink_predictions.csv; what else the name says is the class. From one file the released definition can be
-computed, from a file toward each attribute the strict one too."""
+TABLE is a run's folder or its evaluate/scores.parquet, or CSV files as the paper's authors publish them, one
+for each attribute: seed, neutral_hairs, neutral_ink, 5_hairs, 5_ink, ... (hairs_neutral, hairs_5 will do) or
+the frames of a curve, 0_hairs, ..., 49_ink. Which attribute such a file was moved toward is read from its
+name, as in melanoma_ink_predictions.csv; what else the name says is the class. From one file the released
+definition can be computed, from a file toward each attribute the strict one too."""
 
 EXAMPLES = """examples
   latentpath cfrt outputs/demo
@@ -34,7 +34,7 @@ SCORES = {"class", "seed", "attribute", "method"}  # what tells our tables from 
 
 
 def main(argv: Sequence[str]) -> float | None:
-    """Prints the figures, writes them where --json says; returns the mean released CFRT of the swaps, if any."""
+    """Prints the figures, writes them where --json says; returns the swaps' mean released CFRT, if any."""
     args = _parse(argv)
     import pandas as pd
 
@@ -97,8 +97,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], bool]:
-    """CFRT tables, one a method and source; sentences about them; are there files as the authors publish them?"""
-    from latentpath.metrics.predictions import as_predictions, cfrt_of_predictions, neutral_faults
+    """CFRT tables, one a method and source; sentences about them; are there files of the authors' form?"""
+    from latentpath.metrics.predictions import as_predictions
+    from latentpath.metrics.predictions_cfrt import cfrt_of_predictions, neutral_faults, scope
 
     tables: list[pd.DataFrame] = []
     notes: list[str] = []
@@ -117,7 +118,7 @@ def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], b
         asked = args.strong if method == "swap" else args.strong_frames
         tables.append(cfrt_of_predictions(group, asked, args.threshold, intervals=args.resamples))
         tables[-1]["source"] = "prediction files"
-    notes += [f"{fault}." for fault in neutral_faults(files)] + _scope(files)
+    notes += neutral_faults(files) + scope(files)
     return tables, notes, bool(files)
 
 
@@ -135,14 +136,14 @@ def _of_scores(scores: pd.DataFrame, path: Path, args: argparse.Namespace) -> li
             at = int(wrong.to_numpy().argmax())
             raise UserError(
                 f"{path}, row {at + 1}, column {column}: expected a probability from 0 to 1, or nothing; "
-                f"found {scores[column].iloc[at]!r}."
+                f"found {str(scores[column].iloc[at])!r}."
             )
     framed = scores["frame"].notna() if "frame" in scores else pd.Series(False, index=scores.index)
     methods = list(dict.fromkeys(scores.loc[(scores["method"] == "swap") | framed, "method"]))
     if not heads or not methods:
         raise UserError(
-            f"{path}: expected columns prob_<attribute>, and rows with the method 'swap' or the frames of a curve; "
-            f"the columns are {', '.join(map(str, scores.columns))}."
+            f"{path}: expected columns prob_<attribute>, and rows with the method 'swap' or the frames of a "
+            f"curve; the columns are {', '.join(map(str, scores.columns))}."
         )
     tables = []
     for method in methods:
@@ -167,30 +168,9 @@ def _refuse_twice(files: list[Predictions]) -> None:
     for other in others:
         if (other.cls, other.attribute, other.method) == (file.cls, file.attribute, file.method):
             raise UserError(
-                f"{other.file} and {file.file} both say: method {file.method}, class {file.cls or '(none)'}, toward "
-                f"{file.attribute}. Give one of them, or files whose names tell their classes apart."
+                f"{other.file} and {file.file} both say: method {file.method}, class {file.cls or '(none)'}, "
+                f"toward {file.attribute}. Give one of them, or files whose names tell their classes apart."
             )
-
-
-def _scope(files: list[Predictions]) -> list[str]:
-    """Which definition could be computed from which files, and why."""
-    notes = []
-    for method, cls in dict.fromkeys((file.method, file.cls) for file in files):
-        group = [file for file in files if (file.method, file.cls) == (method, cls)]
-        heads = list(dict.fromkeys(head for file in group for head in file.heads))
-        absent = [head for head in heads if head not in {file.attribute for file in group}]
-        where = f"{method}{f', {cls}' if cls else ''}"
-        if absent:
-            notes.append(
-                f"{where}: released only. Strict compares the image toward an attribute with those toward all "
-                f"others, and there is no file toward {', '.join(absent)}."
-            )
-        else:
-            notes.append(
-                f"{where}: released and strict, as there is a file toward each of {', '.join(heads)}. Strict goes "
-                "without 'class kept': the files hold no class scores."
-            )
-    return notes
 
 
 def _read(path: Path) -> tuple[Path, pd.DataFrame]:
@@ -220,7 +200,7 @@ def _read(path: Path) -> tuple[Path, pd.DataFrame]:
 
 def _write(table: pd.DataFrame, comparison: pd.DataFrame, notes: list[str], args: argparse.Namespace) -> None:
     def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-        return [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
+        return [{str(k): None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
 
     content = {"threshold": args.threshold, "resamples": args.resamples, "cfrt": records(table)}
     content |= {"published": records(comparison), "notes": notes}

@@ -28,8 +28,10 @@ class Rate:
     value: float
     n: int
     reason: str = ""
-    # (S,) mean of each seed, NaN where undecided: the seeds are independent, the positions of one are not
+    # (S,) mean of each seed, NaN where undecided: the seeds are independent, the positions of one are not;
+    # and of how many samples: `value` is the mean of per_seed weighted by samples_per_seed
     per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
+    samples_per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,11 @@ def _rate(indicators: Sequence[Array], reasons: Sequence[str]) -> Rate:
     n, total = int(decided.sum()), product.size
     if n == 0:
         reason = "; ".join(dict.fromkeys(reasons)) or "no scored images"
-        return Rate(np.nan, 0, reason, np.full(len(product), np.nan))
+        return Rate(np.nan, 0, reason, np.full(len(product), np.nan), np.zeros(len(product)))
     left_out = f"{total - n} of {total} left out: a score is missing" if n < total else ""
-    per_seed = np.nansum(product, axis=1) / np.where(decided.any(axis=1), decided.sum(axis=1), np.nan)
-    return Rate(float(product[decided].mean()), n, left_out, per_seed)
+    samples = decided.sum(axis=1, dtype=np.float64)
+    per_seed = np.nansum(product, axis=1) / np.where(samples > 0, samples, np.nan)
+    return Rate(float(product[decided].mean()), n, left_out, per_seed, samples)
 
 
 def _exceeds_all_others(values: Array, index: int, *, axis: int) -> Array:

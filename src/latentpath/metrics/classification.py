@@ -1,7 +1,7 @@
-"""The classifier's table: accuracy, F1 and AUROC per label on real images, by torchmetrics."""
+"""The classifier's table: accuracy, F1, AUROC and calibration per label on real images."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torchmetrics.functional.classification import (
     multiclass_f1_score,
 )
 
+from latentpath.metrics.calibration import calibration
+
 
 def classification_metrics(
     logits: Tensor,
@@ -23,10 +25,14 @@ def classification_metrics(
     *,
     classes: Sequence[str],
     attributes: Sequence[str],
+    temperatures: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics of one split, as in classify/metrics.json.
 
-    Returns {label: {accuracy, f1, auroc, positives, count, undefined}}.
+    Returns {label: {accuracy, f1, auroc, positives, count, undefined, temperature, ece, adaptive_ece, nll,
+    reliability, uncalibrated}}; the calibration as `metrics.calibration` defines it, after division by the
+    label's temperature. `uncalibrated` has the same four figures before; without `temperatures` it and
+    `temperature` are None.
 
     logits (n, C + A): C = number of classes if there are two or more, else 0; then one logit an attribute.
     class_labels (n,): index into `classes`, -1 where unknown. attribute_labels (n, A): 0, 1, NaN (left out).
@@ -47,15 +53,37 @@ def classification_metrics(
     logits = logits.detach().double().cpu()
     class_labels, attribute_labels = class_labels.cpu(), attribute_labels.cpu()
     table: dict[str, dict[str, Any]] = {}
+    heads: dict[str, tuple[Tensor, Tensor]] = {}
     if count:
         known = class_labels >= 0
-        table["class"] = _class_row(logits[known, :count].softmax(dim=1), class_labels[known].long(), classes)
+        heads["class"] = logits[known, :count], class_labels[known].long()
     for i, attribute in enumerate(attributes):
         known = ~attribute_labels[:, i].isnan()
-        table[attribute] = _attribute_row(
-            logits[known, count + i].sigmoid(), attribute_labels[known, i].long()
-        )
+        heads[attribute] = logits[known, count + i], attribute_labels[known, i].long()
+    for label, (raw, labels) in heads.items():
+        temperature = None if temperatures is None else temperatures[label]
+        scaled = raw / (temperature or 1.0)
+        if raw.ndim == 2:
+            row = _class_row(scaled.softmax(dim=1), labels, classes)
+        else:
+            row = _attribute_row(scaled.sigmoid(), labels)
+        before = None if temperature is None else calibration(raw, labels)
+        table[label] = row | calibration(scaled, labels) | {"temperature": temperature, "uncalibrated": before}
     return table
+
+
+def mean_auroc(
+    logits: Tensor,
+    class_labels: Tensor,
+    attribute_labels: Tensor,
+    *,
+    classes: Sequence[str],
+    attributes: Sequence[str],
+) -> float | None:
+    """The mean of the AUROCs of `classification_metrics` that are defined, None where none is."""
+    table = classification_metrics(logits, class_labels, attribute_labels, classes=classes, attributes=attributes)
+    known = [row["auroc"] for row in table.values() if row["auroc"] is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _attribute_row(probs: Tensor, labels: Tensor) -> dict[str, Any]:

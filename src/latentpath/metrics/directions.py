@@ -1,15 +1,20 @@
-"""How straight a trajectory is: cosines between directions in latent space, and path length over chord.
+"""How straight a trajectory is: cosines between directions in latent space, path length over chord, turns.
 
 `neutral` is the neutral latent z_0 of a seed, any shape (...); `trajectory` (K, ...) its latents at
-`swap_steps` (K,), in any order; both on the CPU. The weakest edit is the largest swap step.
-Computed in float64.
+`swap_steps` (K,), in any order; both on the CPU. The weakest edit is the largest swap step. The path runs
+z_0 -> weakest -> ... -> strongest. Computed in float64.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from latentpath.metrics.intervals import bootstrap_intervals
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 
@@ -35,11 +40,23 @@ def direction_cosines(
 def consecutive_cosines(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> Array:
     """Cosine between each step of the path and the next: (K-1,), from the weak end to the strong end.
 
-    The path runs z_0 -> weakest -> ... -> strongest. 1 everywhere is a straight line; NaN where a step has
-    length 0.
+    1 everywhere is a straight line; NaN where a step has length 0.
     """
     steps = _path_steps(neutral, trajectory, swap_steps)
     return _cosine(steps[:-1], steps[1:])
+
+
+def curvature(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> float:
+    """Mean turning angle between consecutive steps of the path, in degrees: 0 straight, 180 back and forth.
+
+        mean_k arccos( cos( z_k - z_{k-1}, z_{k+1} - z_k ) ),  k = 1..K-1
+
+    An angle next to a step of length 0 does not exist and is left out; NaN where none exists, as with K = 1.
+    For scale: in many dimensions two directions drawn at random are 90 degrees apart, nearly always.
+    """
+    angles = np.degrees(np.arccos(consecutive_cosines(neutral, trajectory, swap_steps)))
+    known = np.isfinite(angles)
+    return float(angles[known].mean()) if known.any() else float("nan")
 
 
 def path_over_chord(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> float:
@@ -50,6 +67,75 @@ def path_over_chord(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Seque
     steps = _path_steps(neutral, trajectory, swap_steps)
     chord = float(np.linalg.norm(steps.sum(axis=0)))
     return float(np.linalg.norm(steps, axis=1).sum() / chord) if chord > 0 else float("nan")
+
+
+def latent_distances(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> Array:
+    """|z_s - z_0|, the L2 distance from the neutral latent: (K,) >= 0, in the order of `swap_steps`."""
+    return np.linalg.norm(_offsets(neutral, trajectory, swap_steps), axis=1)
+
+
+def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
+    """Geometry of stored trajectories, a figure a row: class, seed, attribute, swap_step, figure, value.
+
+    `rows`: rows of traverse/index.parquet of one seed or more, each with its 'neutral' row; `latents` (rows,
+    ...) in the same order. Only the plain swaps take part. Per swap step the figures `distance`,
+    `cosine_strongest`, `cosine_weakest` and `cosine_next` (between the step of the path that ends here and
+    the next; none at the strongest); per trajectory, with an empty swap_step, `path_over_chord` and
+    `curvature`.
+    Raises ValueError for a seed without exactly one neutral latent.
+    """
+    import pandas as pd
+
+    z = np.asarray(latents)
+    if len(rows) != len(z):
+        raise ValueError(f"{len(rows)} rows tell of {len(z)} latents")
+    tables = []
+    for (cls, seed), of_seed in rows.reset_index(drop=True).groupby(["class", "seed"], sort=False):
+        neutral = of_seed.index[of_seed["method"] == "neutral"]
+        if len(neutral) != 1:
+            raise ValueError(f"class {cls}, seed {seed}: {len(neutral)} neutral latents, not 1")
+        swaps = of_seed[of_seed["method"] == "swap"].sort_values("swap_step", ascending=False)
+        for attribute, path in swaps.groupby("attribute", sort=False):
+            steps = [int(step) for step in path["swap_step"]]  # weakest first
+            args = (z[neutral[0]], z[path.index], steps)
+            figures = {
+                "distance": latent_distances(*args),
+                "cosine_strongest": direction_cosines(*args, reference="strongest"),
+                "cosine_weakest": direction_cosines(*args, reference="weakest"),
+                "cosine_next": consecutive_cosines(*args),
+            }
+            key = {"class": cls, "seed": seed, "attribute": attribute}
+            tables += [
+                pd.DataFrame(key | {"swap_step": steps[: len(values)], "figure": name, "value": values})
+                for name, values in figures.items()
+            ]
+            whole = [path_over_chord(*args), curvature(*args)]
+            names = ["path_over_chord", "curvature"]
+            tables.append(pd.DataFrame(key | {"swap_step": [pd.NA] * 2, "figure": names, "value": whole}))
+    typed = [table.astype({"swap_step": "Int64"}) for table in tables]
+    columns = ["class", "seed", "attribute", "swap_step", "figure", "value"]
+    return pd.concat(typed, ignore_index=True) if typed else pd.DataFrame(columns=columns)
+
+
+def geometry_bands(table: "pd.DataFrame", *, resamples: int = 2000) -> "pd.DataFrame":
+    """`geometry_table` over seeds: class, attribute, figure, swap_step, mean, low, high, q10, q50, q90, n.
+
+    low, high: bootstrap interval of the mean, 95 % (see `metrics.intervals`): where the mean lies. q10, q50,
+    q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are
+    left out. NaN where none has.
+    """
+    import pandas as pd
+
+    keys = ["class", "attribute", "figure", "swap_step"]
+    table = table.assign(swap_step=table["swap_step"].fillna(-1))  # pivot drops what has no key
+    figures = pd.MultiIndex.from_frame(table[keys].drop_duplicates())  # in the order of the table
+    wide = table.pivot(index="seed", columns=keys, values="value").reindex(columns=figures)
+    low, high = bootstrap_intervals(wide.to_numpy(dtype=np.float64), resamples=resamples)
+    out = figures.to_frame(index=False).assign(mean=wide.mean().to_numpy(), low=low, high=high)
+    out[["q10", "q50", "q90"]] = wide.quantile([0.1, 0.5, 0.9]).to_numpy().T
+    out = out.assign(n=wide.notna().sum().to_numpy())
+    steps = out["swap_step"].astype("Int64")
+    return out.assign(swap_step=steps.mask(steps == -1))
 
 
 def _offsets(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> Array:

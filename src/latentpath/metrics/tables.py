@@ -1,25 +1,38 @@
-"""CFRT and flip tables: from the rows of scores.parquet to the arrays of `metrics.cfrt` and `flips`."""
+"""CFRT and flip tables of the rows of scores.parquet, with intervals over seeds where asked.
 
-from collections.abc import Sequence
+`scores`: rows as in evaluate/scores.parquet (class, seed, attribute, method, swap_step or frame,
+prob_<attribute>, class_prob_<class>). `method` 'swap' uses swap steps as positions, every other method
+frames. The baseline x of a seed is its 'neutral' row (frame 0 of an interpolation decodes the same latent).
+`intervals`: how many bootstrap resamples of the seeds; then each figure has <figure>_low and <figure>_high,
+95 % (see `metrics.intervals`); 0 leaves the columns out.
+All raise UserError if the method or a position has no rows, or an image has two.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from latentpath.errors import UserError
-from latentpath.metrics.cfrt import cfrt_released, cfrt_strict
-from latentpath.metrics.flips import Array, flip_rate, flip_step
+from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
+from latentpath.metrics.flips import flip_rate, flip_step, flipped
+from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.score_arrays import ScoreArrays, Sweep, strong_frames, strong_swap_steps
 
+__all__ = [
+    "cfrt_by_position",
+    "cfrt_rates",
+    "cfrt_sensitivity",
+    "cfrt_table",
+    "flip_step_table",
+    "flip_table",
+    "rate_table",
+    "strong_frames",
+    "strong_swap_steps",
+]
 
-def strong_swap_steps(swap_steps: Sequence[int]) -> tuple[int, ...]:
-    """The strongest (smallest) third of the swap steps, at least one: of 5, 10, ..., 45 the 5, 10, 15."""
-    steps = sorted(set(swap_steps))
-    return tuple(steps[: max(1, round(len(steps) / 3))])
-
-
-def strong_frames(frames: Sequence[int]) -> tuple[int, ...]:
-    """The last 40 % of the frames, at least one; of 0..49 the paper's 30..49."""
-    ordered = sorted(set(frames))
-    return tuple(ordered[-max(1, len(ordered) * 2 // 5) :])
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+_COUNTS = 12  # at most so many sizes of the strong end
 
 
 def cfrt_table(
@@ -31,51 +44,93 @@ def cfrt_table(
     threshold: float = 0.5,
     *,
     model: str = "finetuned",
+    intervals: int = 0,
 ) -> pd.DataFrame:
     """Both CFRT definitions and each condition: one row a class and attribute.
 
-    `scores`: rows as in evaluate/scores.parquet (class, seed, attribute, method, swap_step or frame,
-    prob_<attribute>, class_prob_<class>); `method` 'swap' uses swap steps as positions, every other method
-    frames. `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
-    The baseline x of a seed is its 'neutral' row (frame 0 of an interpolation decodes the same latent).
+    `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
     Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
     dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict, already_present (in
     [0, 1], NaN where undefined) and reason ('' or 'column: why; ...' for the undefined and for those that
-    left images out). Raises UserError if the method or a position has no rows, or an image has two.
+    left images out).
     """
-    rows, column = _rows(scores, method, model)
-    strong = _positions(rows, column, method, positions)
-    table = []
+    sweep = Sweep(scores, method, model)
+    strong = sweep.positions(positions)
+    cells = []
     for cls in classes:
-        cube = _Cube(scores, rows, column, attributes, classes, cls, strong, model)
-        for i, attribute in enumerate(attributes):
-            args = (cube.neutral, cube.edited, i)
-            options = dict(neutral_class=cube.neutral_class, edited_class=cube.edited_class)
-            released = cfrt_released(*args, **options, threshold=threshold, names=attributes)
-            strict = cfrt_strict(*args, **options, threshold=threshold, names=attributes)
-            rates = {
-                "cfrt_released": released.cfrt,
-                "cfrt_strict": strict.cfrt,
-                "flipped": strict.flipped,
-                "dominant_heads": released.dominant,
-                "dominant_images": strict.dominant,
-                "class_kept": strict.class_kept,
-                "others_kept": strict.others_kept,
-                "all_released": released.all,
-                "all_strict": strict.all,
-                "already_present": strict.already_present,
-            }
-            table.append(
-                {"class": cls, "attribute": attribute, "method": method, "positions": list(strong)}
-                | {"n_seeds": strict.seeds, "n_images": strict.flipped.n}
-                | {name: rate.value for name, rate in rates.items()}
-                | {
-                    "reason": "; ".join(
-                        f"{name}: {rate.reason}" for name, rate in rates.items() if rate.reason
-                    )
-                }
-            )
-    return pd.DataFrame(table)
+        arrays = sweep.arrays(attributes, classes, cls, strong)
+        for attribute, rates in zip(attributes, _all_rates(arrays, attributes, threshold), strict=True):
+            key = {"class": cls, "attribute": attribute, "method": method, "positions": list(strong)}
+            cells.append((key, rates))
+    return rate_table(cells, intervals)
+
+
+def cfrt_by_position(
+    scores: pd.DataFrame,
+    attributes: Sequence[str],
+    classes: Sequence[str],
+    method: str,
+    threshold: float = 0.5,
+    *,
+    model: str = "finetuned",
+    intervals: int = 0,
+) -> pd.DataFrame:
+    """`cfrt_table` at every position alone: the same columns, with `position` in the place of `positions`.
+
+    With one position a seed, D_a of the released definition is the change of a single image.
+    """
+    sweep = Sweep(scores, method, model)
+    everywhere = sweep.positions(strong=False)
+    cells = []
+    for cls in classes:
+        arrays = sweep.arrays(attributes, classes, cls, everywhere)
+        for position in everywhere:
+            rates = _all_rates(arrays.at([position]), attributes, threshold)
+            for attribute, of_attribute in zip(attributes, rates, strict=True):
+                key = {"class": cls, "attribute": attribute, "method": method, "position": position}
+                cells.append((key, of_attribute))
+    return rate_table(cells, intervals)
+
+
+def cfrt_sensitivity(
+    scores: pd.DataFrame,
+    attributes: Sequence[str],
+    classes: Sequence[str],
+    method: str,
+    positions: Sequence[int] | None = None,
+    threshold: float = 0.5,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    counts: Sequence[int] | None = None,
+    model: str = "finetuned",
+    intervals: int = 0,
+) -> pd.DataFrame:
+    """How every figure moves with the two choices that CFRT leaves open, one at a time.
+
+    Rows with varies = 'threshold' have the strong end of `cfrt_table` and each of `thresholds`; dominance and
+    with it the released CFRT hold no threshold and stay. Rows with varies = 'strong' have `threshold` and as
+    the strong end the first n strongest positions, n of `counts`: by default 1, 2, ..., all, of many frames a
+    dozen sizes. Columns as `cfrt_table`, and varies, threshold, n_strong.
+    """
+    sweep = Sweep(scores, method, model)
+    strong, order = sweep.positions(positions), sweep.strongest_first(sweep.positions(strong=False))
+    if counts is None:
+        steps = min(len(order), _COUNTS)
+        counts = sorted({round(len(order) * (i + 1) / steps) for i in range(steps)})
+    if not all(1 <= n <= len(order) for n in counts):
+        raise ValueError(f"counts lie in 1..{len(order)}: {list(counts)}")
+    settings = [("threshold", t, strong) for t in thresholds]
+    settings += [("strong", threshold, order[:n]) for n in counts]
+    cells = []
+    for cls in classes:
+        arrays = sweep.arrays(attributes, classes, cls, order)
+        for varies, at, chosen in settings:
+            rates = _all_rates(arrays.at(sorted(chosen)), attributes, at)
+            for attribute, of_attribute in zip(attributes, rates, strict=True):
+                key = {"class": cls, "attribute": attribute, "method": method, "varies": varies}
+                key |= {"threshold": at, "n_strong": len(chosen), "positions": sorted(chosen)}
+                cells.append((key, of_attribute))
+    return rate_table(cells, intervals)
 
 
 def flip_table(
@@ -86,22 +141,27 @@ def flip_table(
     threshold: float = 0.5,
     *,
     model: str = "finetuned",
+    intervals: int = 0,
 ) -> pd.DataFrame:
     """Flip rate at every position; columns class, attribute, method, position, flip_rate, n (seeds)."""
-    rows, column = _rows(scores, method, model)
-    everywhere = _positions(rows, column, method, None, strong=False)
+    sweep = Sweep(scores, method, model)
+    everywhere = sweep.positions(strong=False)
     table = []
     for cls in classes:
-        cube = _Cube(scores, rows, column, attributes, classes, cls, everywhere, model)
+        arrays = sweep.arrays(attributes, classes, cls, everywhere)
         for i, attribute in enumerate(attributes):
-            before, after = cube.neutral[:, i], cube.edited[i, :, :, i]  # (S,), (S, P)
-            decided = (np.isfinite(before)[:, None] & np.isfinite(after)).sum(axis=0)
-            for position, rate, n in zip(
-                everywhere, flip_rate(before, after, threshold=threshold), decided, strict=True
-            ):
-                key = {"class": cls, "attribute": attribute, "method": method, "position": position}
-                table.append(key | {"flip_rate": float(rate), "n": int(n)})
-    return pd.DataFrame(table)
+            before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]  # (S,), (S, P)
+            flips = flipped(before, after, threshold)
+            columns = {
+                "position": everywhere,
+                "flip_rate": flip_rate(before, after, threshold=threshold),
+                "n": np.isfinite(flips).sum(axis=0),
+            }
+            if intervals:
+                ends = bootstrap_intervals(flips, resamples=intervals, rates=True)
+                columns |= {"flip_rate_low": ends.low, "flip_rate_high": ends.high}
+            table.append(pd.DataFrame({"class": cls, "attribute": attribute, "method": method} | columns))
+    return pd.concat(table, ignore_index=True)
 
 
 def flip_step_table(
@@ -114,93 +174,72 @@ def flip_step_table(
     model: str = "finetuned",
 ) -> pd.DataFrame:
     """`flip_step` of each seed; columns class, attribute, method, seed, flip_step (NaN as there)."""
-    rows, column = _rows(scores, method, model)
-    everywhere = _positions(rows, column, method, None, strong=False)
-    strongest = "smallest" if column == "swap_step" else "largest"
+    sweep = Sweep(scores, method, model)
+    everywhere = sweep.positions(strong=False)
+    strongest = "smallest" if sweep.column == "swap_step" else "largest"
     table = []
     for cls in classes:
-        cube = _Cube(scores, rows, column, attributes, classes, cls, everywhere, model)
+        arrays = sweep.arrays(attributes, classes, cls, everywhere)
         for i, attribute in enumerate(attributes):
-            before, after = cube.neutral[:, i], cube.edited[i, :, :, i]
+            before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]
             steps = flip_step(before, after, everywhere, strongest=strongest, threshold=threshold)
-            for seed, step in zip(cube.seeds, steps, strict=True):
+            for seed, step in zip(arrays.seeds, steps, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "seed": seed}
                 table.append(key | {"flip_step": float(step)})
     return pd.DataFrame(table)
 
 
-class _Cube:
-    """The arrays of one class, as the docstring of `metrics.cfrt` describes them."""
-
-    def __init__(
-        self,
-        scores: pd.DataFrame,
-        rows: pd.DataFrame,
-        column: str,
-        attributes: Sequence[str],
-        classes: Sequence[str],
-        cls: str,
-        positions: Sequence[int],
-        model: str,
-    ) -> None:
-        neutral, _ = _rows(scores, "neutral", model)
-        neutral, rows = neutral.loc[neutral["class"] == cls], rows.loc[rows["class"] == cls]
-        # the union: a seed that lacks its neutral image or its edits is counted as left out, not lost
-        self.seeds = sorted(set(neutral["seed"]) | set(rows["seed"]))
-        heads = [f"prob_{a}" for a in attributes]
-        class_heads = [f"class_prob_{c}" for c in classes]
-        before = _unique(neutral.set_index("seed")).reindex(self.seeds)
-        keys = [list(attributes), self.seeds, list(positions)]
-        after = _unique(rows.set_index(["attribute", "seed", column])).reindex(
-            pd.MultiIndex.from_product(keys)
-        )
-        shape = tuple(len(k) for k in keys)  # (A, S, P)
-        self.neutral = _columns(before, heads)
-        self.edited = _columns(after, heads).reshape(*shape, len(heads))
-        self.neutral_class = self.edited_class = None
-        if len(classes) > 1:
-            self.neutral_class = _decision(_columns(before, class_heads))
-            self.edited_class = _decision(_columns(after, class_heads)).reshape(shape)
+def cfrt_rates(
+    arrays: ScoreArrays, attributes: Sequence[str], attribute: int, threshold: float = 0.5
+) -> dict[str, Rate]:
+    """Every figure of `cfrt_table` of one class and attribute."""
+    args = (arrays.neutral, arrays.edited, attribute)
+    classes = dict(neutral_class=arrays.neutral_class, edited_class=arrays.edited_class)
+    released = cfrt_released(*args, **classes, threshold=threshold, names=attributes)
+    strict = cfrt_strict(*args, **classes, threshold=threshold, names=attributes)
+    return {
+        "cfrt_released": released.cfrt,
+        "cfrt_strict": strict.cfrt,
+        "flipped": strict.flipped,
+        "dominant_heads": released.dominant,
+        "dominant_images": strict.dominant,
+        "class_kept": strict.class_kept,
+        "others_kept": strict.others_kept,
+        "all_released": released.all,
+        "all_strict": strict.all,
+        "already_present": strict.already_present,
+    }
 
 
-def _rows(scores: pd.DataFrame, method: str, model: str) -> tuple[pd.DataFrame, str]:
-    chosen = scores["method"] == method
-    if "model" in scores:
-        chosen &= scores["model"] == model
-    return scores.loc[chosen], "swap_step" if method == "swap" else "frame"
+def rate_table(
+    cells: Iterable[tuple[Mapping[str, Any], Mapping[str, Rate]]], intervals: int = 0
+) -> pd.DataFrame:
+    """One row a cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
+    cells = list(cells)
+    ends = _intervals([rate for _, rates in cells for rate in rates.values()], intervals)
+    table = []
+    for key, rates in cells:
+        row = dict(key) | {"n_seeds": len(rates["flipped"].per_seed), "n_images": rates["flipped"].n}
+        row |= {name: rate.value for name, rate in rates.items()}
+        if intervals:
+            for name in rates:
+                row[f"{name}_low"], row[f"{name}_high"] = next(ends)
+        row["reason"] = "; ".join(f"{name}: {rate.reason}" for name, rate in rates.items() if rate.reason)
+        table.append(row)
+    return pd.DataFrame(table)
 
 
-def _positions(
-    rows: pd.DataFrame, column: str, method: str, asked: Sequence[int] | None, *, strong: bool = True
-) -> tuple[int, ...]:
-    there = sorted({int(p) for p in rows[column].dropna()}) if column in rows else []
-    if not there:
-        raise UserError(
-            f"the scores hold no images with method '{method}': run evaluate with that method first"
-        )
-    if asked is None:
-        choose = strong_swap_steps if column == "swap_step" else strong_frames
-        return choose(there) if strong else tuple(there)
-    if absent := sorted(set(asked) - set(there)):
-        raise UserError(f"the scores hold no {column} {absent} for method '{method}'; there are {there}")
-    return tuple(sorted(set(asked)))
+def _intervals(rates: Sequence[Rate], resamples: int):
+    """(low, high) of each; those of equally many seeds are resampled together."""
+    found = np.full((len(rates), 2), np.nan)
+    for seeds in {len(rate.per_seed) for rate in rates} if resamples else ():
+        places = [i for i, rate in enumerate(rates) if len(rate.per_seed) == seeds]
+        values = np.stack([rates[i].per_seed for i in places], axis=1)  # (S, F)
+        weights = np.stack([rates[i].samples_per_seed for i in places], axis=1)
+        ends = bootstrap_intervals(values, weights=weights, resamples=resamples, rates=True)
+        found[places] = np.stack(ends, axis=1)
+    return iter(found.tolist())
 
 
-def _unique(rows: pd.DataFrame) -> pd.DataFrame:
-    if not rows.index.is_unique:
-        first = rows.index[rows.index.duplicated()][0]
-        names = ", ".join(str(n) for n in rows.index.names)
-        raise UserError(f"the scores hold two rows for the same image ({names} = {first}): evaluate again")
-    return rows
-
-
-def _columns(rows: pd.DataFrame, names: list[str]) -> Array:
-    return rows.reindex(columns=names).to_numpy(
-        dtype=np.float64, na_value=np.nan
-    )  # a missing head is all NaN
-
-
-def _decision(class_probs: Array) -> Array:
-    """(rows, C) -> (rows,): argmax as float, NaN where a probability is."""
-    known = np.isfinite(class_probs).all(axis=1)
-    return np.where(known, np.nan_to_num(class_probs).argmax(axis=1), np.nan)
+def _all_rates(arrays: ScoreArrays, attributes: Sequence[str], threshold: float) -> Iterable[dict[str, Rate]]:
+    return [cfrt_rates(arrays, attributes, i, threshold) for i in range(len(attributes))]

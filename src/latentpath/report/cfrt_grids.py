@@ -1,6 +1,6 @@
 """CFRT tables on the terminal: what `latentpath cfrt` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,8 +15,7 @@ _FIGURES = {  # column: heading
     "dominant_images": "dominant, images",
     "others_kept": "others kept",
     "class_kept": "class kept",
-    "all_released": "released, all hold",
-    "all_strict": "strict, all hold",
+    "all_strict": "strict and flips",
     "already_present": "there before",
 }
 
@@ -43,9 +42,9 @@ def _grid(table: pd.DataFrame, threshold: float) -> Table:
     first = records[0]
     strong = f"strong end {_span(first['positions'])}; threshold {threshold:g}"
     title = f"{first['source']}: {first['method']}; {strong}"
-    grid = Table(title=escape(title), title_justify="left", show_lines="cfrt_released_low" in table)
+    grid = Table(title=escape(title), title_justify="left")
     for name in ("class", "attribute"):
-        grid.add_column(name)
+        grid.add_column(name, no_wrap=True)
     for name in ("seeds", *_FIGURES.values()):
         grid.add_column(name, justify="right")
     for row in records:
@@ -79,7 +78,7 @@ def _comparison(comparison: pd.DataFrame) -> Table:
     return grid
 
 
-def _cell(row: dict[str, Any], figure: str) -> str:
+def _cell(row: Mapping[Any, Any], figure: str) -> str:
     low, high = row.get(f"{figure}_low", float("nan")), row.get(f"{figure}_high", float("nan"))
     interval = "" if low != low else f"\n[dim]{low:.2f}-{high:.2f}[/dim]"
     return _number(row[figure]) + interval

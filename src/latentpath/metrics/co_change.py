@@ -1,0 +1,158 @@
+"""Co-change: when the prompt swaps to one attribute, how far does every output of the classifier move?
+
+`scores`: rows as in evaluate/scores.parquet; `attributes` are the classifier's heads, as in
+`metrics.tables.cfrt_table`. The heads of the result are these, and `class <name>` for each class probability
+where there are two classes or more. Probabilities of two classes mirror each other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from latentpath.metrics.flips import Array, hard_label
+from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.score_arrays import ScoreArrays, Sweep
+
+COLUMNS = [
+    "class",
+    "attribute",
+    "head",
+    "change",
+    "low",
+    "high",
+    "abs_change",
+    "label_changes",
+    "n",
+    "reason",
+]
+
+
+def co_change_table(
+    scores: pd.DataFrame,
+    attributes: Sequence[str],
+    classes: Sequence[str],
+    method: str = "swap",
+    positions: Sequence[int] | None = None,
+    threshold: float = 0.5,
+    *,
+    model: str = "finetuned",
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """The matrix of co-changes: one row a class, attribute A moved toward, and head h.
+
+        change        1/n sum_s mean_p ( f_h(x_sp) - f_h(x_s0) )       in [-1, 1]
+        low, high     its bootstrap interval over seeds, 95 % (see `metrics.intervals`)
+        abs_change    1/n sum_s mean_p | f_h(x_sp) - f_h(x_s0) |       in [0, 1]
+        label_changes share of images whose hard label differs from the neutral image's: above `threshold`
+                      or not; of a class, chosen by the classifier or not
+        n             seeds s that have the scores at all positions
+
+    x_sp are the images moved toward A at the positions p of the strong end (or `positions`), x_s0 the neutral
+    image. A change of zero with a large abs_change is one that goes either way from seed to seed. abs_change
+    has no zero to be tested against: any redrawing of an image moves it. NaN with a `reason` where no seed
+    can say. Raises UserError as `cfrt_table` does.
+    """
+    sweep = Sweep(scores, method, model)
+    strong = sweep.positions(positions)
+    table = []
+    for cls in classes:
+        arrays = sweep.arrays(attributes, classes, cls, strong)
+        heads, shifts, changes = _changes(arrays, attributes, classes, threshold)
+        per_seed = shifts.mean(axis=2)  # (A, S, H); a seed without one of its positions is NaN
+        flat = per_seed.transpose(1, 0, 2).reshape(len(arrays.seeds), len(attributes) * len(heads))
+        ends = bootstrap_intervals(flat, resamples=resamples)
+        low, high = (end.reshape(len(attributes), len(heads)) for end in ends)
+        for i, attribute in enumerate(attributes):
+            for h, head in enumerate(heads):
+                known = np.isfinite(per_seed[i, :, h])
+                row = {"class": cls, "attribute": attribute, "head": head}
+                row |= {"change": _mean(per_seed[i, known, h]), "low": low[i, h], "high": high[i, h]}
+                row |= {"abs_change": _mean(np.abs(shifts[i, known, :, h]))}
+                row |= {"label_changes": _mean(changes[i, known, :, h]), "n": int(known.sum())}
+                table.append(row | {"reason": "" if known.any() else _reason(arrays, i, h, attribute, head)})
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
+    """The k pairs (attribute, other head) that move together most: `co_change_table` rows off the diagonal.
+
+    Those whose interval excludes 0 come first, then the others, each in order of |change|; the new column
+    `excludes_zero` says which. Undefined pairs are left out, and of two classes the probability of the other
+    one, the same change mirrored. Of 20 pairs that do not move, one excludes 0 by chance.
+    """
+    of_classes = table["head"].str.startswith("class ")
+    if table.loc[of_classes, "head"].nunique() == 2:
+        table = table[~of_classes | (table["head"] == "class " + table["class"])]
+    pairs = table[(table["head"] != table["attribute"]) & table["change"].notna()]
+    pairs = pairs.assign(excludes_zero=(pairs["low"] > 0) | (pairs["high"] < 0), size=pairs["change"].abs())
+    pairs = pairs.sort_values(["excludes_zero", "size"], ascending=False, kind="stable")
+    return pairs.drop(columns="size").head(k).reset_index(drop=True)
+
+
+def example_seeds(
+    scores: pd.DataFrame,
+    attributes: Sequence[str],
+    classes: Sequence[str],
+    *,
+    cls: str,
+    attribute: str,
+    head: str,
+    k: int = 3,
+    method: str = "swap",
+    positions: Sequence[int] | None = None,
+    model: str = "finetuned",
+) -> pd.DataFrame:
+    """The k seeds of class `cls` whose `head` moves furthest toward `attribute`: columns seed, change.
+
+    `head` as in `co_change_table`; in order of |mean_p change|: a pair at its worst, no fair sample.
+    Raises ValueError for an attribute or head that is not there.
+    """
+    sweep = Sweep(scores, method, model)
+    arrays = sweep.arrays(attributes, classes, cls, sweep.positions(positions))
+    heads, shifts, _ = _changes(arrays, attributes, classes, threshold=0.5)
+    if attribute not in attributes or head not in heads:
+        raise ValueError(f"no pair {attribute!r}, {head!r}: attributes {list(attributes)}, heads {heads}")
+    change = shifts[list(attributes).index(attribute), :, :, heads.index(head)].mean(axis=1)  # (S,)
+    found = pd.DataFrame({"seed": arrays.seeds, "change": change}).dropna()
+    return (
+        found.sort_values("change", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
+    )
+
+
+def _changes(
+    arrays: ScoreArrays, attributes: Sequence[str], classes: Sequence[str], threshold: float
+) -> tuple[list[str], Array, Array]:
+    """Heads; change of each score; 1 where the hard label changes, else 0: (A, S, P, H), NaN unknown."""
+    heads = list(attributes)
+    before, after = arrays.neutral, arrays.edited
+    labels = hard_label(before, threshold), hard_label(after, threshold)
+    y, y_edited = arrays.neutral_class, arrays.edited_class
+    if y is not None and y_edited is not None:
+        heads += [f"class {c}" for c in classes]
+        before = np.concatenate([before, arrays.neutral_class_probs], axis=-1)
+        after = np.concatenate([after, arrays.edited_class_probs], axis=-1)
+        chosen = (_one_hot(y, len(classes)), _one_hot(y_edited, len(classes)))
+        labels = tuple(np.concatenate(pair, axis=-1) for pair in zip(labels, chosen, strict=True))
+    before, label = before[None, :, None], labels[0][None, :, None]  # (1, S, 1, H)
+    unknown = np.isnan(label) | np.isnan(labels[1])
+    return heads, after - before, np.where(unknown, np.nan, label != labels[1])
+
+
+def _one_hot(decision: Array, count: int) -> Array:
+    return np.where(np.isnan(decision)[..., None], np.nan, decision[..., None] == np.arange(count))
+
+
+def _mean(values: Array) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _reason(arrays: ScoreArrays, i: int, h: int, attribute: str, head: str) -> str:
+    neutral = np.concatenate([arrays.neutral, arrays.neutral_class_probs], axis=-1)
+    if not arrays.seeds:
+        return "no images of this class"
+    if np.isnan(neutral[:, h]).all():
+        return f"no score of head {head} on the neutral images"
+    if np.isnan(arrays.edited[i]).all():
+        return f"no scored images toward {attribute}"
+    return "no seed has a score at every position"
