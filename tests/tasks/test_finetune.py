@@ -9,6 +9,7 @@ import torch
 
 from latentpath.commands import finetune
 from latentpath.data.phantoms import write_isic2019
+from latentpath.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,85 @@ def test_a_unet_of_full_size_takes_the_same_path():
     assert len(task.configure_optimizers()["optimizer"].param_groups[0]["params"]) == len(
         list(unet.parameters())
     )
+
+
+@pytest.mark.parametrize("trainable", ["lora", "attention"])
+def test_a_light_fine_tune_saves_a_whole_pipeline(config, tiny_sd, tmp_path, trainable):
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+
+    finetune.run(
+        config(
+            f"finetune.trainable={trainable}",
+            "finetune.lora_rank=2",
+            "finetune.lora_alpha=4",
+            "finetune.lr=0.1",
+        ),
+        tmp_path / "light",
+    )
+    base = UNet2DConditionModel.from_pretrained(tiny_sd / "unet").state_dict()
+    moved = {
+        name for name, tensor in weights(tmp_path / "light").items() if not torch.equal(tensor, base[name])
+    }
+    assert moved
+    assert all(any(f".{part}." in name for part in ("to_q", "to_k", "to_v", "to_out.0")) for name in moved)
+    if trainable == "lora":
+        pipe = StableDiffusionPipeline.from_pretrained(tiny_sd)
+        pipe.load_lora_weights(tmp_path / "light" / "finetune" / "lora")
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
+        for name, tensor in weights(tmp_path / "light").items():
+            torch.testing.assert_close(pipe.unet.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_options_of_speed_and_memory_change_no_loss(config, tmp_path):
+    plain = finetune.run(config(), tmp_path / "plain")
+    other = finetune.run(
+        config(
+            "finetune.gradient_checkpointing=true", "finetune.channels_last=true", "trainer.num_workers=1"
+        ),
+        tmp_path / "other",
+    )
+    assert other == pytest.approx(plain, rel=1e-4)
+
+
+def test_another_vae_is_taken_and_saved_along(config, tiny_sd, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_sd / "vae", tmp_path / "vae")
+    file = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({k: v * 1.01 for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
+    finetune.run(config(f"model.vae={tmp_path / 'vae'}"), tmp_path / "mine")
+    saved = load_file(tmp_path / "mine/finetune/pipeline/vae/diffusion_pytorch_model.safetensors")
+    for name, tensor in load_file(file).items():
+        assert torch.equal(saved[name], tensor)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        finetune.run(config(f"model.vae={tmp_path / 'mine'}"), tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_leaves_a_checkpoint_and_status_143(config, tmp_path, monkeypatch, name):
+    """Then the same command goes on to the weights of a run that nothing stopped."""
+    import os
+    import signal
+
+    cfg = config("finetune.checkpoint_every=1000", "finetune.lr_decay=true")
+    finetune.run(cfg, tmp_path / "straight")
+    step = finetune.UNetFinetuner.training_step
+
+    def stops(self, batch, batch_idx):
+        if int(batch["number"]) == 3:
+            os.kill(os.getpid(), getattr(signal, name))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", stops)
+    with pytest.raises(SystemExit) as stopped:
+        finetune.run(cfg, tmp_path / "stopped")
+    assert stopped.value.code == 143
+    monkeypatch.undo()
+    assert (tmp_path / "stopped/finetune/checkpoints/last.ckpt").exists()
+    finetune.run(cfg, tmp_path / "stopped")
+    straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
+    for key, tensor in straight.items():
+        assert torch.equal(tensor, resumed[key]), key

@@ -253,6 +253,15 @@ def test_a_branch_under_the_same_prompt_is_its_trunk(sample, solver):
             assert torch.equal(latents, leaves[Leaf("MEL", leaf.seed, asked.branches[0])])
 
 
+@pytest.mark.parametrize("seeds", [[3, 11, 3, 11], [11, 3, 3], [3, 3, 11], [11]])
+def test_every_row_of_a_step_gets_its_own_seeds_noise_in_any_order(model, seeds):
+    steps = build_solver("euler_ancestral", model.schedule(), N)
+    z = torch.zeros(len(seeds), *SHAPE)
+    (latents,) = advance((z,), 2, seeds, [0] * len(seeds), SeededNoise(SHAPE), lambda z, t, p: z, steps)
+    sigma = steps.step((z,), z, 2)[1]
+    torch.testing.assert_close(latents, sigma * step_noise(seeds, 2, SHAPE))
+
+
 @with_memory_or_noise
 def test_the_trunk_that_is_handed_out_is_the_neutral_images_past(model, solver):
     """From any state of it the walk can go on, whatever was walked beside it."""

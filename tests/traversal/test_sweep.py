@@ -266,9 +266,9 @@ def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_room(whole, tmp
     with small_disk(tmp_path / "disk", full) as disk:
         with pytest.raises(UserError, match=r"cannot be written: No space left on device.*make room"):
             run(disk, asked)
+        assert not list(disk.rglob(".*"))  # the one that did not fit is gone
         missing = unfinished(asked, disk)
         assert asked.samples - missing in finished
-        assert not list(disk.rglob(".*"))
         subprocess.run(["mount", "-o", f"remount,{room}", str(disk)], check=True)
         assert run(disk, asked) == missing * asked.calls_per_seed
         assert_same(disk, whole)
@@ -339,7 +339,7 @@ def test_a_kill_in_the_index_costs_no_call(whole, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
     """Two processes at once, killed each at its own moment, round after round."""
-    asked, chance = plan(seeds=20), random.Random(0)
+    asked, chance = plan(seeds=12), random.Random(0)
     began = time.monotonic()
     run(tmp_path / "whole", asked, shard_seeds=1)
     takes = time.monotonic() - began
@@ -363,6 +363,6 @@ def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
         if len(after) == len(expected):  # all done: take most away, so that there is something to kill
             for name in chance.sample(sorted(after), len(after) * 3 // 4):
                 (folder / "shards" / name).unlink()
-    assert kills >= 20
+    assert kills >= 20  # 40, but for a machine that is very busy
     run(folder, asked, shard_seeds=1)
     assert_same(folder, tmp_path / "whole")

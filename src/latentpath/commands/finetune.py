@@ -37,7 +37,7 @@ from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
 from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
-from latentpath.tasks.trainable import make_trainable, merge_lora, save_lora
+from latentpath.tasks.trainable import make_trainable, merge_lora, restore_frozen, save_lora
 from latentpath.tracking import build_loggers
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
@@ -212,6 +212,8 @@ def finetune(
     )
     loader = DataLoader(batches, batch_size=None, num_workers=cfg.trainer.num_workers)
     fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=loader)
+    if tune.ema_decay > 0 and tune.trainable.value != "full":
+        restore_frozen(unet, base.unet())  # the average of equal numbers is not quite equal
     return task
 
 

@@ -28,6 +28,14 @@ def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> Non
         raise ValueError(f"trainable {way!r}: expected full, attention or lora")
 
 
+def restore_frozen(unet: Any, base: Any) -> None:
+    """Give the frozen weights of `unet` back the values that they have in `base`, to the bit."""
+    values = base.state_dict()
+    for name, parameter in unet.named_parameters():
+        if not parameter.requires_grad:
+            parameter.data.copy_(values[name.replace(".base_layer", "")])
+
+
 def save_lora(unet: Any, folder: Path) -> Path:
     """Write pytorch_lora_weights.safetensors as `StableDiffusionPipeline.load_lora_weights` reads it.
 

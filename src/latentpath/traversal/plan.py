@@ -90,6 +90,8 @@ class SweepPlan:
         text = self.captions.caption(cls, branch.attributes)
         if branch.strength == 1:
             return Prompt(text)
+        if branch.strength == 0 and not self.scale:
+            return Prompt(neutral)
         return Prompt(text, branch.strength, None if self.scale else neutral)
 
     def steps(self, cls: str, branch: Branch) -> list[Prompt]:

@@ -28,7 +28,8 @@ class Wave:
 
     @property
     def name(self) -> str:
-        return f"{quote(self.cls, safe='')}-{self.seeds[0]:06d}-{self.seeds[-1]:06d}"
+        cls = quote(self.cls, safe="").replace(".", "%2E")  # a file whose name begins with a dot is hidden
+        return f"{cls}-{self.seeds[0]:06d}-{self.seeds[-1]:06d}"
 
 
 def waves(plan: SweepPlan, shard_seeds: int) -> list[Wave]:
