@@ -14,7 +14,7 @@ from latentpath.errors import UserError
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
-COMMANDS = ("phantom", "finetune", "classify", "traverse", "evaluate", "report", "run", "info")
+COMMANDS = ("phantom", "finetune", "classify", "traverse", "evaluate", "report", "run", "info", "fetch")
 
 
 class Layout(Enum):
@@ -204,17 +204,24 @@ class FinetuneConfig:
 
 @dataclass
 class ClassifierConfig:
-    arch: str = "efficientnet_b0"  # a timm name, or "efficientnet_tiny"
+    arch: str = "efficientnet_b0"  # a timm name, "efficientnet_tiny" or "convnext_micro"
     pretrained: bool = True
-    epochs: int = 10
+    epochs: int = 10  # at most
+    patience: int = 0  # epochs without a better one, after which it stops; 0: never
+    monitor: str = (
+        "loss"  # what makes an epoch the best, on validation: loss, or auroc (its mean over labels)
+    )
     batch_size: int = 64
     lr: float = 1e-4
     weight_decay: float = 1e-2
     dropout: float = 0.3
     horizontal_flip: bool = True
     vertical_flip: bool = True
+    rotation: float = 0.0  # degrees, at most so much to either side
+    color_jitter: float = 0.0  # brightness, contrast and saturation, each by a factor in 1 +- this
     blur: float = 0.0  # pixels: half of the training images blurred by up to this sigma
     class_weights: bool = True
+    calibrate: bool = True  # one temperature per head, fitted on the validation split
 
 
 @dataclass
@@ -242,6 +249,7 @@ class MetricConfig:
     arc_length: bool = False  # frames equally far apart along the curve, not in its parameter
     strong_swap_steps: list[int] | None = None  # null: the strongest third
     threshold: float = 0.5
+    resamples: int = 2000  # of the seeds, for 95 % intervals
     tsne: bool = True
     examples: int = 4  # seeds whose images are kept for the report
     compare_base: bool = True  # sample the base too: is it the fine-tune that does the work?
@@ -254,6 +262,7 @@ class Config:
     seed: int = 0
     overwrite: bool = False  # discard a stage that was made with another configuration
     from_run: str | None = None  # name of a run whose stages are read where this one has none of its own
+    weights_dir: str | None = None  # of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
     dry_run: bool = False  # traverse: say what it would cost, and stop
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)
@@ -314,6 +323,7 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
         _one_of("metric.interpolations", method, ("bezier", "cubic", "slerp", "lerp"))
     _one_of("trainer.precision", cfg.trainer.precision, PRECISIONS)
     _one_of("trainer.accelerator", cfg.trainer.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
+    _check_classifier(cfg)
     if not 0 <= cfg.finetune.ema_decay < 1:
         raise UserError(
             f"finetune.ema_decay is {cfg.finetune.ema_decay}, expected 0 (no average) to below 1."
@@ -347,6 +357,22 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key} is too small.")
+
+
+def _check_classifier(cfg: Any) -> None:
+    settings = cfg.classifier
+    _one_of("classifier.monitor", settings.monitor, ("loss", "auroc"))
+    for key, highest in (("dropout", 1), ("color_jitter", 1), ("rotation", 180), ("blur", None)):
+        if settings[key] < 0 or (highest is not None and settings[key] > highest):
+            upwards = f"to {highest}" if highest else "or more"
+            raise UserError(f"classifier.{key} is {settings[key]}, expected 0 {upwards}.")
+    if settings.patience < 0:
+        raise UserError(f"classifier.patience is {settings.patience}, expected epochs, or 0 to stop never.")
+    if cfg.dataset.val_fraction == 0 and (settings.patience or settings.monitor != "loss"):
+        raise UserError(
+            "classifier.patience and classifier.monitor=auroc look at the validation split, and "
+            "dataset.val_fraction is 0."
+        )
 
 
 def _check_sweep(cfg: Any) -> None:

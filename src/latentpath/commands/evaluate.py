@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
-from latentpath.metrics import lpips_or_none, tsne
+from latentpath.evaluation.tables import write_tables
+from latentpath.metrics import geometry_bands, geometry_table, lpips_or_none, tsne
 from latentpath.progress import bar
 from latentpath.stages import open_stage, read_json, stage_dir, write_json
 from latentpath.tasks.classify import load_classifier
@@ -26,24 +28,30 @@ log = logging.getLogger(__name__)
 
 def run(cfg: Any, run_dir: Path) -> float | None:
     """Returns the mean CFRT over classes and attributes (swaps, released definition)."""
-    with open_stage(run_dir, "evaluate", cfg, upstream=["finetune", "classify", "traverse"]) as stage:
+    lpips: dict[str, Any] = {net: lpips_or_none(net) for net in cfg.metric.lpips}
+    # Once the weights are there, a column of n/a is not what was asked for.
+    weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
+    upstream = ["finetune", "classify", "traverse"]
+    with open_stage(run_dir, "evaluate", cfg, upstream=upstream, weights=weights) as stage:
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
         else:
-            stage.figures = _evaluate(cfg, run_dir, stage.path)
+            stage.figures = _evaluate(cfg, run_dir, stage.path, lpips)
         _print_summary(read_json(stage.path / "metrics.json"))
         return stage.figures["cfrt_released"]
 
 
-def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
+def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
     traverse = stage_dir(run_dir, "traverse", cfg)
     plan = read_json(traverse / "plan.json")
     classifier = load_classifier(stage_dir(run_dir, "classify", cfg))
-    lpips = {net: lpips_or_none(net) for net in cfg.metric.lpips}
+    device = device_of(cfg.trainer.accelerator)
+    vae: Any = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae()
     scorer = Scorer(
-        vae=BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae(),
-        classifier=classifier,
-        lpips=lpips,
+        vae=vae.to(device),
+        classifier=classifier.to(device),
+        lpips={net: network and network.to(device) for net, network in lpips.items()},
+        device=device,
         interpolations=list(cfg.metric.interpolations),
         frames=cfg.metric.frames,
         arc_length=cfg.metric.arc_length,
@@ -77,6 +85,17 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
         strong=cfg.metric.strong_swap_steps,
         threshold=cfg.metric.threshold,
         flips=read_flips(sources["finetuned"]),
+        resamples=cfg.metric.resamples,
+    )
+    write_tables(
+        folder / "tables",
+        scores,
+        classes=plan["classes"],
+        heads=classifier.attributes,
+        strong=metrics["strong_swap_steps"],
+        threshold=cfg.metric.threshold,
+        resamples=cfg.metric.resamples,
+        geometry=_geometry(indexes["finetuned"], sources["finetuned"]),
     )
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
@@ -85,6 +104,13 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path) -> dict[str, Any]:
     write_json(folder / "metrics.json", metrics)
     mean = metrics["cfrt_mean"]["swap"]
     return {"cfrt_released": mean["released"], "cfrt_strict": mean["strict"], "images": len(scores)}
+
+
+def _geometry(index: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """Shard by shard: the latents of all need not fit into memory."""
+    shards = [rows for _, rows in index.groupby("shard")]
+    tables = [geometry_table(rows, read_latents(source, rows).numpy()) for rows in shards]
+    return geometry_bands(pd.concat(tables, ignore_index=True))
 
 
 def _score_shard(

@@ -41,6 +41,7 @@ class Scorer:
     interpolations: Sequence[str]
     frames: int
     arc_length: bool = False
+    device: torch.device | str = "cpu"  # of the networks
     batch_size: int = 32
     pictures: list[Picture] = field(default_factory=list)
 
@@ -128,17 +129,20 @@ class Scorer:
     def _lpips(self, network: Any, pixels: Tensor, reference: Tensor) -> Any:
         return torch.cat(
             [
-                lpips_distance(network, chunk, origin)
+                lpips_distance(network, chunk.to(self.device), origin.to(self.device)).cpu()
                 for chunk, origin in zip(
                     pixels.split(self.batch_size), reference.split(self.batch_size), strict=True
                 )
             ]
         ).numpy()
 
+    def _maps(self, network: Any, pixels: Tensor, reference: Tensor) -> Tensor:
+        return lpips_maps(network, pixels.to(self.device), reference.to(self.device)).cpu()
+
     def _keep(self, keys: list[dict], pixels: Tensor, reference: Tensor) -> None:
         network = next((n for n in self.lpips.values() if n is not None), None)
         swaps = [i for i, key in enumerate(keys) if key["method"] == "swap"]
         maps = {}
         if network is not None and swaps:
-            maps = dict(zip(swaps, lpips_maps(network, pixels[swaps], reference[swaps]), strict=True))
+            maps = dict(zip(swaps, self._maps(network, pixels[swaps], reference[swaps]), strict=True))
         self.pictures += [Picture(key, pixels[i], maps.get(i)) for i, key in enumerate(keys)]

@@ -3,8 +3,9 @@
     classes, attributes, num_inference_steps, swap_steps, strong_swap_steps, threshold
     cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
                                              class_kept, others_kept, dominance_images,
-                                             all_released, all_strict, already_present; count of seeds;
-                                             undefined: {figure: why}
+                                             all_released, all_strict, already_present; of each also
+                                             <figure>_low and _high, its 95 % interval over seeds; count of
+                                             seeds; undefined: {figure: why}
     cfrt_mean.<method>                       released, strict: mean over classes and attributes, where defined
     perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
     flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean),
@@ -57,6 +58,7 @@ def summarise(
     strong: Sequence[int] | None = None,
     threshold: float = 0.5,
     flips: pd.DataFrame | None = None,
+    resamples: int = 2000,
 ) -> dict[str, Any]:
     """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset; `flips`
     are flip points that were searched for."""
@@ -65,7 +67,7 @@ def summarise(
     tuned = scores[scores["model"] == "finetuned"]
     methods = [m for m in ("swap", *INTERPOLATIONS) if (tuned["method"] == m).any()]
     cfrt = {
-        m: _cfrt(tuned, classes, attributes, heads, m, strong if m == "swap" else None, threshold)
+        m: _cfrt(tuned, classes, attributes, heads, m, strong if m == "swap" else None, threshold, resamples)
         for m in methods
     }
     return {
@@ -91,8 +93,9 @@ def summarise(
     }
 
 
-def _cfrt(scores, classes, attributes, heads, method, positions, threshold) -> dict[str, Any]:
-    table = cfrt_table(scores, heads, classes, method, positions, threshold).set_index(["class", "attribute"])
+def _cfrt(scores, classes, attributes, heads, method, positions, threshold, resamples) -> dict[str, Any]:
+    table = cfrt_table(scores, heads, classes, method, positions, threshold, intervals=resamples)
+    table = table.set_index(["class", "attribute"])
     out: dict[str, Any] = {c: {} for c in classes}
     for cls in classes:
         for attribute in attributes:
@@ -100,7 +103,11 @@ def _cfrt(scores, classes, attributes, heads, method, positions, threshold) -> d
             column_of = {column: figure for figure, column in FIGURES.items()}
             reasons = dict(part.split(": ", 1) for part in str(row["reason"]).split("; ") if ": " in part)
             out[cls][attribute] = {
-                **{figure: _number(row[column]) for figure, column in FIGURES.items()},
+                **{
+                    figure + end: _number(row[column + end])
+                    for figure, column in FIGURES.items()
+                    for end in ("", "_low", "_high")
+                },
                 "count": int(row["n_seeds"]),
                 "undefined": {column_of.get(column, column): why for column, why in reasons.items()},
             }
