@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format typecheck bench bench-gpu phantom-base dist lock clean
+.PHONY: help setup demo test lint format typecheck bench bench-finetune bench-gpu phantom-base dist lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,13 @@ typecheck: $(STAMP) ## check types
 bench: $(STAMP) ## time the traversal against the plain diffusers way; ARGS goes to the script
 	$(PY) experiments/bench_traversal/run.py $(ARGS)
 
-bench-gpu: $(STAMP) ## the same for Stable Diffusion 1.5 on a GPU: images/s, MFU, memory
-	$(PY) experiments/bench_traversal/gpu.py $(ARGS)
+bench-finetune: $(STAMP) ## time fine-tuning against the loop of diffusers' example
+	$(PY) experiments/bench_finetune/run.py $(ARGS)
+
+bench-gpu: $(STAMP) ## both for Stable Diffusion 1.5 on a GPU: images/s, MFU, memory
+	$(PY) experiments/bench_traversal/gpu.py
+	$(PY) experiments/bench_finetune/run.py --device cuda --model sd15 --image-size 512 --precision bf16-mixed \
+		--compile --batch-size 32 --images 64 --out outputs/bench_finetune_gpu.json
 
 phantom-base: $(STAMP) ## train the small base model that ships with the package
 	$(PY) experiments/phantom_base/train.py $(ARGS)

@@ -1,0 +1,263 @@
+"""Time fine-tuning against the loop of diffusers' text-to-image example: same model, data, batch and
+precision.
+
+The example encodes the images and the captions of every batch in every step; latentpath does it once, before.
+Both take one optimiser step a batch, with the same gradient clipping. The cache's own cost is told beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from latentpath.data.batches import LatentBatches
+from latentpath.data.latent_cache import build_cache
+from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.execution import peak_memory, unet_flops
+from latentpath.diffusion.prompts import encode_prompts
+from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.tasks.finetune import UNetFinetuner
+from latentpath.tasks.fit import EXPECTED, quiet_lightning
+
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # FLOP/s, dense, 16 bit
+CAPTIONS = [f"a dermoscopic image with melanoma showing {word}" for word in ("hair", "ink", "a ruler", "gel")]
+
+
+class Parts:
+    """phantom-sd, a diffusers folder, or `sd15`: the shapes of Stable Diffusion 1.5 with random weights."""
+
+    def __init__(self, name: str) -> None:
+        base = BaseModel("phantom-sd" if name == "sd15" else name)
+        self.tokenizer = base.tokenizer()
+        if name != "sd15":
+            self.unet, self.vae, self.text_encoder = base.unet(), base.vae(), base.text_encoder()
+            return
+        blocks: Any = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+        kinds = {
+            f"{way}_block_types": (f"{name}Block2D",) * 4
+            for way, name in (("down", "DownEncoder"), ("up", "UpDecoder"))
+        }
+        self.vae = AutoencoderKL(latent_channels=4, **blocks, **kinds).eval().requires_grad_(False)
+        self.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        config = CLIPTextConfig(
+            vocab_size=len(self.tokenizer),
+            max_position_embeddings=self.tokenizer.model_max_length,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+        )
+        self.text_encoder = CLIPTextModel(config).eval().requires_grad_(False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="phantom-sd", help="phantom-sd, a diffusers folder, or sd15 (random)"
+    )
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=20, help="of each way and round, after some to warm up")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
+    parser.add_argument("--compile", action="store_true", help="ours alone: the example does not")
+    parser.add_argument("--out", type=Path, default=Path("outputs/bench_finetune.json"))
+    args = parser.parse_args()
+    quiet_lightning()
+    for message in EXPECTED:
+        warnings.filterwarnings("ignore", message=message)
+
+    parts = Parts(args.model)
+    size = args.image_size
+    images = np.random.default_rng(0).integers(0, 256, (args.images, 3, size, size), dtype=np.uint8)
+    captions = [CAPTIONS[i % len(CAPTIONS)] for i in range(args.images)]
+    for module in (parts.unet, parts.vae, parts.text_encoder):
+        module.to(args.device)
+    weights = {name: tensor.clone() for name, tensor in parts.unet.state_dict().items()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        cache = build_cache(
+            Path(folder) / "cache",
+            captions=captions,
+            read=lambda places: (images[list(places)], np.arange(len(places))),
+            vae=parts.vae,
+            device=args.device,
+            encode=lambda unique: encode_prompts(
+                unique, tokenizer=parts.tokenizer, text_encoder=parts.text_encoder
+            ),
+        )
+        cached = time.perf_counter() - began
+        ways = {"diffusers' example": [], "latentpath": []}
+        memory = {}
+        for _ in range(args.rounds):
+            for way, times in ways.items():
+                parts.unet.load_state_dict(weights)
+                _reset(args.device)
+                run = example if way != "latentpath" else ours
+                times.append(run(args, parts, images, captions, cache))
+                memory[way] = peak_memory(args.device) / 1e9
+
+    samples = args.batch_size * args.steps
+    shape = tuple(cache.moments.shape[2:])
+    context = (parts.tokenizer.model_max_length, parts.unet.config["cross_attention_dim"])
+    flop = 3 * unet_flops(parts.unet.config, (cache.moments.shape[1] // 2, *shape), context)
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
+    peak = next((value for gpu, value in PEAK.items() if gpu in device), None)
+    rate = {way: samples / median(times) for way, times in ways.items()}
+    ratio = rate["latentpath"] / rate["diffusers' example"]
+    table = Table("way", "samples/s (median)", "MFU", "peak GB")
+    for way in ways:
+        mfu = "n/a" if peak is None else f"{rate[way] * flop / peak:.0%}"
+        table.add_row(way, f"{rate[way]:.1f}", mfu, f"{memory[way]:.1f}")
+    per_image = cached / args.images
+    epochs = per_image / max(1e-12, 1 / rate["diffusers' example"] - 1 / rate["latentpath"])
+    Console().print(
+        table,
+        f"{ratio:.2f} x the samples a second; the cache costs {per_image * 1e3:.1f} ms an image, once, which is "
+        f"won back after {epochs:.1f} epochs",
+        sep="\n",
+        soft_wrap=True,
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    settings = {k: v for k, v in vars(args).items() if k != "out"}
+    result = {"device": device, "torch": torch.__version__, "threads": torch.get_num_threads(), **settings}
+    result |= {
+        "samples_a_second": rate,
+        "ratio": ratio,
+        "cache_seconds_an_image": per_image,
+        "peak_gb": memory,
+    }
+    result |= {"gflop_a_sample": flop / 1e9, "seconds": ways}
+    args.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def ours(args: Any, parts: Parts, images: Any, captions: list[str], cache: Any) -> float:
+    """Seconds of `steps` steps of `UNetFinetuner` under Lightning, on the cache."""
+    unet: Any = parts.unet.train().requires_grad_(True)
+    if args.device == "cuda":
+        unet.to(memory_format=torch.channels_last)
+    if args.compile and not getattr(unet, "_compiled_call_impl", None):
+        unet.compile(fullgraph=True, dynamic=False)
+    schedule = NoiseSchedule.from_config(SCHEDULE)
+    warm = 3
+    task = UNetFinetuner(unet, schedule=schedule, scaling_factor=0.18215, seed=0, max_steps=10**9, lr=1e-5)
+    stopwatch = Stopwatch(warm, args.device)
+    trainer = L.Trainer(
+        max_steps=warm + args.steps,
+        max_epochs=1,
+        accelerator="gpu" if args.device == "cuda" else "cpu",
+        devices=1,
+        precision=args.precision,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[stopwatch],
+    )
+    batches = LatentBatches(cache, batch_size=args.batch_size, total=warm + args.steps, seed=0)
+    workers = 4 if args.device == "cuda" else 0
+    trainer.fit(
+        task, DataLoader(batches, batch_size=None, num_workers=workers, pin_memory=args.device == "cuda")
+    )
+    return stopwatch.seconds
+
+
+class Stopwatch(L.Callback):
+    """Seconds from the end of step `warm` to the end of the last."""
+
+    def __init__(self, warm: int, device: str) -> None:
+        self.warm, self.device, self.seconds, self.began = warm, device, 0.0, 0.0
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.warm:
+            self.began = _now(self.device)
+
+    def on_train_end(self, trainer: Any, *_: Any) -> None:
+        self.seconds = _now(self.device) - self.began
+
+
+def example(args: Any, parts: Parts, images: Any, captions: list[str], cache: Any) -> float:
+    """Seconds of `steps` steps as examples/text_to_image/train_text_to_image.py of diffusers takes them."""
+    unet: Any = parts.unet.train().requires_grad_(True)
+    scheduler = DDPMScheduler(**SCHEDULE)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5, betas=(0.9, 0.999), weight_decay=1e-2)
+    tokens = parts.tokenizer(
+        captions, padding="max_length", truncation=True, max_length=parts.tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids  # fmt: skip
+    order = np.random.default_rng(0)
+    half = torch.autocast(args.device, torch.bfloat16) if args.precision == "bf16-mixed" else nullcontext()
+    began = 0.0
+    for step in range(3 + args.steps):
+        if step == 3:
+            began = _now(args.device)
+        rows = order.choice(len(images), args.batch_size, replace=False)
+        pixels = (torch.from_numpy(images[rows]).float() / 127.5 - 1).to(args.device)
+        with half:
+            loss = example_loss(
+                parts, unet, scheduler, pixels, tokens[torch.from_numpy(rows)].to(args.device)
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return _now(args.device) - began
+
+
+def example_loss(parts: Parts, unet: Any, scheduler: Any, pixels: Tensor, ids: Tensor) -> Tensor:
+    with torch.no_grad():
+        latents = parts.vae.encode(pixels).latent_dist.sample() * parts.vae.config.scaling_factor
+        embeds = parts.text_encoder(ids, return_dict=False)[0]
+    noise = torch.randn_like(latents)
+    timesteps = torch.randint(0, 1000, (len(latents),), device=latents.device)
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    predicted = unet(noisy, timesteps, embeds, return_dict=False)[0]
+    return F.mse_loss(predicted.float(), noise.float())
+
+
+def _now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _reset(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+if __name__ == "__main__":
+    main()
