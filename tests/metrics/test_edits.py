@@ -42,7 +42,8 @@ def test_a_combination_matches_when_the_predicted_attributes_are_exactly_those_n
 def test_a_removal_departs_from_the_image_that_has_the_attribute():
     found = table(
         neutral(0), neutral(1),
-        image(0, "hair", "present", "hair", swap_step=N), image(1, "hair", "present", "hair", "ink", swap_step=N),
+        image(0, "hair", "present", "hair", swap_step=N),
+        image(1, "hair", "present", "hair", "ink", swap_step=N),
         image(0, "hair", "removal"), image(1, "hair", "removal", "hair"),
     ).loc["removal"]  # fmt: skip
     assert (found["before"], found["after"], found["match"]) == (1, 0.5, 0.5)
@@ -50,7 +51,11 @@ def test_a_removal_departs_from_the_image_that_has_the_attribute():
 
 
 def test_strengths_windows_and_steps_are_rows_of_their_own():
-    rows = [neutral(0), image(0, "hair", "strength", strength=0.5), image(0, "hair", "strength", strength=1.5)]
+    rows = [
+        neutral(0),
+        image(0, "hair", "strength", strength=0.5),
+        image(0, "hair", "strength", strength=1.5),
+    ]
     rows += [image(0, "hair", "window", until=6), image(0, "hair", "window", until=8)]
     assert len(edit_table(pd.DataFrame(rows), HEADS)) == 4
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from latentpath.metrics.edits import edit_table
     from latentpath.metrics.embedding import tsne
+    from latentpath.metrics.feature_distances import fidelity, vendi_score
     from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
     from latentpath.metrics.intervals import Interval, bootstrap_intervals
     from latentpath.metrics.memorisation import Nearest, copies, nearest
@@ -59,6 +60,7 @@ _MODULES = {
     ),
     "edits": ("edit_table",),
     "embedding": ("tsne",),
+    "feature_distances": ("fidelity", "vendi_score"),
     "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
     "intervals": ("Interval", "bootstrap_intervals"),
     "memorisation": ("Nearest", "copies", "nearest"),

@@ -1,4 +1,4 @@
-"""Calibration: does what is called 80 % likely come true four times in five? And the temperature that mends it."""
+"""Calibration: does what is called 80 % likely come true four times in five? And a temperature to mend it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def adaptive_ece(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) 
 
 
 def reliability(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -> dict[str, list[Any]]:
-    """A reliability diagram's numbers: of each bin of equal width {count, predicted, observed}; `predicted` is
+    """A reliability diagram's numbers, of bins of equal width: {count, predicted, observed}. `predicted` is
     the mean probability, `observed` how often it came true; None in an empty bin.
     """
     index = _bin_of(probs, bins)

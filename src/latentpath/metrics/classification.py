@@ -68,7 +68,9 @@ def classification_metrics(
         else:
             row = _attribute_row(scaled.sigmoid(), labels)
         before = None if temperature is None else calibration(raw, labels)
-        table[label] = row | calibration(scaled, labels) | {"temperature": temperature, "uncalibrated": before}
+        table[label] = (
+            row | calibration(scaled, labels) | {"temperature": temperature, "uncalibrated": before}
+        )
     return table
 
 
@@ -81,7 +83,9 @@ def mean_auroc(
     attributes: Sequence[str],
 ) -> float | None:
     """The mean of the AUROCs of `classification_metrics` that are defined, None where none is."""
-    table = classification_metrics(logits, class_labels, attribute_labels, classes=classes, attributes=attributes)
+    table = classification_metrics(
+        logits, class_labels, attribute_labels, classes=classes, attributes=attributes
+    )
     known = [row["auroc"] for row in table.values() if row["auroc"] is not None]
     return sum(known) / len(known) if known else None
 

@@ -1,0 +1,72 @@
+"""Closed forms, symmetries, and torchmetrics as a peer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from latentpath.metrics import fidelity, vendi_score
+
+RNG = np.random.default_rng(0)
+
+
+def normal(n: int, d: int = 6, mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+    return RNG.normal(mean, std, (n, d))
+
+
+def test_the_same_distribution_is_near_and_another_far():
+    same, other = fidelity(normal(400), normal(400)), fidelity(normal(400), normal(400, mean=3.0))
+    assert same["fid"] < 0.3 < 40 < other["fid"]
+    assert abs(same["kid"]) < 3 * same["kid_std"] < other["kid"]
+    assert same["precision"] > 0.8 > 0.1 > other["precision"]
+    assert same["recall"] > 0.8 > 0.1 > other["recall"]
+
+
+def test_fid_of_normals_is_its_closed_form():
+    """|mu - mu'|^2 + d (s - s')^2."""
+    found = fidelity(normal(20_000, mean=1.0, std=2.0), normal(20_000), subsets=1)["fid"]
+    assert found == pytest.approx(6 * (1.0 + 1.0), rel=0.05)
+
+
+def test_few_modes_lower_recall_alone():
+    narrow = fidelity(normal(300, std=0.1), normal(300))
+    assert narrow["precision"] > 0.9 > 0.2 > narrow["recall"]
+
+
+def test_fid_equals_torchmetrics():
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    class Flat(nn.Module):
+        num_features = 6
+
+        def forward(self, x):
+            return x.flatten(1)
+
+    x, y = normal(200), normal(300, mean=0.5)
+    peer = FrechetInceptionDistance(feature=Flat(), input_img_size=(6, 1, 1), normalize=True).set_dtype(
+        torch.float64
+    )
+    peer.update(torch.tensor(y)[:, :, None, None], real=True)
+    peer.update(torch.tensor(x)[:, :, None, None], real=False)
+    assert fidelity(x, y)["fid"] == pytest.approx(float(peer.compute()), rel=1e-3)
+
+
+def test_vendi_counts_what_differs():
+    assert vendi_score(np.ones((5, 3))) == pytest.approx(1)
+    assert vendi_score(np.eye(7)) == pytest.approx(7)
+    assert vendi_score(np.repeat(np.eye(4), 3, axis=0)) == pytest.approx(4)
+    assert vendi_score(10 * np.eye(4)) == pytest.approx(4)  # the length of a feature does not count
+    tall = normal(50, 3)
+    gram = tall / np.linalg.norm(tall, axis=1, keepdims=True)
+    eigenvalues = np.linalg.eigvalsh(gram @ gram.T / 50).clip(1e-15)
+    assert vendi_score(tall) == pytest.approx(np.exp(-(eigenvalues * np.log(eigenvalues)).sum()), rel=1e-6)
+
+
+def test_too_few_images_have_no_figure():
+    found = fidelity(normal(3), normal(100))
+    assert np.isnan(found["fid"])
+    assert (found["generated"], found["real"]) == (3, 100)
+    with pytest.raises(ValueError, match="features are"):
+        fidelity(normal(10, 3), normal(10, 4))
