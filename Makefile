@@ -16,7 +16,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format typecheck bench bench-finetune bench-gpu phantom-base dist lock clean
+.PHONY: help setup demo test lint format typecheck bench bench-finetune bench-gpu phantom-base \
+	mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,8 +65,25 @@ bench-gpu: $(STAMP) ## both for Stable Diffusion 1.5 on a GPU: images/s, MFU, me
 phantom-base: $(STAMP) ## train the small base model that ships with the package
 	$(PY) experiments/phantom_base/train.py $(ARGS)
 
+# The pages are in mlflow, which would hold other packages back: uv runs it apart, in the version that recorded.
+mlflow-ui: $(STAMP) ## show what logger=mlflow recorded under outputs/
+	MLFLOW_DISABLE_TELEMETRY=true $(UV) tool run "mlflow@$$($(PY) -c \
+		'from importlib.metadata import version; print(version("mlflow-skinny"))')" ui \
+		--backend-store-uri sqlite:///outputs/mlflow.db $(ARGS)
+
 dist: $(STAMP) ## build the wheel and the source archive into dist/
 	$(PY) -m build --no-isolation
+
+WHEELHOUSE ?= dist/wheelhouse
+# By pip, run by uv, which itself downloads only into its cache. The wheels are for this machine's kind of system
+# and the Python of .venv; the node's are to be the same.
+wheelhouse: $(STAMP) ## all locked packages and latentpath as wheels (3 GB), for a node without network
+	$(UV) tool run --python $(PY) pip wheel --quiet --no-deps --require-hashes \
+		--wheel-dir $(WHEELHOUSE) --requirement requirements.lock
+	$(PY) -m build --no-isolation --wheel --outdir $(WHEELHOUSE)
+	@echo "Copy $(WHEELHOUSE) to the node, and there, in an environment of the same Python:"
+	@echo "  uv pip install --no-index --find-links $(notdir $(WHEELHOUSE)) latentpath"
+	@echo "or the same with pip. 'latentpath[clusters,trackers]' brings SLURM and the trackers."
 
 # What is locked stays unless UPGRADE=--upgrade asks for the newest, or pyproject.toml no longer allows it.
 lock: | $(filter .uv/%,$(UV)) ## write requirements.lock anew from pyproject.toml

@@ -17,7 +17,11 @@ from omegaconf import OmegaConf
 from latentpath.cli import main
 from latentpath.config import COMMANDS, Config, check, conf_dir
 
-GROUPS = sorted((p.parent.relative_to(conf_dir()).as_posix(), p.stem) for p in conf_dir().glob("*/**/*.yaml"))
+GROUPS = sorted(
+    (p.parent.relative_to(conf_dir()).as_posix(), p.stem)
+    for p in conf_dir().glob("*/**/*.yaml")
+    if "hydra" not in p.parts  # Hydra's own groups, which its command line composes
+)
 
 
 @pytest.fixture

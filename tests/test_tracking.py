@@ -1,16 +1,49 @@
-"""Loggers write where they should, go on after a kill, and say what to install."""
+"""Loggers write where they should, go on after a kill, name what made the run, and name nobody."""
 
 from __future__ import annotations
 
+import getpass
+import logging
+import re
+import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+import yaml
 
+from latentpath import tracking
 from latentpath.config import LoggerConfig
 from latentpath.errors import UserError
-from latentpath.tracking import build_loggers
+from latentpath.provenance import facts, git_state
+from latentpath.tracking import build_loggers, log_figures, log_images
+
+
+@pytest.fixture(autouse=True)
+def no_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    yield
+    if wandb := sys.modules.get("wandb"):
+        wandb.finish()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    folder = tmp_path / "outputs" / "mine" / "finetune"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def config(compose) -> Any:
+    return compose("finetune", "dataset.root=/data/Jane Doe/scans", "model.name=/home/jane/models/sd15")
 
 
 def test_csv_is_always_there(tmp_path: Path):
@@ -27,6 +60,7 @@ def test_csv_goes_on_after_a_kill(tmp_path: Path):
     for step in range(5):
         first.log_metrics({"loss": float(step)}, step=step)
     (second,) = build_loggers(LoggerConfig(), tmp_path, "mine")  # resumed from a checkpoint at step 3
+    assert len(pd.read_csv(tmp_path / "metrics.csv")) == 5  # nothing is lost before the first new row
     for step in range(3, 7):
         second.log_metrics({"loss": step + 0.5, "lr": 0.1}, step=step)
     table = pd.read_csv(tmp_path / "metrics.csv")
@@ -34,41 +68,123 @@ def test_csv_goes_on_after_a_kill(tmp_path: Path):
     assert table["loss"].tolist() == [0, 1, 2, 3.5, 4.5, 5.5, 6.5]
 
 
-def test_wandb_is_offline_without_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_made_the_run_is_noted_without_where(stage: Path, config: Any):
+    build_loggers(LoggerConfig(), stage, "mine", config=config)
+    text = (stage / "run.yaml").read_text()
+    noted = yaml.safe_load(text)
+    assert noted["config"]["finetune"]["lr"] == config.finetune.lr
+    assert noted["config"]["dataset"]["root"] == "…/scans"
+    assert noted["versions"]["torch"] and set(noted["git"]) == {"commit", "dirty"}
+    assert "Jane" not in text and "jane" not in text
+
+
+def test_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    unknown = {"commit": None, "dirty": None}
+    assert git_state(tmp_path) == unknown  # no repository
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    (tmp_path / "__init__.py").touch()
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert git_state(tmp_path) == unknown  # a repository around it, which does not track it
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    state = git_state(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", state["commit"]) and state["dirty"] is False
+    (tmp_path / "__init__.py").write_text("x = 1\n")
+    assert git_state(tmp_path) == state | {"dirty": True}
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert git_state(tmp_path)["commit"] == state["commit"]
+    monkeypatch.setenv("PATH", "")
+    assert git_state(tmp_path) == unknown  # no git
+
+
+def test_wandb_is_offline_without_a_key(stage: Path, caplog: pytest.LogCaptureFixture):
     wandb = pytest.importorskip("wandb")
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    stage = tmp_path / "outputs" / "mine" / "classify"
-    stage.mkdir(parents=True)
+    caplog.set_level(logging.INFO, logger=tracking.__name__)
     _, logger = build_loggers(LoggerConfig(name="wandb"), stage, "mine")
-    try:
-        logger.log_metrics({"loss": 0.5}, step=1)
-        assert logger.experiment.offline
-        assert list((stage / "wandb").glob("offline-run-*"))
-    finally:
-        wandb.finish()
+    logger.log_metrics({"loss": 0.5}, step=1)
+    assert logger.experiment.offline
+    assert list((stage / "wandb").glob("offline-run-*"))
+    assert f"wandb sync {stage}" in caplog.text
+    wandb.finish()
     _, resumed = build_loggers(LoggerConfig(name="wandb"), stage, "mine")
     assert resumed.version == logger.version
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
-def test_other_trackers_write_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_every_tracker_gets_the_same_names_and_the_configuration(name: str, stage: Path, config: Any):
     pytest.importorskip(name)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    stage = tmp_path / "outputs" / "mine" / "classify"
-    stage.mkdir(parents=True)
-    for step in (1, 2):  # the second is a resumed run
-        _, logger = build_loggers(LoggerConfig(name=name), stage, "mine")
+    _, logger = build_loggers(LoggerConfig(name=name), stage, "mine", config=config)
+    log_figures([logger], {"train/loss": 0.5, "cfrt": {"a (b)": 1, "none": None, "yes": True}}, step=2)
+    seen, settings, commit = _read(name, logger, stage)
+    assert seen == {"train/loss": 0.5, "cfrt/a _b_": 1.0}
+    assert float(settings["finetune/lr"]) == config.finetune.lr
+    assert settings["dataset/root"] == "…/scans"
+    assert commit == str(facts(config)["git"]["commit"])
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_no_tracker_learns_a_path_a_person_or_a_host(
+    name: str, stage: Path, config: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """In the contents of what is uploaded or shown: not in wandb's own debug logs."""
+    pytest.importorskip(name)
+    monkeypatch.setattr(sys, "argv", ["/home/jane/script.py", "dataset.root=/data/Jane Doe/scans"])
+    for variable in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "janedoe")
+    monkeypatch.setattr(socket, "gethostname", lambda: "janes-laptop")
+    assert getpass.getuser() == "janedoe"
+    _, logger = build_loggers(LoggerConfig(name=name), stage, "mine", config=config)
+    log_figures([logger], {"loss": 0.5})
+    if name == "wandb":
+        logger.experiment.finish()
+    records = ("*/wandb/*/run-*.wandb", "*/wandb/*/files/**/*", "*/tensorboard/*", "../mlflow.db")
+    files = [f for place in records for f in stage.parent.glob(place) if f.is_file()]
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        for secret in ("jane", "Jane", str(stage)):
+            assert secret.encode() not in content, f"{secret} in {file}"
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_resumed_run_goes_on_in_its_record(name: str, stage: Path, config: Any):
+    pytest.importorskip(name)
+    for step in (1, 2):
+        config.sampler.batch_size = step  # may change when a run goes on
+        _, logger = build_loggers(LoggerConfig(name=name), stage, "mine", config=config)
         logger.log_metrics({"loss": 0.5}, step=step)
         logger.finalize("success")
     if name == "tensorboard":
-        assert list((stage / "tensorboard").glob("events.*"))
+        assert len(list((stage / "tensorboard").glob("events.*"))) == 2
     else:
-        assert (tmp_path / "outputs" / "mlflow.db").is_file()
         assert logger.run_id == (stage / "mlflow_run_id").read_text()
         assert len(logger.experiment.get_metric_history(logger.run_id, "loss")) == 2
+        (stage / "mlflow_run_id").write_text("0" * 32)  # as if its record had been deleted
+        _, anew = build_loggers(LoggerConfig(name=name), stage, "mine", config=config)
+        assert anew.run_id not in (logger.run_id, "0" * 32)
+
+
+def test_mlflow_says_how_to_look(stage: Path, caplog: pytest.LogCaptureFixture):
+    pytest.importorskip("mlflow")
+    caplog.set_level(logging.INFO, logger=tracking.__name__)
+    build_loggers(LoggerConfig(name="mlflow"), stage, "mine")
+    database = stage.parents[1] / "mlflow.db"
+    assert re.search(rf"mlflow(@[\d.]+)? ui --backend-store-uri sqlite:///{database}", caplog.text)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("name", ["wandb", "tensorboard"])
+def test_images_only_where_asked_for(name: str, asked: bool, stage: Path):
+    pytest.importorskip(name)
+    loggers = build_loggers(LoggerConfig(name=name, images=asked), stage, "mine")
+    log_images(loggers, "samples", torch.rand(2, 3, 3, 8, 8) * 2 - 1, columns=["neutral", "a", "b"], step=5)
+    if name == "wandb":
+        loggers[1].experiment.finish()
+        assert len(list(stage.glob("wandb/offline-run-*/files/media/**/*.png"))) == (6 if asked else 0)
+        assert not [f for f in stage.parents[2].rglob("*") if f.is_file() and stage not in f.parents]
+    else:
+        loggers[1].finalize("success")
+        assert _events(stage).Tags()["images"] == (["samples"] if asked else [])
 
 
 @pytest.mark.parametrize(
@@ -80,5 +196,34 @@ def test_missing_tracker_names_its_extra(
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
     monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
     with pytest.raises(UserError, match=f"(?s)not installed.*pip install .*{extra}"):
         build_loggers(LoggerConfig(name=name), tmp_path, "mine")
+
+
+def _events(stage: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(stage / "tensorboard")).Reload()
+
+
+def _read(name: str, logger: Any, stage: Path) -> tuple[dict[str, float], dict[str, Any], str]:
+    """(metrics, flat settings, commit) as the tracker holds them."""
+    if name == "mlflow":
+        data = logger.experiment.get_run(logger.run_id).data
+        return data.metrics, data.params, data.tags["git.commit"]
+    if name == "tensorboard":
+        events = _events(stage)
+        texts = {
+            part: yaml.safe_load(events.Tensors(f"{part}/text_summary")[0].tensor_proto.string_val[0])
+            for part in ("config", "git")
+        }
+        flat = pd.json_normalize(texts["config"], sep="/").iloc[0].to_dict()
+        metrics = {tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}
+        return metrics, flat, str(texts["git"]["commit"])
+    held = dict(logger.experiment.config)
+    summary = {
+        k: v for k, v in dict(logger.experiment.summary).items() if not k.startswith(("_", "trainer/"))
+    }
+    flat = pd.json_normalize(dict(held["config"]), sep="/").iloc[0].to_dict()
+    return summary, flat, str(held["git"]["commit"])

@@ -12,6 +12,7 @@ from typing import Any
 from latentpath import __version__
 from latentpath.config import COMMANDS, Config, check, conf_dir, near
 from latentpath.errors import UserError
+from latentpath.submitted import reported
 
 JOINED = ("classify", "finetune", "run")  # their processes work on one thing and talk to each other
 
@@ -28,11 +29,14 @@ commands, in the order of the data
   evaluate   decode, classify, compare: scores, CFRT, LPIPS, cosine, t-SNE
   report     one HTML page of a run
   run        all of them, skipping what is complete
+  cfrt       CFRT of any table of probabilities, ours or the paper's authors'
+  fetch      the weights that a configuration needs, for nodes without network
 
 examples
   latentpath run experiment=demo
   latentpath info dataset=isic2019 dataset.root=/data/isic2019
   latentpath run experiment=isic2019_64 dataset.root=/data/isic2019 name=mine
+  latentpath fetch model=sd15 classifier=efficientnet_b0 weights_dir=weights
   latentpath traverse experiment=demo --cfg job              show the configuration, run nothing
   latentpath finetune experiment=demo -m finetune.lr=1e-4,3e-4    a sweep
 
@@ -53,11 +57,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         return _complete(args)
     command, *rest = args
     try:
+        if command == "cfrt":  # it takes files, not a configuration
+            import_module("latentpath.commands.cfrt").main(rest)
+            return
         if command not in COMMANDS:
             raise UserError(
                 f"no command {command!r}.{near(command, COMMANDS)} `latentpath --help` describes them."
             )
+        _check_launcher(rest)
         _check_overrides(rest)
+        if {"-m", "--multirun", "hydra/sweeper=optuna"} & set(rest):
+            from latentpath.sweeps import check_sweep
+
+            check_sweep(command, rest)
     except UserError as error:
         _fail(error)
     _compose_and_call(command, rest)
@@ -68,12 +80,17 @@ def _compose_and_call(command: str, args: list[str]) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
 
+    from latentpath.sweeps import concluded, noted
+
     ConfigStore.instance().store(name="schema", node=Config)
+    # argparse takes overrides on one side of an option only: -m goes first.
+    args = sorted(args, key=lambda arg: arg not in ("-m", "--multirun"))
     sys.argv = ["latentpath", *args]
     entry: Callable[[], Any] = hydra.main(
         version_base="1.3", config_path=str(conf_dir()), config_name=command
-    )(lambda cfg: _job(command, cfg))
-    entry()
+    )(lambda cfg: noted(_job, command, cfg))
+    with concluded():
+        entry()
     if command == "traverse" and any(arg in ("--cfg", "-c") for arg in args):
         _say_cost(args)
 
@@ -83,17 +100,21 @@ def _say_cost(args: list[str]) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from latentpath.weights import choose
+
     overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             cfg = compose("traverse", overrides)
         check(cfg, reads_images=False)
+        choose(cfg.weights_dir)
         import_module("latentpath.commands.traverse").say_cost(cfg)
     except UserError as error:
         _fail(error)
 
 
+@reported()
 def _job(command: str, cfg: Any) -> float | None:
     import logging
     import warnings
@@ -101,6 +122,7 @@ def _job(command: str, cfg: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    from latentpath.preflight import check_weights
     from latentpath.processes import ALONE, agree, check_launch, connected, place_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -116,7 +138,7 @@ def _job(command: str, cfg: Any) -> float | None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*LeafSpec.*|.*treespec.*")
     try:
-        reads = command not in ("traverse", "evaluate", "report")
+        reads = command not in ("traverse", "evaluate", "report", "fetch")
         check(cfg, reads_images=reads or (command == "traverse" and cfg.inversion.method is not None))
         place = place_of()
         if command in JOINED:
@@ -124,6 +146,7 @@ def _job(command: str, cfg: Any) -> float | None:
         elif not place.first and command != "traverse":
             return None  # one process is enough; those of a traversal share the seeds
         run_dir = Path(HydraConfig.get().runtime.output_dir)
+        check_weights(cfg, command, run_dir)
         with connected(place if command in JOINED else ALONE, accelerator=cfg.trainer.accelerator):
             if command in JOINED:
                 agree(OmegaConf.to_yaml(cfg, resolve=True), place)
@@ -138,6 +161,20 @@ def _job(command: str, cfg: Any) -> float | None:
 def _fail(error: UserError) -> None:
     print(f"latentpath: {error}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _check_launcher(args: list[str]) -> None:
+    """A launcher is for sweeps: without -m Hydra would take no notice of it, and train on the login node."""
+    from importlib.util import find_spec
+
+    chosen = [arg for arg in args if arg.startswith("hydra/launcher=")]
+    if not chosen:
+        return
+    options = {arg.split("=")[0] for arg in args if arg.startswith("-")}
+    if not options & {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}:
+        raise UserError(f"{chosen[0]} needs -m, also for one job: latentpath <command> -m {chosen[0]} ...")
+    if chosen[0] != "hydra/launcher=basic" and find_spec("submitit") is None:
+        raise UserError(f"{chosen[0]}: not installed (submitit); run `pip install 'latentpath[clusters]'`")
 
 
 def _check_overrides(args: list[str]) -> None:
@@ -180,6 +217,8 @@ def _options(override: Any) -> list[str]:
 
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return []
+    if override.is_interval_sweep():
+        raise UserError(f"{override.input_line}: a group has options to list, not an interval.")
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     value = override.value()

@@ -204,7 +204,7 @@ class FinetuneConfig:
 
 @dataclass
 class ClassifierConfig:
-    arch: str = "efficientnet_b0"  # a timm name, "efficientnet_tiny" or "convnext_micro"
+    arch: str = "efficientnet_b0"  # a timm name, "efficientnet_tiny" or "resnet_micro"
     pretrained: bool = True
     epochs: int = 10  # at most
     patience: int = 0  # epochs without a better one, after which it stops; 0: never
@@ -252,6 +252,7 @@ class MetricConfig:
     resamples: int = 2000  # of the seeds, for 95 % intervals
     tsne: bool = True
     examples: int = 4  # seeds whose images are kept for the report
+    against_data: bool = True  # likeness to held-out images, copies of training images; reads dataset.root
     compare_base: bool = True  # sample the base too: is it the fine-tune that does the work?
 
 
@@ -264,6 +265,8 @@ class Config:
     from_run: str | None = None  # name of a run whose stages are read where this one has none of its own
     weights_dir: str | None = None  # of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
     dry_run: bool = False  # traverse: say what it would cost, and stop
+    figures: str | None = None  # report: also every chart as a file; svg, pdf or png
+    compare: list[str] = field(default_factory=list)  # report: these runs of output_dir on one page
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)
     timesteps: TimestepsConfig = field(default_factory=TimestepsConfig)

@@ -164,3 +164,19 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(saved, tm
         save_pipeline(folder, base=base, unet=unet, prediction_type=prediction_type)
     assert BaseModel(str(folder)).schedule().prediction_type == "v_prediction"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_pickled_weights_are_refused(tiny_sd, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file
+
+    shutil.copytree(tiny_sd, tmp_path / "pickled")
+    for part in ("unet", "vae"):
+        file = tmp_path / "pickled" / part / "diffusion_pytorch_model.safetensors"
+        torch.save(load_file(file), file.with_suffix(".bin"))
+        file.unlink()
+    model = BaseModel(str(tmp_path / "pickled"))
+    for load in (model.unet, model.vae):
+        with pytest.raises(UserError, match="cannot be loaded"):
+            load()

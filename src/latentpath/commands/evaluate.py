@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.commands.finetune import cached_latents
+from latentpath.data.load import load_dataset
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
+from latentpath.evaluation.against_data import copy_table, fidelity_table, real_features, save_pairs
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.metrics import geometry_bands, geometry_table, lpips_or_none, tsne
+from latentpath.processes import ALONE
 from latentpath.progress import bar
 from latentpath.stages import open_stage, read_json, stage_dir, write_json
 from latentpath.tasks.classify import load_classifier
@@ -97,6 +102,8 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
         resamples=cfg.metric.resamples,
         geometry=_geometry(indexes["finetuned"], sources["finetuned"]),
     )
+    if cfg.metric.against_data:
+        metrics["notes"] += _against_data(cfg, folder, scorer, indexes["finetuned"], sources["finetuned"])
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
         f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
@@ -123,6 +130,7 @@ def _score_shard(
         advance(len(seeds))
         return part
     scorer.pictures.clear()
+    scorer.features.clear()
     tables = []
     for (_, seed), of_seed in seeds:
         latents = read_latents(source, of_seed)
@@ -131,8 +139,33 @@ def _score_shard(
     if scorer.pictures:
         kept = write_pictures(folder.parent, scorer.pictures)
         _write_parquet(kept, folder / f"pictures_{model}_{Path(shard).stem}.parquet")
+    features = pd.concat(scorer.features, ignore_index=True)
+    _write_parquet(features, folder / f"features_{model}_{Path(shard).stem}.parquet")
     _write_parquet(pd.concat(tables, ignore_index=True), part)
     return part
+
+
+def _against_data(cfg: Any, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
+    """Fidelity to the held-out images, and copies of training images; returns notes."""
+    if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
+        return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
+    dataset = load_dataset(cfg.dataset)
+    parts = sorted((folder / "parts").glob("features_finetuned_*.parquet"))
+    features = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    real = real_features(
+        scorer.classifier, dataset, split="test", size=cfg.dataset.image_size, resize=cfg.dataset.resize
+    )
+    values = features.filter(regex=r"^f\d+$").to_numpy("float32")
+    table = fidelity_table(features, values, real, list(dataset.classes))
+    table.to_csv(folder / "tables" / "fidelity.csv", index=False, float_format="%.6g")
+    base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
+    cache, latents = cached_latents(cfg, base, dataset, ALONE), read_latents(source, index)
+    found = copy_table(index, latents, cache, scorer.vae.config.scaling_factor)
+    found.to_csv(folder / "tables" / "copies.csv", index=False, float_format="%.6g")
+    save_pairs(folder / "copies.png", found, index, latents, cache, scorer.vae)
+    log.info("closest training images, not for others' eyes: %s", folder / "copies.png")
+    flagged = int(found["flagged"].sum())
+    return [f"{flagged} of {len(found)} images look like copies of a training image"] if flagged else []
 
 
 def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> None:

@@ -194,7 +194,7 @@ def finetune(
         strategy=strategy_of(cfg),
         precision=cfg.trainer.precision,
         log_every_n_steps=min(tune.log_every, tune.max_steps),
-        logger=build_loggers(cfg.logger, folder, cfg.name),
+        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg),
         callbacks=callbacks,
         default_root_dir=folder,
         enable_model_summary=False,

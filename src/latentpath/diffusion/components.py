@@ -18,8 +18,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
+from latentpath.weights import model_folder
 
 PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
+SAFE: Any = {"use_safetensors": True}  # what was pickled could run code
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -38,14 +40,16 @@ class BaseModel:
     vae_source: str | None = None
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False)
+        return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
 
     def vae(self) -> AutoencoderKL:
-        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False))
+        return _frozen(
+            self._load(AutoencoderKL, "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False, **SAFE)
+        )
 
     def text_encoder(self) -> CLIPTextModel:
         disable_progress_bar()  # a bar for the milliseconds that a text encoder takes
-        return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32))
+        return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32, **SAFE))
 
     def tokenizer(self) -> CLIPTokenizer:
         tokenizer = self._load(CLIPTokenizer, "tokenizer")
@@ -83,7 +87,8 @@ class BaseModel:
 
     @property
     def location(self) -> str:
-        return str(PHANTOM_SD) if self.source == "phantom-sd" else self.source
+        """The folder of a shipped or local model, or of a hub's in the folder of weights; else the hub id."""
+        return str(PHANTOM_SD) if self.source == "phantom-sd" else _located(self.source, self.revision)
 
     def fingerprint(self, *parts: str) -> str:
         """Hash of the weight files of `parts` of a local folder; of the hub's name and revision otherwise."""
@@ -104,10 +109,8 @@ class BaseModel:
         """(folder or hub id, subfolder in it, revision) of a part."""
         if part != "vae" or self.vae_source is None:
             return self.location, part, self.revision
-        source = Path(self.vae_source)
-        if source.is_dir():
-            return self.vae_source, "vae" if (source / "vae").is_dir() else "", None
-        return self.vae_source, "", None
+        location = _located(self.vae_source)
+        return location, "vae" if (Path(location) / "vae").is_dir() else "", None
 
     def check(self) -> None:
         """Raise UserError at once if a local folder lacks a part; a hub id can only be tried."""
@@ -163,6 +166,10 @@ def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, 
         file.write_text(json.dumps(content, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _located(source: str, revision: str | None = None) -> str:
+    return source if Path(source).is_dir() else str(model_folder(source, revision) or source)
 
 
 def _frozen(module: Any) -> Any:

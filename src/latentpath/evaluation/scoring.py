@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
+from latentpath.evaluation.features import noting_features
 from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
 from latentpath.traversal.interpolate import interpolate
 from latentpath.traversal.plan import NEUTRAL
@@ -44,6 +45,7 @@ class Scorer:
     device: torch.device | str = "cpu"  # of the networks
     batch_size: int = 32
     pictures: list[Picture] = field(default_factory=list)
+    features: list[pd.DataFrame] = field(default_factory=list)  # of neutral images and the strongest swaps
 
     def score_seed(
         self, rows: pd.DataFrame, latents: Tensor, *, model: str, keep_pictures: bool
@@ -54,7 +56,9 @@ class Scorer:
         pixels = (images + 1) / 2
         origins = self._origins(keys)
         table = pd.DataFrame(keys)
-        class_probs, attribute_probs = self.classifier.predict(images)
+        with noting_features(self.classifier.network) as seen:
+            class_probs, attribute_probs = self.classifier.predict(images)
+        self._keep_features(table, torch.cat(seen))
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
             table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
         for i, attribute in enumerate(self.classifier.attributes):
@@ -125,6 +129,13 @@ class Scorer:
                 pd.DataFrame({"attribute": attribute, "method": "swap", "swap_step": steps, **columns})
             )
         return pd.concat(tables, ignore_index=True)
+
+    def _keep_features(self, table: pd.DataFrame, features: Tensor) -> None:
+        swaps = table["method"] == "swap"
+        strongest = swaps & (table["swap_step"] == table.loc[swaps, "swap_step"].min())
+        kept = table.loc[(table["method"] == "neutral") | strongest, ["class", "seed", "attribute"]]
+        values = pd.DataFrame(features[kept.index.tolist()].numpy(), index=kept.index).add_prefix("f")
+        self.features.append(kept.join(values))
 
     def _lpips(self, network: Any, pixels: Tensor, reference: Tensor) -> Any:
         return torch.cat(

@@ -17,6 +17,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision import models
 
 from latentpath.errors import UserError
+from latentpath.weights import backbone_file
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +70,15 @@ def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
 
 
 def lpips_or_none(net: Net, *, allow_download: bool = False) -> lpips.LPIPS | None:
-    """LPIPS on the CPU, its ImageNet backbone from torch hub's checkpoint folder (`TORCH_HOME` moves it).
+    """LPIPS on the CPU, its ImageNet backbone from the folder of weights (see weights.py), else from torch
+    hub's checkpoint folder (`TORCH_HOME` moves it).
 
     Without the weight file: None, and a warning that names the file to provide. The network is used only with
     `allow_download=True`. The linear heads ship inside the `lpips` package.
     Raises UserError if the file does not hold the backbone's weights.
     """
     url = _BACKBONES[net].url
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    file = backbone_file(net) or Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if not file.is_file():
         if not allow_download:
             log.warning("LPIPS (%s) is left out: put the weights of %s at %s", net, url, file)

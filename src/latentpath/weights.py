@@ -1,0 +1,173 @@
+"""Weights that do not ship with the package: which a configuration needs, and where they lie without network.
+
+A folder of weights, filled by `latentpath fetch` or by hand, is laid out so that a missing file can be named:
+
+    hub/<owner>/<model>[@<revision>]/     a Stable Diffusion folder, or a VAE
+    timm/<architecture>/model.safetensors
+    torchvision/alexnet-owt-7be5be79.pth  the backbones of LPIPS
+
+Nothing heavy is imported here: preflight.py reads it before everything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latentpath.errors import UserError
+
+ENVIRONMENT = "LATENTPATH_WEIGHTS"
+RECORD = "fetched.json"  # beside the files of a model: where they are from, their sizes and hashes
+# The first eight digits of its SHA-256 end the name of each.
+BACKBONES = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+    "vgg": "vgg16-397923af.pth",
+}
+BACKBONES_URL = "https://download.pytorch.org/models/"
+
+_MODEL, _VAE = "diffusion_pytorch_model.safetensors", ("", "vae/")
+# Each a file or, after it, what can stand in its place; an index stands for the shards that it lists.
+_PIPELINE_FILES = (
+    *((f"{part}/config.json",) for part in ("unet", "vae", "text_encoder")),
+    *((f"{part}/{_MODEL}", f"{part}/{_MODEL}.index.json") for part in ("unet", "vae")),
+    ("text_encoder/model.safetensors", "text_encoder/model.safetensors.index.json"),
+    ("tokenizer/vocab.json", "tokenizer/tokenizer.json"),
+    ("scheduler/scheduler_config.json",),
+)
+_VAE_FILES = (
+    tuple(f"{folder}config.json" for folder in _VAE),
+    tuple(f"{folder}{_MODEL}{index}" for folder in _VAE for index in ("", ".index.json")),
+)
+_chosen: str | None = None  # the weights_dir of the configuration that was checked last in this process
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a configuration asks for and that is not in the package."""
+
+    overrides: tuple[str, ...]  # what asks for it
+    kind: str  # pipeline, vae, timm or torchvision
+    source: str  # hub id, timm's name, or URL
+    folder: str  # its place in the folder of weights
+    files: tuple[tuple[str, ...], ...]  # each with what can stand in its place
+    revision: str | None = None
+
+
+def choose(folder: str | None) -> Path | None:
+    """Take `folder` for the rest of this process, null for the environment's; returns the one that counts."""
+    global _chosen
+    _chosen = folder
+    return weights_dir()
+
+
+def weights_dir() -> Path | None:
+    """The folder of weights: `weights_dir` of the configuration, else LATENTPATH_WEIGHTS."""
+    named = _chosen or os.environ.get(ENVIRONMENT)
+    return Path(named).expanduser() if named else None
+
+
+def model_folder(source: str, revision: str | None = None) -> Path | None:
+    """The folder that holds a hub id's weights on this machine, if there is one."""
+    root = weights_dir()
+    folder = root / _hub(source, revision) if root else None
+    return folder if folder and folder.is_dir() else None
+
+
+def timm_file(arch: str) -> Path | None:
+    """The ImageNet weights of a timm model in the folder of weights, if they are there."""
+    root = weights_dir()
+    file = root / "timm" / arch / "model.safetensors" if root else None
+    return file if file and file.is_file() else None
+
+
+def backbone_file(net: str) -> Path | None:
+    """The backbone of LPIPS in the folder of weights, if it is there. UserError if it is another file."""
+    root = weights_dir()
+    file = root / "torchvision" / BACKBONES[net] if root else None
+    if not file or not file.is_file():
+        return None
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not found.startswith(file.stem.rsplit("-", 1)[1]):
+        raise UserError(
+            f"{file}: not {BACKBONES_URL}{file.name}, whose SHA-256 begins as its name ends; this one's is "
+            f"{found[:8]}... Delete it and fetch it again."
+        )
+    return file
+
+
+def needed(cfg: Any, stages: Iterable[str]) -> list[Need]:
+    """What `stages` need of the weights that a hub has; nothing for phantom-sd and for folders."""
+    stages, needs = set(stages), []
+    model, classifier = cfg.model, cfg.classifier
+    compares = cfg.metric.compare_base and cfg.inversion.method is None
+    if "finetune" in stages or ("traverse" in stages and compares):
+        if is_hub_id(model.name):
+            overrides = [f"model.name={model.name}"]
+            overrides += [f"model.revision={model.revision}"] if model.revision else []
+            place = _hub(model.name, model.revision)
+            needs.append(
+                Need(tuple(overrides), "pipeline", model.name, place, _PIPELINE_FILES, model.revision)
+            )
+        if model.vae and is_hub_id(model.vae):
+            needs.append(Need((f"model.vae={model.vae}",), "vae", model.vae, _hub(model.vae), _VAE_FILES))
+    if "classify" in stages and classifier.pretrained:
+        overrides = (f"classifier.arch={classifier.arch}", "classifier.pretrained=true")
+        place = f"timm/{classifier.arch}"
+        needs.append(Need(overrides, "timm", classifier.arch, place, (("model.safetensors",),)))
+    if "evaluate" in stages:
+        for net in cfg.metric.lpips:
+            file = BACKBONES[net]
+            url = BACKBONES_URL + file
+            needs.append(Need((f"metric.lpips=[{net}]",), "torchvision", url, "torchvision", ((file,),)))
+    return needs
+
+
+def missing(need: Need, root: Path | None) -> list[str]:
+    """The files of `need` that `root` lacks, or holds cut short; paths within `need.folder`."""
+    if root is None:
+        return [names[0] for names in need.files]
+    folder = root / need.folder
+    found = missing_of(need, lambda name: folder / name if (folder / name).is_file() else None)
+    return found + [name for name in _cut_short(folder) if name not in found]
+
+
+def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
+    """The files of `need` that `find` does not find."""
+    lacking = []
+    for names in need.files:
+        name = next((name for name in names if find(name)), None)
+        if name is None:
+            lacking.append(names[0])
+            continue
+        if name.endswith(".index.json") and (index := find(name)):
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            beside = (str(Path(name).with_name(shard)) for shard in shards)
+            lacking += [shard for shard in beside if not find(shard)]
+    return lacking
+
+
+def _cut_short(folder: Path) -> list[str]:
+    """Files of another size than `latentpath fetch` noted: a copy that broke off."""
+    try:
+        files = json.loads((folder / RECORD).read_text())["files"]
+        sizes = {folder / name: file["size"] for name, file in files.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # put there by hand
+    short = [file for file, size in sizes.items() if not file.is_file() or file.stat().st_size != size]
+    return [file.relative_to(folder).as_posix() for file in short]
+
+
+def _hub(source: str, revision: str | None = None) -> str:
+    return f"hub/{source}@{revision}" if revision else f"hub/{source}"
+
+
+def is_hub_id(name: str) -> bool:
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not Path(name).is_dir()
