@@ -53,7 +53,9 @@ def test_wheel_holds_configuration_and_assets(wheel: Path) -> None:
     }
     assert any(name.startswith("latentpath/conf/") for name in expected)
     assert expected <= inside
-    assert not [name for name in inside if not name.startswith(("latentpath/", "latentpath-"))]
+    assert "hydra_plugins/latentpath_optuna.py" in inside
+    ours = ("latentpath/", "latentpath-", "hydra_plugins/latentpath_")
+    assert not [name for name in inside if not name.startswith(ours)]
 
 
 def test_package_and_configuration_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,244 @@
+"""What all jobs of a sweep (-m) have in common: early checks, a record in each folder, one table at the end.
+
+A job writes its record into its own folder, wherever it runs. So the table, and a sweep that goes on after a
+kill, know of all jobs: those of earlier starts, of other processes and of other machines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from hydra.experimental.callback import Callback
+
+from latentpath.errors import UserError
+from latentpath.stages import write_json
+from latentpath.submitted import STOPPED
+
+# What a command returns, and which way is better; the other commands return nothing.
+RESULTS = {
+    "finetune": ("training loss", "minimize"),
+    "classify": ("test accuracy", "maximize"),
+    "traverse": ("U-Net calls", "minimize"),
+    "evaluate": ("CFRT (released)", "maximize"),
+    "run": ("CFRT (released)", "maximize"),
+}
+# Not in the names of the jobs' folders, as conf/base.yaml says.
+UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
+FAILED = 2  # the exit status of a sweep of which a job failed
+
+
+def check_sweep(command: str, args: Sequence[str]) -> None:
+    """UserError, before the first job, for a sweep whose jobs would share a folder or that cannot be made."""
+    optuna = "hydra/sweeper=optuna" in args
+    if not {"-m", "--multirun"} & set(args):
+        if optuna:
+            raise UserError("hydra/sweeper=optuna needs -m: latentpath <command> -m hydra/sweeper=optuna ...")
+        return
+    if optuna and command not in RESULTS:
+        raise UserError(
+            f"{command} returns no number, so it cannot be optimised; {', '.join(RESULTS)} can, or "
+            "sweep over listed values without hydra/sweeper=optuna."
+        )
+    if optuna and find_spec("optuna") is None:
+        raise UserError("hydra/sweeper=optuna: not installed; run `pip install 'latentpath[optuna]'`")
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [arg for arg in args if "=" in arg and not arg.startswith("-")]
+    named = not any(word.startswith("hydra.sweep.subdir=") for word in words)
+    parts = []
+    for override in OverridesParser.create().parse_overrides(words):
+        key, text = override.get_key_element(), str(override.input_line).partition("=")[2]
+        if override.is_hydra_override():
+            continue
+        if override.is_interval_sweep() and not any(word.startswith("hydra/sweeper=") for word in words):
+            raise UserError(f"{key}={text}: an interval needs hydra/sweeper=optuna; without it, list values.")
+        if named and override.is_sweep_override() and key in UNNAMED:
+            raise UserError(
+                f"{key}={text}: the folder of a job is named after its overrides, and {key} is not part of "
+                "that name, so these jobs would share one. Start one command for each value."
+            )
+        if key not in UNNAMED:
+            parts.append(f"{key}={_longest(override, text)}")
+    longest = max((len(part.encode()) for part in ",".join(parts).split("/")), default=0)
+    if named and longest > 255:
+        raise UserError(
+            f"the folder of a job is named after its overrides, and {longest} characters are too many for "
+            "one. Put what all jobs have in common into an experiment file, or name the folders yourself, as "
+            "in hydra.sweep.subdir='${hydra.job.num}'."
+        )
+
+
+def _longest(override: Any, text: str) -> str:
+    from hydra.core.override_parser.types import ValueType
+
+    if override.is_interval_sweep():
+        return "0" * 24
+    # glob() needs Hydra's list of options, which is not there yet.
+    if not override.is_sweep_override() or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return text
+    return max(override.sweep_string_iterator(), key=len, default="")
+
+
+def noted(job: Callable[[str, Any], float | None], command: str, cfg: Any) -> float | None:
+    """Call `job`; in a sweep with a record beside its work, and so that the other jobs go on if it fails."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    if hydra.mode is None or hydra.mode.name != "MULTIRUN" or not _first():
+        return job(command, cfg)
+    folder = Path(hydra.runtime.output_dir)
+    overrides = [str(word) for word in hydra.overrides.task]
+    with _alone_in(folder):
+        before = read_record(folder, command) or {}
+        anew = before.get("overrides") != overrides or bool(cfg.overwrite)
+        spent = 0.0 if anew else before.get("seconds", 0.0)
+        record: dict[str, Any] = {
+            "command": command,
+            "overrides": overrides,
+            "status": "running",
+            "result": None,
+            "seconds": spent,
+            "first_start": time.time() if anew else before.get("first_start", time.time()),
+            "last_start": time.time(),
+            "message": "",
+        }
+        file = folder / f".job_{command}.json"
+        write_json(file, record)
+        began, ended = time.monotonic(), False
+        try:
+            value = job(command, cfg)
+            ended = before.get("status") == "complete" and not anew  # it only looked at what is there
+            finite = value is not None and math.isfinite(value)
+            record |= {"status": "complete", "result": value if finite else None}
+            return value
+        except SystemExit as end:
+            stopped = end.code in (*STOPPED, 130)
+            why = str(end.__context__ or f"exit status {end.code}")
+            record |= {"status": "stopped"} if stopped else {"status": "failed", "message": why}
+            if stopped or _of_its_own():
+                raise
+        except Exception as error:
+            record |= {"status": "failed", "message": f"{type(error).__name__}: {error}"}
+            if _of_its_own():
+                raise
+            traceback.print_exc()
+        finally:
+            record["seconds"] = spent if ended else round(spent + time.monotonic() - began, 2)
+            write_json(file, record)
+    say(f"job {hydra.job.num} ({short(overrides)}) failed; the sweep goes on")
+    return None
+
+
+def read_record(folder: Path, command: str) -> dict[str, Any] | None:
+    """What the job in this folder has noted; None where there is none, or half a one."""
+    try:
+        record = json.loads((folder / f".job_{command}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def short(overrides: Sequence[str]) -> str:
+    return " ".join(word for word in overrides if word.split("=")[0] not in UNNAMED)
+
+
+def say(line: str) -> None:
+    print(f"latentpath: {line}", file=sys.stderr, flush=True)
+
+
+def _first() -> bool:
+    from latentpath.processes import place_of
+
+    try:
+        return place_of().first
+    except UserError:
+        return True  # the job will say the same, better
+
+
+def _of_its_own() -> bool:
+    """A job of submitit's is a process of its own: its exit status goes to SLURM and to the waiting sweep."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for a job that still works in this folder: its sweep was killed, and started again, but not it."""
+    with (folder / ".lock").open("w") as file:
+        if not locked(file):
+            say(f"another process works in {folder}; waiting for it to end")
+            locked(file, wait=True)
+        yield  # the lock ends with the open file, also where the process is killed
+
+
+def locked(file: IO[str], *, wait: bool = False) -> bool:
+    """Take the file's lock; False where another process has it. True where the disk knows no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+_opened: list[tuple[Path, str, str, float]] = []  # folder, command, sweeper, when
+
+
+class Opened(Callback):
+    """Notes the sweep that Hydra begins: its folder stands in the composed configuration alone."""
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        hydra = config.hydra
+        _opened.append((Path(hydra.sweep.dir), hydra.job.config_name, hydra.sweeper["_target_"], time.time()))
+
+
+@contextmanager
+def concluded() -> Iterator[None]:
+    """After the sweep in this block, also one that fails or is interrupted: table, sweep.csv and sweep.svg.
+
+    Not at the end of Hydra's own calls, for they are not made where a sweep fails. Exit status 2 where a job
+    of a grid failed; with Optuna a trial may.
+    """
+    done = failed = False
+    try:
+        yield
+        done = True
+    finally:
+        while _opened:
+            folder, command, sweeper, began = _opened.pop()
+            jobs = jobs_of(folder)
+            own = [job for job in jobs if job["command"] == command]
+            now = [job for job in own if job["last_start"] >= began]
+            if now or (own and done):  # not below the message of a sweep that was refused
+                from latentpath.report.sweep_table import conclude
+
+                conclude(folder, command, jobs)
+            failed |= "optuna" not in sweeper and any(job["status"] == "failed" for job in now)
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def jobs_of(folder: Path) -> list[dict[str, Any]]:
+    """The records of all jobs below a sweep's folder, in the order of their first starts."""
+    found = []
+    for here, folders, files in os.walk(folder):
+        own = [name for name in files if name.startswith(".job_") and name.endswith(".json")]
+        if own or "manifest.json" in files:
+            folders.clear()  # no job lies within a job or a stage
+        for name in own:
+            record = read_record(Path(here), name.removeprefix(".job_").removesuffix(".json"))
+            if record:
+                found.append({**record, "folder": Path(here).relative_to(folder).as_posix()})
+    return sorted(found, key=lambda job: job["first_start"])
