@@ -27,7 +27,7 @@ from latentpath.submitted import STOPPED
 # What a command returns, and which way is better; the other commands return nothing.
 RESULTS = {
     "finetune": ("training loss", "minimize"),
-    "classify": ("test accuracy", "maximize"),
+    "classify": ("validation accuracy", "maximize"),
     "traverse": ("U-Net calls", "minimize"),
     "evaluate": ("CFRT (released)", "maximize"),
     "run": ("CFRT (released)", "maximize"),

@@ -7,6 +7,7 @@ path, no user, no host, no command line, for these can name patients or people.
 from __future__ import annotations
 
 import csv
+import math
 import logging
 import os
 import re
@@ -120,12 +121,20 @@ class ContinuedCSV(CSVLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self._restore(before=step if step is not None else 0)
+        super().log_metrics(metrics, step)
+
+    @rank_zero_only
+    def save(self) -> None:
+        self._restore()  # of a run that had nothing left to train: nothing was logged again
+        super().save()
+
+    def _restore(self, before: float = math.inf) -> None:
         earlier, self._earlier = self._earlier, []
         for row in earlier:
-            if step is not None and int(row["step"]) < step:
+            if int(row["step"]) < before:
                 values = {key: float(text) for key, text in row.items() if key != "step" and text}
                 self.experiment.log_metrics(values, int(row["step"]))
-        super().log_metrics(metrics, step)
 
 
 def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:

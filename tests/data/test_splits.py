@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latentpath.data.splits import assign_splits, hash_unit
+from latentpath.data.captions import CaptionTemplate
+from latentpath.data.records import ImageTable
+from latentpath.data.splits import assert_disjoint, assign_splits, copies_across_splits, hash_unit
 from latentpath.errors import UserError
 
 FRACTIONS = {"val_fraction": 0.1, "test_fraction": 0.2, "salt": "s"}
@@ -45,3 +47,57 @@ def test_no_groups_no_splits():
 def test_impossible_fractions_are_refused(val, test):
     with pytest.raises(UserError, match="val_fraction"):
         assign_splits(pd.Series(["a"]), val_fraction=val, test_fraction=test, salt="s")
+
+
+def table(groups, splits) -> ImageTable:
+    names = [f"i{k}" for k in range(len(groups))]
+    rows = pd.DataFrame(
+        {
+            "path": [f"/{n}.png" for n in names],
+            "image_id": names,
+            "cls": "a",
+            "group": groups,
+            "split": splits,
+        }
+    )
+    return ImageTable(rows, ("a",), (), CaptionTemplate("{cls} {attributes}", "{cls}", {}, {}))
+
+
+@pytest.mark.parametrize("kind", ["patient", "lesion", "near-duplicate"])
+def test_what_would_be_torn_by_image_stays_together_by_group(kind):
+    """Each patient or lesion has several images, each set of near-duplicates a group of its own."""
+    images = pd.Series([f"ISIC_{i:04}" for i in range(400)])
+    groups = pd.Series([f"{kind}{i // 4}" for i in range(400)])
+    by_image = assign_splits(images, **FRACTIONS)
+    torn = pd.Series(by_image).groupby(groups).nunique() > 1
+    assert torn.sum() > 50, "planted: most groups would leak"
+    with pytest.raises(UserError, match=rf"group \(patient or lesion\) {kind}\d+ is in (train|val|test) and"):
+        assert_disjoint(table(groups, by_image))
+    by_group = assign_splits(groups, **FRACTIONS)
+    assert_disjoint(table(groups, by_group))
+    assert (pd.Series(by_group).groupby(groups).nunique() == 1).all()
+
+
+def test_one_planted_leak_is_named():
+    groups = [f"p{i}" for i in range(30)] + ["p7"]
+    splits = ["train"] * 30 + ["test"]
+    with pytest.raises(UserError, match=r"group \(patient or lesion\) p7 is in train and test at once\."):
+        assert_disjoint(table(groups, splits))
+    assert_disjoint(table(groups, ["train"] * 31))
+    with pytest.raises(UserError, match="p3 is in train and val at once, and 1 others are in several"):
+        assert_disjoint(table(["p3", "p3", "q", "q"], ["train", "val", "test", "val"]))
+
+
+def test_one_file_under_two_groups_and_an_image_without_group():
+    leaky = table(["p", "q"], ["train", "test"])
+    leaky.rows.loc[1, "path"] = leaky.rows.loc[0, "path"]
+    with pytest.raises(UserError, match=r"the file /i0\.png is in train and test"):
+        assert_disjoint(leaky)
+    with pytest.raises(UserError, match="image i1 has no group"):
+        assert_disjoint(table(["p", None], ["train", "test"]))
+
+
+def test_copies_across_splits_are_counted():
+    splits = ["train", "train", "test", "test", "val", "train"]
+    assert copies_across_splits(["a", "b", "a", "c", "a", "b"], splits) == 3
+    assert copies_across_splits(["a", "b", "c", "d", "", ""], splits) == 0

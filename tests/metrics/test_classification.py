@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from latentpath.metrics import classification_metrics
+from latentpath.metrics.classification import mean_auroc
 
 
 def test_agrees_with_sklearn():
@@ -98,3 +99,30 @@ def test_one_class_only_has_no_auroc():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="logits must be"):
         class_only([[1.0]], [0], ("MEL", "NV"))
+
+
+def test_a_temperature_changes_calibration_alone():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(200, 4, generator=generator)
+    y, labels = torch.randint(0, 2, (200,), generator=generator), torch.randint(0, 2, (200, 2)).float()
+    names = {"classes": ("MEL", "NV"), "attributes": ("hair", "ink")}
+    plain = classification_metrics(logits, y, labels, **names)
+    soft = classification_metrics(
+        logits, y, labels, **names, temperatures={"class": 2.0, "hair": 4.0, "ink": 1.0}
+    )
+    for label, row in soft.items():
+        for key in ("accuracy", "f1", "auroc", "count"):
+            assert row[key] == plain[label][key]
+        assert row["uncalibrated"] == {key: plain[label][key] for key in row["uncalibrated"]}
+    assert plain["hair"]["temperature"] is None and plain["hair"]["uncalibrated"] is None
+    assert soft["hair"]["ece"] < plain["hair"]["ece"] and soft["class"]["nll"] < plain["class"]["nll"]
+    assert soft["ink"]["ece"] == plain["ink"]["ece"]
+    json.dumps(soft, allow_nan=False)
+
+
+def test_mean_auroc_leaves_out_what_has_none():
+    logits = torch.tensor([[1.0, 2.0], [2.0, 1.0], [3.0, 0.0]])
+    labels = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    arguments = {"classes": ("chest",), "attributes": ("x", "y")}
+    assert mean_auroc(logits, torch.zeros(3), labels, **arguments) == 1.0
+    assert mean_auroc(logits[:0], torch.zeros(0), labels[:0], **arguments) is None

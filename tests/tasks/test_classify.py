@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,21 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from latentpath.commands import classify
-from latentpath.config import Config
+from latentpath.config import Config, check
+from latentpath.data.images import load_images
+from latentpath.data.load import load_dataset
 from latentpath.errors import UserError
+from latentpath.metrics.calibration import ece
+from latentpath.tasks import classify as tasks_classify
 from latentpath.tasks.classify import (
     AttributeClassifier,
     Classifier,
     balance,
     build_network,
+    class_outputs,
     classification_loss,
     load_classifier,
+    to_model_range,
 )
 
 ATTRIBUTES = ["green", "blue"]
@@ -83,7 +91,7 @@ def config(root: Path, **changes: Any) -> Any:
 def tiny(**names: Any) -> Classifier:
     torch.manual_seed(0)
     names = {"classes": ("a", "b"), "attributes": ("x",), **names}
-    outputs = (len(names["classes"]) if len(names["classes"]) > 1 else 0) + len(names["attributes"])
+    outputs = class_outputs(names["classes"]) + len(names["attributes"])
     network = build_network("efficientnet_tiny", num_outputs=outputs, pretrained=False)
     return Classifier(network, arch="efficientnet_tiny", image_size=32, **names)
 
@@ -152,6 +160,37 @@ def test_save_and_load_change_nothing(tmp_path: Path):
         assert torch.equal(ours, theirs)
 
 
+def test_calibration_is_saved_and_decides_nothing(tmp_path: Path):
+    classifier, images = tiny(attributes=("x", "y")), torch.rand(64, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        classifier.network.get_submodule("classifier").weight.mul_(300)  # far too sure of everything
+    logits, before = classifier.logits(images), classifier.predict(images)
+    classes, attributes = torch.randint(0, 2, (64,)), torch.randint(0, 2, (64, 2)).float()
+    attributes[::3, 1] = float("nan")
+    classifier.calibrate(logits, classes, attributes)
+    temperatures = classifier.temperatures
+    assert temperatures is not None and list(temperatures) == ["class", "x", "y"]
+    assert min(temperatures.values()) > 2
+    after = classifier.predict(images)
+    assert torch.allclose(after[0], (logits[:, :2] / temperatures["class"]).softmax(1), atol=1e-6)
+    assert torch.allclose(after[1][:, 1], (logits[:, 3] / temperatures["y"]).sigmoid(), atol=1e-6)
+    for old, new in zip(before, after, strict=True):
+        assert ((old > 0.5) == (new > 0.5)).all() and not torch.allclose(old, new, atol=0.05)
+    classifier.save(tmp_path)
+    again = load_classifier(tmp_path)
+    assert again.temperatures == temperatures
+    assert all(torch.equal(a, b) for a, b in zip(again.predict(images), after, strict=True))
+
+
+def test_a_classifier_from_before_calibration_still_loads(tmp_path: Path):
+    classifier, images = tiny(), torch.rand(2, 3, 32, 32) * 2 - 1
+    classifier.save(tmp_path)
+    settings = json.loads((tmp_path / "classifier.json").read_text())
+    del settings["temperatures"]
+    (tmp_path / "classifier.json").write_text(json.dumps(settings))
+    assert torch.equal(load_classifier(tmp_path).predict(images)[1], classifier.predict(images)[1])
+
+
 def test_load_names_what_is_missing(tmp_path: Path):
     with pytest.raises(UserError, match=r"no classifier\.json in .*latentpath classify"):
         load_classifier(tmp_path)
@@ -171,6 +210,13 @@ def test_normalisation_is_the_networks_own():
     [
         ("efficientnet_bo", False, "Did you mean 'efficientnet_b"),
         ("efficientnet_tiny", True, "no pretrained weights; set classifier.pretrained=false"),
+        ("resnet_micro", True, "resnet_micro has no pretrained weights; set classifier.pretrained=false"),
+        ("resnet_mikro", False, "Did you mean 'resnet_micro'"),
+        (
+            "convnext_tiny",
+            True,
+            "of timm/convnext_tiny.in12k_ft_in1k are not in .*/hub and .*hf download timm/convnext_tiny",
+        ),
         (
             "efficientnet_b0",
             True,
@@ -207,6 +253,27 @@ def test_pretrained_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.equal(network.state_dict()["conv_stem.weight"], weights["conv_stem.weight"])
 
 
+def test_weights_may_lie_in_the_folder_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import timm
+    from safetensors.torch import save_file
+
+    weights = timm.create_model("convnext_atto", num_classes=1000).state_dict()
+    file = tmp_path / "timm" / "convnext_atto" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file(weights, file)
+    monkeypatch.setenv("LATENTPATH_WEIGHTS", str(tmp_path))
+    network = build_network("convnext_atto", num_outputs=2, pretrained=True)
+    assert torch.equal(network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
+
+
+@pytest.mark.parametrize("arch", ["resnet_micro", "efficientnet_tiny"])
+def test_small_networks_are_small_and_see_small_pictures(arch: str):
+    network = build_network(arch, num_outputs=5, pretrained=False, dropout=0.1)
+    assert sum(p.numel() for p in network.parameters()) < 0.5e6
+    for size in (32, 64, 128):
+        assert network(torch.zeros(2, 3, size, size)).shape == (2, 5)
+
+
 def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     cfg = config(write_images(tmp_path / "data"))
     accuracy = classify.run(cfg, tmp_path / "run")
@@ -216,6 +283,11 @@ def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCapt
     assert metrics["test"]["green"]["count"] < metrics["test"]["blue"]["count"]  # some are not known
     assert accuracy == pytest.approx(np.mean([row["accuracy"] for row in metrics["test"].values()]))
     assert accuracy > 0.9
+    saved = json.loads((folder / "classifier.json").read_text())["temperatures"]
+    for split in metrics.values():
+        for label, row in split.items():
+            assert row["temperature"] == saved[label] and sum(row["reliability"]["count"]) == row["count"]
+    assert all(row["nll"] <= row["uncalibrated"]["nll"] for row in metrics["val"].values())
     log = pd.read_csv(folder / "metrics.csv")
     assert log["val/loss"].notna().sum() == 8
     assert not (folder / "pixels").exists() and not (folder / "checkpoints").exists()
@@ -225,37 +297,213 @@ def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCapt
     assert "classify is complete" in caplog.text
 
 
+def test_calibrated_figures_are_those_of_predict(tmp_path: Path):
+    """The ECE in metrics.json is what a reader of `predict` finds; without calibration the network's own."""
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 2})
+    classify.run(cfg, tmp_path / "run")
+    cfg.classifier.calibrate = False
+    classify.run(cfg, tmp_path / "plain")
+    found = {
+        name: json.loads((tmp_path / name / "classify" / "metrics.json").read_text())["test"]
+        for name in ("run", "plain")
+    }
+    for label, row in found["plain"].items():
+        assert row["uncalibrated"] is None and row["temperature"] is None
+        assert row["ece"] == pytest.approx(found["run"][label]["uncalibrated"]["ece"])
+        assert row["accuracy"] == found["run"][label]["accuracy"]
+    rows = load_dataset(cfg.dataset).split("test")
+    images, _ = load_images(rows, size=16, resize="squash")
+    _, probs = load_classifier(tmp_path / "run" / "classify").predict(
+        to_model_range(torch.from_numpy(images))
+    )
+    blue = rows["blue"].to_numpy()
+    assert found["run"]["blue"]["ece"] == pytest.approx(ece(probs[:, 1].double().numpy(), blue), abs=1e-6)
+    assert load_classifier(tmp_path / "plain" / "classify").temperatures is None
+
+
 class Killed(Exception):
     pass
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    root = write_images(tmp_path / "data")
-    cfg = config(root, **{"classifier.epochs": 3, "classifier.dropout": 0.2})
-    classify.run(cfg, tmp_path / "straight")
-
+def kill_in(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Die in the second step of `epoch`, until `monkeypatch.undo`."""
     step = AttributeClassifier.training_step
 
     def dies(self: AttributeClassifier, batch: Any, batch_idx: int) -> Any:
-        if self.current_epoch == 2 and batch_idx == 1:
+        if self.current_epoch == epoch and batch_idx == 1:
             raise Killed
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(AttributeClassifier, "training_step", dies)
-    with pytest.raises(Killed):
-        classify.run(cfg, tmp_path / "killed")
+
+
+def assert_same_end(one: Path, other: Path, *, log: bool = True) -> None:
+    """Bit for bit the same classifier and metrics, and the same log of the validation loss."""
+    folders = [run / "classify" for run in (one, other)]
+    for name in ("classifier.safetensors", "classifier.json", "metrics.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+    if not log:
+        return
+    logs = [pd.read_csv(folder / "metrics.csv")["val/loss"].dropna().tolist() for folder in folders]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With everything on that draws random numbers."""
+    changes = {"epochs": 3, "dropout": 0.2, "rotation": 15.0, "color_jitter": 0.2, "blur": 1.0}
+    root = write_images(tmp_path / "data")
+    cfg = config(root, **{f"classifier.{key}": value for key, value in changes.items()})
+    classify.run(cfg, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        kill_in(patch, epoch=2)
+        with pytest.raises(Killed):
+            classify.run(cfg, tmp_path / "killed")
     manifest = json.loads((tmp_path / "killed" / "classify" / "manifest.json").read_text())
     assert manifest["status"] != "complete"
-    monkeypatch.setattr(AttributeClassifier, "training_step", step)
     classify.run(cfg, tmp_path / "killed")
+    assert_same_end(tmp_path / "straight", tmp_path / "killed")
 
-    straight, resumed = (
-        load_classifier(tmp_path / name / "classify").state_dict() for name in ("straight", "killed")
-    )
-    for key, value in straight.items():
-        assert torch.equal(value, resumed[key]), key
-    logs = [pd.read_csv(tmp_path / name / "classify" / "metrics.csv") for name in ("straight", "killed")]
-    assert logs[0]["val/loss"].dropna().tolist() == pytest.approx(logs[1]["val/loss"].dropna().tolist())
+
+def test_patience_stops_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    changes = {"classifier.epochs": 8, "classifier.patience": 2, "classifier.monitor": "auroc"}
+    cfg = config(write_images(tmp_path / "data"), **changes)
+    monkeypatch.setattr(tasks_classify, "mean_auroc", lambda *_, **__: 0.5)  # never better than at first
+    classify.run(cfg, tmp_path / "straight")
+    assert len(pd.read_csv(tmp_path / "straight" / "classify" / "metrics.csv")["val/loss"].dropna()) == 3
+    manifest = json.loads((tmp_path / "straight" / "classify" / "manifest.json").read_text())
+    assert manifest["figures"]["best_epoch"] == 1
+
+    with monkeypatch.context() as patch:
+        kill_in(patch, epoch=2)
+        with pytest.raises(Killed):
+            classify.run(cfg, tmp_path / "early")
+    classify.run(cfg, tmp_path / "early")
+    assert_same_end(tmp_path / "straight", tmp_path / "early")
+
+    def dies(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:  # when it has stopped and nothing is written yet
+        patch.setattr(classify, "judge", dies)
+        with pytest.raises(Killed):
+            classify.run(cfg, tmp_path / "late")
+    classify.run(cfg, tmp_path / "late")
+    assert_same_end(tmp_path / "straight", tmp_path / "late", log=False)
+
+
+def test_the_best_epoch_by_auroc_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of the validation split; test is first looked at when the choice is made."""
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 3, "classifier.monitor": "auroc"})
+    scores, at_end = iter([0.6, 0.9, 0.7]), []
+    monkeypatch.setattr(tasks_classify, "mean_auroc", lambda *_, **__: next(scores))
+    end = AttributeClassifier.on_validation_epoch_end
+
+    def remembers(self: AttributeClassifier) -> None:
+        end(self)
+        at_end.append({key: value.clone() for key, value in self.network.network.state_dict().items()})
+
+    monkeypatch.setattr(AttributeClassifier, "on_validation_epoch_end", remembers)
+    classify.run(cfg, tmp_path / "run")
+    saved = load_classifier(tmp_path / "run" / "classify").network.state_dict()
+    assert all(torch.equal(value, at_end[1][key]) for key, value in saved.items())
+
+
+@pytest.mark.parametrize("change", ["a row", "pixels", "labels"])
+def test_a_killed_run_does_not_go_on_with_other_data(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Its pixels are kept by position: with a row less, every later image would have another's labels."""
+    root = write_images(tmp_path / "data")
+    cfg = config(root, **{"classifier.epochs": 2})
+    with monkeypatch.context() as patch:
+        kill_in(patch, epoch=1)
+        with pytest.raises(Killed):
+            classify.run(cfg, tmp_path / "killed")
+    labels = pd.read_csv(root / "labels.csv")
+    if change == "a row":
+        labels.drop(index=3).to_csv(root / "labels.csv", index=False)
+    elif change == "labels":
+        labels.assign(blue=1 - labels["blue"]).to_csv(root / "labels.csv", index=False)
+    else:
+        Image.fromarray(np.full((16, 16, 3), 9, np.uint8)).save(root / "images" / "5.png")
+    with caplog.at_level(logging.WARNING):
+        classify.run(cfg, tmp_path / "killed")
+    assert "the images, labels or splits changed since this training was interrupted" in caplog.text
+    classify.run(cfg, tmp_path / "straight")
+    assert_same_end(tmp_path / "straight", tmp_path / "killed")
+    assert not (tmp_path / "killed" / "classify" / "checkpoints").exists()
+
+
+def test_files_written_anew_with_the_same_content_are_the_same_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """As where a job copies its data to the node each time."""
+    root = write_images(tmp_path / "data")
+    cfg = config(root, **{"classifier.epochs": 2})
+    with monkeypatch.context() as patch:
+        kill_in(patch, epoch=1)
+        with pytest.raises(Killed):
+            classify.run(cfg, tmp_path / "killed")
+    for file in (root / "images").iterdir():
+        os.utime(file, (1, 1))
+    with caplog.at_level(logging.INFO):
+        classify.run(cfg, tmp_path / "killed")
+    assert "going on from" in caplog.text and "changed since" not in caplog.text
+
+
+def test_a_planted_leak_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cfg = config(write_images(tmp_path / "data"))
+    table = load_dataset(cfg.dataset)
+    train, test = (table.rows.index[table.rows["split"] == name][0] for name in ("train", "test"))
+    table.rows.loc[[train, test], "group"] = "lesion7"
+    monkeypatch.setattr(classify, "load_dataset", lambda _: table)
+    with pytest.raises(UserError, match=r"lesion7 is in (train and test|test and train) at once"):
+        classify.run(cfg, tmp_path / "run")
+    assert not (tmp_path / "run" / "classify" / "pixels").exists()
+
+
+def test_copies_under_other_groups_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 1})
+    table = load_dataset(cfg.dataset)
+    train, test = (table.split(name)["path"].iloc[0] for name in ("train", "test"))
+    Path(test).write_bytes(Path(train).read_bytes())
+    with caplog.at_level(logging.WARNING):
+        classify.run(cfg, tmp_path / "run")
+    assert "2 images are byte for byte in another split as well" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classifier.monitor": "auroc", "dataset.val_fraction": 0.001}, "need validation images, and there"),
+        ({"classifier.patience": 2, "dataset.val_fraction": 0.001}, "need validation images, and there are"),
+    ],
+)
+def test_what_validation_cannot_tell(changes: dict[str, Any], message: str, tmp_path: Path):
+    with pytest.raises(UserError, match=message):
+        classify.run(config(write_images(tmp_path / "data"), **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("classifier.monitor=auc", "classifier.monitor is 'auc'. Did you mean 'auroc'"),
+        ("classifier.patience=-1", "classifier.patience is -1"),
+        ("classifier.rotation=270", "classifier.rotation is 270.0, expected 0 to 180"),
+        ("classifier.color_jitter=2", "classifier.color_jitter is 2.0, expected 0 to 1"),
+        ("classifier.blur=-1", "classifier.blur is -1.0, expected 0 or more"),
+    ],
+)
+def test_settings_out_of_range(override: str, message: str, compose: Any):
+    with pytest.raises(UserError, match=re.escape(message)):
+        check(compose("classify", override))
+
+
+def test_patience_needs_validation(compose: Any):
+    with pytest.raises(UserError, match=r"dataset\.val_fraction is 0"):
+        check(compose("classify", "classifier.patience=3", "dataset.val_fraction=0"))
 
 
 def test_single_class_without_validation(tmp_path: Path):
@@ -266,7 +514,8 @@ def test_single_class_without_validation(tmp_path: Path):
         "dataset.attributes": ["blue"],
         "classifier.epochs": 1,
     }
-    assert classify.run(config(write_images(tmp_path / "data"), **changes), tmp_path / "run") is not None
+    found = classify.run(config(write_images(tmp_path / "data"), **changes), tmp_path / "run")
+    assert found is None, "without validation there is nothing to choose by"
     metrics = json.loads((tmp_path / "run" / "classify" / "metrics.json").read_text())
     assert list(metrics["test"]) == ["blue"]
     assert metrics["val"]["blue"]["accuracy"] is None

@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 import pandas as pd
 
+from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 
 
@@ -37,3 +38,35 @@ def assign_splits(groups: pd.Series, *, val_fraction: float, test_fraction: floa
         [units < test_fraction, units < test_fraction + val_fraction], ["test", "val"], "train"
     )
     return splits[codes]
+
+
+def assert_disjoint(table: ImageTable) -> None:
+    """UserError, naming it, where a group (patient, lesion) or a file is in two splits, or an image has no
+    group.
+
+    `assign_splits` cannot bring that about; a table that was made or changed otherwise can, and every figure
+    on held-out images would be too good.
+    """
+    rows = table.rows
+    if rows["group"].isna().any():
+        image = rows.loc[rows["group"].isna(), "image_id"].iloc[0]
+        raise UserError(
+            f"image {image} has no group (patient or lesion), so no split can be kept apart from it"
+        )
+    for column, what in (("group", "group (patient or lesion)"), ("path", "file")):
+        names = rows.groupby(column, sort=False)["split"].unique()
+        torn = names[names.map(len) > 1]
+        if len(torn):
+            splits = " and ".join(torn.iloc[0])
+            more = f", and {len(torn) - 1:,} others are in several" if len(torn) > 1 else ""
+            raise UserError(
+                f"the {what} {torn.index[0]} is in {splits} at once{more}. What is judged on held-out images "
+                "would have been seen in training: give all images of a group one split"
+            )
+
+
+def copies_across_splits(digests: Sequence[str], splits: Sequence[str]) -> int:
+    """How many images are byte for byte in another split as well; digests of contents, "" for unknown."""
+    rows = pd.DataFrame({"digest": list(digests), "split": list(splits)})
+    rows = rows[rows["digest"] != ""]
+    return int((rows.groupby("digest")["split"].transform("nunique") > 1).sum())

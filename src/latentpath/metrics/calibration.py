@@ -12,6 +12,7 @@ from torch import Tensor
 
 BINS = 15
 WIDEST = 3.0  # |log T| searched: temperatures from 1/20 to 20
+SPREAD = 0.5  # of log T, before any image is seen
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -20,14 +21,16 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     logits (n, C) and labels (n,) in 0..C-1, or logits (n,) and labels (n,) in {0, 1}. T > 1 softens, T < 1
     sharpens; the order of an image's logits and their signs stay, so argmax and "above 0.5" decide as before.
 
-    log T has a standard normal prior, worth half a nat at T = e: a handful of images outweigh it. Without it,
-    a split without a single error would have T -> 0 and every probability at 0 or 1. T is 1 without images,
-    and the NLL is never above that of T = 1. Deterministic.
+    log T has a normal prior of standard deviation 1/2, worth two nats at T = e: it decides where the split
+    says little. Without it a split without a single error has T -> 0, and all probabilities are 0 or 1. T is
+    1 without images, and the NLL is never above that of T = 1. Deterministic.
     """
+    if len(labels) == 0:
+        return 1.0
     logits = logits.double()
 
     def loss(log_t: float) -> float:
-        return len(labels) * nll(logits * math.exp(-log_t), labels) + log_t**2 / 2 if len(labels) else 0.0
+        return len(labels) * nll(logits * math.exp(-log_t), labels) + (log_t / SPREAD) ** 2 / 2
 
     # NLL is convex in 1 / T; with the prior a coarse look keeps the search out of a lesser valley.
     grid = np.linspace(-WIDEST, WIDEST, 61)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,14 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import EarlyStopping
 from safetensors.torch import load_file, save
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from latentpath.errors import UserError
+from latentpath.metrics.calibration import fit_temperature
+from latentpath.metrics.classification import mean_auroc
 from latentpath.stages import write_json
 from latentpath.tasks.networks import build_network
 
@@ -29,11 +30,13 @@ class Classifier(nn.Module):
     """A network with what it needs to judge images: their size, normalisation, and the names of its outputs.
 
     Outputs are (n, C + A): C class logits (softmax; C = number of classes, or 0 for a single one), then A
-    attribute logits (sigmoid). mean, std: of pixels in [0, 1], as timm states them.
+    attribute logits (sigmoid). mean, std: of pixels in [0, 1], as timm states them. temperatures: of each
+    head ("class", then the attributes), as `calibrate` finds them; None: the network's own probabilities.
     """
 
     mean: Tensor
     std: Tensor
+    temperature: Tensor
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Classifier(nn.Module):
         attributes: Sequence[str],
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        temperatures: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -54,10 +58,36 @@ class Classifier(nn.Module):
         for name, given in (("mean", mean), ("std", std)):
             values = torch.tensor(given or own.get(name) or (0.5, 0.5, 0.5)).view(3, 1, 1)
             self.register_buffer(name, values, persistent=False)
+        self.register_buffer(
+            "temperature", torch.ones(self.class_outputs + len(attributes)), persistent=False
+        )
+        self.set_temperatures(temperatures)
 
     @property
     def class_outputs(self) -> int:
         return class_outputs(self.classes)
+
+    def set_temperatures(self, temperatures: Mapping[str, float] | None) -> None:
+        """One per head by name, or None: all 1."""
+        self.temperatures = None if temperatures is None else dict(temperatures)
+        named = self.temperatures or {}
+        heads = ["class"] * self.class_outputs + list(self.attributes)
+        self.temperature.copy_(torch.tensor([named.get(head, 1.0) for head in heads]))
+
+    def calibrate(self, logits: Tensor, class_labels: Tensor, attribute_labels: Tensor) -> None:
+        """Fit the temperature of each head to the validation split: logits (n, C + A), labels as in a batch.
+
+        A temperature changes how sure a head is, not what it decides: the argmax over classes and the 0.5 of
+        attributes stay, and so do accuracy, F1 and an attribute's AUROC. Any other threshold is crossed
+        elsewhere. It does not undo the shift towards the rare that class weights bring.
+        """
+        c, found = self.class_outputs, {}
+        if c:
+            found["class"] = fit_temperature(logits[:, :c], class_labels)
+        for i, attribute in enumerate(self.attributes):
+            known = ~attribute_labels[:, i].isnan()
+            found[attribute] = fit_temperature(logits[known, c + i], attribute_labels[known, i])
+        self.set_temperatures(found)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (n, 3, h, w) in [-1, 1], resized if need be -> logits (n, C + A)."""
@@ -69,7 +99,8 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def logits(self, images: Tensor, *, batch_size: int = 256) -> Tensor:
-        """`forward` in evaluation mode, in batches, on the network's device; float32 where `images` are."""
+        """`forward` in evaluation mode, in batches, on the network's device; float32 where `images` are. Not
+        divided by the temperatures."""
         was_training, device = self.training, self.mean.device
         self.eval()
         parts = [self(part.to(device).float()).float().to(images.device) for part in images.split(batch_size)]
@@ -77,8 +108,10 @@ class Classifier(nn.Module):
         return torch.cat(parts)
 
     def predict(self, images: Tensor, *, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-        """images (n, 3, h, w) in [-1, 1] -> class probabilities (n, C), attribute probabilities (n, A)."""
+        """images (n, 3, h, w) in [-1, 1] -> class probabilities (n, C), attribute probabilities (n, A),
+        calibrated where the classifier was (`classifier.calibrate`)."""
         logits, c = self.logits(images, batch_size=batch_size), self.class_outputs
+        logits = logits / self.temperature.to(logits.device)
         return logits[:, :c].softmax(dim=1), logits[:, c:].sigmoid()
 
     def save(self, folder: Path) -> None:
@@ -94,6 +127,7 @@ class Classifier(nn.Module):
                 "attributes": self.attributes,
                 "mean": self.mean.flatten().tolist(),
                 "std": self.std.flatten().tolist(),
+                "temperatures": self.temperatures,
             },
         )
 
@@ -119,7 +153,8 @@ class AttributeClassifier(L.LightningModule):
     """Fits a network that maps images in [-1, 1] to logits (n, C + A), such as a `Classifier`.
 
     Batches: images (n, 3, h, w) uint8, class_labels (n,) int64, attribute_labels (n, A): 0, 1, nan (unknown).
-    class_weights (C,) and pos_weights (A,): as `balance` gives them; None: all equal.
+    class_weights (C,) and pos_weights (A,): as `balance` gives them; None: all equal. `augment` maps training
+    images to training images. Logs val/loss and val/auroc, the mean over the labels that have one.
     """
 
     def __init__(
@@ -133,15 +168,13 @@ class AttributeClassifier(L.LightningModule):
         seed: int = 0,
         class_weights: Tensor | None = None,
         pos_weights: Tensor | None = None,
-        horizontal_flip: bool = False,
-        vertical_flip: bool = False,
-        blur: float = 0.0,
+        augment: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.attributes, self.class_outputs = network, tuple(attributes), class_outputs(classes)
-        self.lr, self.weight_decay, self.seed = lr, weight_decay, seed
-        self.blur = blur
-        self.flips = tuple(dim for dim, on in ((3, horizontal_flip), (2, vertical_flip)) if on)
+        self.network, self.classes, self.attributes = network, tuple(classes), tuple(attributes)
+        self.class_outputs = class_outputs(classes)
+        self.lr, self.weight_decay, self.seed, self.augment = lr, weight_decay, seed, augment
+        self.judged: list[tuple[Tensor, Tensor, Tensor]] = []  # of this validation: logits and labels
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("pos_weights", pos_weights, persistent=False)
 
@@ -154,17 +187,8 @@ class AttributeClassifier(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = to_model_range(batch["images"])
-        for dim in self.flips:
-            images = torch.where(
-                torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, images.flip(dim), images
-            )
-        if self.blur > 0:
-            # Decoded latents are softer than photographs; a judge that leans on single pixels misjudges.
-            sigma = float(torch.rand(())) * self.blur + 1e-3
-            soft = gaussian_blur(
-                images, kernel_size=[2 * math.ceil(2 * self.blur) + 1] * 2, sigma=[sigma] * 2
-            )
-            images = torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5, soft, images)
+        if self.augment is not None:
+            images = self.augment(images)
         loss = self._loss(self.network(images), batch)
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
@@ -172,6 +196,15 @@ class AttributeClassifier(L.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self.network(to_model_range(batch["images"]))
         self.log("val/loss", self._loss(logits, batch), prog_bar=True, sync_dist=True, batch_size=len(logits))
+        self.judged.append(
+            (logits.float().cpu(), batch["class_labels"].cpu(), batch["attribute_labels"].cpu())
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        logits, *labels = map(torch.cat, zip(*self.judged, strict=True))
+        self.judged.clear()
+        auroc = mean_auroc(logits, *labels, classes=self.classes, attributes=self.attributes)
+        self.log("val/auroc", float("nan") if auroc is None else auroc, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         groups = param_groups_weight_decay(self.network, self.weight_decay)
@@ -189,6 +222,15 @@ class AttributeClassifier(L.LightningModule):
             class_weights=self.class_weights,
             pos_weights=self.pos_weights,
         )
+
+
+class Patience(EarlyStopping):
+    """Stops after so many epochs without a better one; also a run that was killed after it had done so."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.wait_count >= self.patience:  # a checkpoint keeps the count, not the stop
+            trainer.should_stop = True
 
 
 def to_model_range(images: Tensor) -> Tensor:

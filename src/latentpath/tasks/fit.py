@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from latentpath.tasks.stopping import StopBetweenSteps
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +33,38 @@ def quiet_lightning() -> None:
 
 
 def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any) -> None:
-    """`trainer.fit(task, **data)`, from the checkpoint `last` if it exists.
+    """`trainer.fit(task, **data)`, from the newest checkpoint in the folder of `last` if there is one.
 
-    Lightning leaves quietly when it is interrupted. Here SIGTERM ends the process with status 143, and Ctrl-C
-    raises KeyboardInterrupt; both after Lightning has shut down, so that loggers and processes are closed.
+    SIGTERM, SIGUSR1 and SIGUSR2 end the process with status 143 after the step, all processes after the same
+    one; where checkpoints are made by the step, that step's is written to `last` before. In a job of
+    submitit's, SIGUSR2 then also puts the job back into SLURM's queue. Ctrl-C raises KeyboardInterrupt. All
+    after Lightning has shut down, so that loggers and processes are closed.
     """
-    resume = str(last) if last.exists() else None
+    quiet_lightning()  # it would also say that it requeues on SLURM, which it does not
+    resume = newest_checkpoint(last.parent)
     if resume:
-        log.info("going on from %s", last)
+        log.info("going on from %s", resume)
+    stop = StopBetweenSteps(last, first=trainer.is_global_zero)
+    trainer.callbacks.append(stop)  # type: ignore[attr-defined]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stop.listening():
             for message in EXPECTED:
                 warnings.filterwarnings("ignore", message=message)
             trainer.fit(task, ckpt_path=resume, weights_only=True, **data)
     except SIGTERMException:
-        raise SystemExit(143) from None
+        stop.leave(trainer)
+    except Exception:
+        if not stop.received:
+            raise
+        log.exception("after the signal to stop")  # SLURM also sends it to the processes that read batches
+        stop.leave(trainer)
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole one: a kill can cut short what Lightning writes, and leaves the one before."""
+    files = sorted(folder.glob("*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return next((file for file in files if zipfile.is_zipfile(file)), None)

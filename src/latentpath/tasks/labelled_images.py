@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +65,17 @@ class EpochOrder(Sampler[int]):
 
 
 class ImageData(L.LightningDataModule):
-    """The splits of an ImageTable; `folder` holds the pixels while training runs, and again after a kill."""
+    """The splits of an ImageTable; `folder` holds the pixels while training runs, and again after a kill.
+
+    `key` names the content of the images (`content_keys`): pixels that lie there under another are replaced.
+    """
 
     def __init__(
         self,
         table: ImageTable,
         *,
         folder: Path,
+        key: str,
         size: int,
         resize: Any,
         on_error: Any,
@@ -77,27 +84,30 @@ class ImageData(L.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.table, self.folder, self.size, self.resize, self.on_error = table, folder, size, resize, on_error
+        self.prepare_data_per_node = False  # all nodes see the run's folder: two would write one file
+        self.table, self.folder, self.pixels = table, folder, folder / key
+        self.size, self.resize, self.on_error = size, resize, on_error
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.splits: dict[str, LabelledImages] = {}
 
     def prepare_data(self) -> None:
-        """On one process of a machine, while the others wait."""
-        kept_file = self.folder / "kept.npy"
+        """On the first process, while the others wait."""
+        kept_file = self.pixels / "kept.npy"
         if kept_file.exists():
             return
+        shutil.rmtree(self.folder, ignore_errors=True)  # another table's, or half written
         _, kept = load_images(
             self.table.rows,
             size=self.size,
             resize=self.resize,
             on_error=self.on_error,
             progress=True,
-            out=self.folder / "images.npy",
+            out=self.pixels / "images.npy",
         )
         np.save(kept_file, kept)  # last: it says that the pixels are all there
 
     def setup(self, stage: str | None = None) -> None:
-        images, kept = np.load(self.folder / "images.npy", mmap_mode="r"), np.load(self.folder / "kept.npy")
+        images, kept = np.load(self.pixels / "images.npy", mmap_mode="r"), np.load(self.pixels / "kept.npy")
         rows = self.table.rows.iloc[kept].reset_index(drop=True)
         for name in ("train", "val", "test"):
             positions = np.flatnonzero(rows["split"] == name)
@@ -131,6 +141,18 @@ class ImageData(L.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             **kwargs,
         )
+
+
+def content_keys(table: ImageTable, digests: Sequence[str], *, size: int, resize: Any) -> tuple[str, str]:
+    """Names for what is made of a table: (of its pixels, of a training on it).
+
+    `digests`: of the files' contents, in the order of the rows. Pixels depend on them and on how they are
+    resized; a training on the labels and splits besides. Neither depends on where or when a file was written.
+    """
+    pixels = [list(digests), size, str(getattr(resize, "value", resize))]
+    labels = table.rows[["cls", "split", *table.attributes]].to_csv(index=False)
+    names = [hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16] for of in (pixels, [pixels, labels])]
+    return names[0], names[1]
 
 
 def label_tensors(
