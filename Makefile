@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format typecheck bench bench-finetune bench-gpu phantom-base \
+.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-gpu phantom-base \
 	mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
@@ -39,6 +39,9 @@ demo: $(STAMP) ## draw phantoms, fine-tune, traverse, evaluate and report: the w
 
 test: $(STAMP) ## run the tests, offline; ARGS="-k solvers" narrows them
 	$(OFFLINE) $(BIN)/pytest -q $(ARGS)
+
+test-slurm: $(STAMP) ## run jobs on a SLURM of one node, installed by apt where that may be, and gone afterwards
+	$(OFFLINE) $(PY) tests/slurm/run.py
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .

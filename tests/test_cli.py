@@ -118,7 +118,6 @@ MISTAKES = {
     "window": ("traverse timesteps.windows=[[5,5]]", 2, "[5, 5] is no window: expected [s, r]"),
     "combination": ("traverse attribute.combinations=[[hair,rular]]", 2, "Did you mean 'ruler'?"),
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),
-    "solver": ("traverse sampler.solver=eular", 2, "Did you mean 'euler'?"),
     "eta of another solver": ("traverse sampler=euler sampler.eta=0.5", 2, "only ddim has it"),
     "batch size": ("traverse sampler.batch_size=large", 2, "expected a number from 1, or auto"),
     "half a place": ("traverse sampler.process=0", 2, "both, or neither"),

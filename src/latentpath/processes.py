@@ -77,19 +77,19 @@ def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
     sweeping = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     here = "basic_launcher" in str(hydra.launcher.get("_target_", ""))
     if place.processes != wanted:
-        asked = f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes"
+        there = "is one" if place.processes == 1 else f"are {place.processes}"
         raise UserError(
-            f"{asked}, {'there is one' if place.processes == 1 else f'there are {place.processes}'}. Start them "
-            "from outside:\n"
+            f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes, there {there}. "
+            "Start them from outside:\n"
             f"  torchrun --nproc-per-node {devices} -m latentpath <command> <overrides>\n"
             f"  srun --nodes {nodes} --ntasks-per-node {devices} latentpath <command> <overrides>\n"
-            "or set trainer.devices and trainer.num_nodes to what there is. A sweep of such jobs goes through "
-            "hydra/launcher=slurm."
+            "or set trainer.devices and trainer.num_nodes to what there is. A sweep of such jobs goes "
+            "through hydra/launcher=slurm."
         )
     if wanted > 1 and sweeping and here:
         raise UserError(
-            "a sweep (-m) of jobs of several processes cannot run inside one torchrun or srun: start each job "
-            "by itself, or give hydra/launcher=slurm."
+            "a sweep (-m) of jobs of several processes cannot run inside one torchrun or srun: start each "
+            "job by itself, or give hydra/launcher=slurm."
         )
 
 

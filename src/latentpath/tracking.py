@@ -7,8 +7,8 @@ path, no user, no host, no command line, for these can name patients or people.
 from __future__ import annotations
 
 import csv
-import math
 import logging
+import math
 import os
 import re
 import uuid

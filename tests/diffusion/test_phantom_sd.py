@@ -7,8 +7,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from latentpath.data.phantoms import draw_chest, draw_dermoscopy
-from latentpath.diffusion.components import PHANTOM_SD, BaseModel
 from latentpath.diffusion.autoencoder import decode
+from latentpath.diffusion.components import PHANTOM_SD, BaseModel
 
 BASE = BaseModel("phantom-sd")
 

@@ -9,6 +9,8 @@ import pandas as pd
 import yaml
 from PIL import Image, ImageChops, ImageDraw
 
+from latentpath.evaluation.tables import write_tables
+
 FRAMES = 9
 CANARY = "/mnt/secret-ward/patients jane/cohort"  # no part of it but the last name may show anywhere
 
@@ -28,6 +30,7 @@ def make_fake_run(
     lpips: bool = True,
     examples: bool = True,
     side: int = 64,
+    tables: bool = True,
 ) -> Path:
     """A finished run up to `evaluate`. `lpips=False`: as on a machine without the network's weights."""
     rng = np.random.default_rng(0)
@@ -62,6 +65,17 @@ def make_fake_run(
         _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base),
     )
     _json(run_dir / "classify" / "metrics.json", _classification(rng, classes, attributes))
+    if tables:
+        write_tables(
+            evaluate / "tables",
+            latents.assign(until=steps, strength=1.0),
+            classes=classes,
+            heads=attributes,
+            strong=sorted(swap_steps)[:3],
+            threshold=0.5,
+            resamples=100,
+            geometry=_geometry(rng, classes, attributes, swap_steps, seeds),
+        )
     if tsne:
         _tsne(rng, stored, attributes, steps).to_parquet(evaluate / "tsne.parquet")
     if examples:
@@ -143,6 +157,13 @@ def _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips,
             "dominance_images": share(0.6),
             "already_present": share(0.0, 0.1),
             "all_strict": share(0.3, 0.5),
+        }
+        entry |= {
+            f"{figure}{end}": min(max(value + move, 0.0), 1.0)
+            for figure, value in entry.items()
+            for end, move in (("_low", -0.13), ("_high", 0.11))
+        }
+        entry |= {
             "count": seeds,
             "undefined": {},
         }
@@ -231,6 +252,24 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
         }
 
     return {"test": rows(), "val": rows()}
+
+
+def _geometry(rng, classes, attributes, swap_steps, seeds) -> pd.DataFrame:
+    rows = []
+    for cls in classes:
+        for attribute in attributes:
+            for figure in ("cosine_strongest", "cosine_weakest", "cosine_next", "distance"):
+                for step in swap_steps:
+                    mean = float(rng.uniform(0.2, 0.9)) * (9 if figure == "distance" else 1)
+                    rows.append((cls, attribute, figure, step, mean))
+            rows += [
+                (cls, attribute, "path_over_chord", None, 1.4),
+                (cls, attribute, "curvature", None, 52.0),
+            ]
+    table = pd.DataFrame(rows, columns=["class", "attribute", "figure", "swap_step", "mean"])
+    table = table.astype({"swap_step": "Int64"})
+    ends = {"low": 0.95, "high": 1.05, "q10": 0.8, "q50": 1.0, "q90": 1.2}
+    return table.assign(**{name: table["mean"] * k for name, k in ends.items()}, n=seeds)
 
 
 def _tsne(rng, stored: pd.DataFrame, attributes, steps: int) -> pd.DataFrame:

@@ -43,6 +43,7 @@ def main() -> None:
         print(f"test-slurm: skipped, {reason}")
         return
     folder = Path(tempfile.mkdtemp(prefix="latentpath-slurm-"))
+    kept = "KEEP" in os.environ
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
     try:
         with cluster(folder):
@@ -59,12 +60,9 @@ def main() -> None:
                 check_began = time.monotonic()
                 check()
                 say(check.__name__.replace("_", " "), check_began)
-    except BaseException:
-        if "KEEP" not in os.environ:
-            print(f"(with KEEP=1 {folder} stays, with all logs)", file=sys.stderr)
-        raise
     finally:
-        if "KEEP" not in os.environ:
+        print(f"logs: {folder}" if kept else "logs are removed; KEEP=1 keeps them", flush=True)
+        if not kept:
             shutil.rmtree(folder)
     say("test-slurm: passed", began)
 
@@ -87,21 +85,16 @@ def a_failed_job_is_told_at_once() -> None:
 
 def stopped_jobs_go_on_in_their_folders() -> None:
     """SLURM puts one back into the queue, which is SIGTERM; the other's time is up, which is SIGUSR2."""
-    running = subprocess.Popen(line(*SWEEP, "name=stopped"), stderr=subprocess.DEVNULL)
-    with ended(running):
-        wait_for(lambda: well_on_its_way("stopped", 2), running)
+    with running(line(*SWEEP, "name=stopped")) as command:
+        wait_for(lambda: well_on_its_way("stopped", 2), command)
         first, second = jobs("stopped")
         subprocess.run(["scontrol", "requeue", first], check=True)
         subprocess.run(["scancel", "--signal=USR2", second], check=True)
-        assert running.wait(PATIENCE_S) == 0
     assert set(folders("stopped")) == set(folders("straight")), "a job has gone on in another folder"
-    for number, job in ((first, "SIGTERM"), (second, "SIGUSR2")):
-        assert state(number)["Restarts"] == "1"
-        printed = "".join(
-            file.read_text() for file in Path("outputs/stopped/.submitit", number).glob("*.err")
-        )
-        assert f"stopped by {job}" in printed, printed
-        assert "going on from" in printed, printed
+    for job, sent in ((first, "SIGTERM"), (second, "SIGUSR2")):
+        assert state(job)["Restarts"] == "1"
+        assert f"stopped by {sent}" in printed("stopped", job)
+        assert "going on from" in printed("stopped", job)
     for name, straight in folders("straight").items():
         assert weights(straight) == weights(folders("stopped")[name]), "not as if it had not been stopped"
 
@@ -116,20 +109,17 @@ def two_processes_share_a_traversal() -> None:
 
 
 def two_processes_stop_and_go_on_together() -> None:
-    """Of one job, as submitit starts them: trainer.devices is the number of tasks."""
+    """Of one job, which srun starts as trainer.devices says; they have the loss of one process, to rounding."""
     words = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true")
-    words = line(*JOB, "name=together", f"finetune.lr={RATES[0]}", *words)
-    running = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    with ended(running):
-        wait_for(lambda: well_on_its_way("together", 1), running)
+    with running(line(*JOB, "name=together", f"finetune.lr={RATES[0]}", *words)) as command:
+        wait_for(lambda: well_on_its_way("together", 1), command)
         (number,) = jobs("together")
         subprocess.run(["scancel", "--signal=USR2", number], check=True)
-        assert running.wait(PATIENCE_S) == 0
-    (job,) = folders("together").values()
     assert state(number)["Restarts"] == "1"
-    assert manifest(job)["status"] == "complete"
-    straight = manifest(folders("straight")[f"finetune.lr={RATES[0]}"])["figures"]["loss"]
-    assert abs(manifest(job)["figures"]["loss"] / straight - 1) < 1e-3
+    assert printed("together", number).count("going on from") == 2
+    (job,) = folders("together").values()
+    loss, alone = manifest(job)["figures"]["loss"], manifest(straight_job())["figures"]["loss"]
+    assert abs(loss / alone - 1) < 1e-3, (loss, alone)
 
 
 def line(command: str, *words: str) -> list[str]:
@@ -150,10 +140,18 @@ def folders(name: str) -> dict[str, Path]:
     return {path.parent.name: path.parent for path in Path("outputs", name).glob("*/finetune")}
 
 
+def straight_job() -> Path:
+    return folders("straight")[f"finetune.lr={RATES[0]}"]
+
+
 def jobs(name: str) -> list[str]:
     """Their numbers in SLURM."""
     pickles = Path("outputs", name, ".submitit").glob("*/*_submitted.pkl")
     return sorted(path.parent.name for path in pickles)
+
+
+def printed(name: str, job: str) -> str:
+    return "".join(file.read_text() for file in Path("outputs", name, ".submitit", job).glob("*.err"))
 
 
 def state(job: str) -> dict[str, str]:
@@ -186,13 +184,20 @@ def wait_for(true: Callable[[], bool], needed: subprocess.Popen | None = None) -
 
 
 @contextmanager
-def ended(process: subprocess.Popen) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+def running(words: Sequence[str]) -> Iterator[subprocess.Popen]:
+    """A command that is to end well after the block; what it has printed is shown where something fails."""
+    with tempfile.TemporaryFile("w+") as out:
+        command = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            yield command
+            assert command.wait(PATIENCE_S) == 0, f"ended with {command.returncode}: {words}"
+        except Exception:
+            out.seek(0)
+            print(out.read(), file=sys.stderr)
+            raise
+        finally:
+            command.kill()
+            command.wait()
 
 
 def install() -> None:

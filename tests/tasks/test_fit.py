@@ -16,7 +16,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
+from latentpath.processes import Place
 from latentpath.tasks.fit import fit, newest_checkpoint
+from latentpath.tasks.started import Started
 
 STEPS = 6
 
@@ -182,11 +184,10 @@ def test_two_processes_stop_after_the_same_step_though_one_has_the_signal(tmp_pa
         port = free.getsockname()[1]
 
     def run(rank: int) -> None:
-        os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         task = Line(2, send(signal.SIGUSR1) if rank == 1 else None)
-        train(tmp_path, task, devices=2, strategy="ddp")
+        started = Started(Place(rank, 2, rank))
+        train(tmp_path, task, devices=2, strategy="ddp", plugins=[started])
 
     assert forked(2, run) == [143, 143]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3

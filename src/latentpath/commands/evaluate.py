@@ -162,7 +162,7 @@ def _against_data(cfg: Any, folder: Path, scorer: Scorer, index: pd.DataFrame, s
     cache, latents = cached_latents(cfg, base, dataset, ALONE), read_latents(source, index)
     found = copy_table(index, latents, cache, scorer.vae.config.scaling_factor)
     found.to_csv(folder / "tables" / "copies.csv", index=False, float_format="%.6g")
-    save_pairs(folder / "copies.png", found, index, latents, cache, scorer.vae)
+    save_pairs(folder / "copies.png", found, latents, cache, scorer.vae)
     log.info("closest training images, not for others' eyes: %s", folder / "copies.png")
     flagged = int(found["flagged"].sum())
     return [f"{flagged} of {len(found)} images look like copies of a training image"] if flagged else []

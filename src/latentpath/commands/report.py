@@ -1,17 +1,38 @@
-"""`latentpath report`: tables, figures and one HTML page of a run that was evaluated."""
+"""`latentpath report`: tables, figures and one HTML page of a run that was evaluated, or of several beside
+each other."""
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from latentpath.errors import UserError
+from latentpath.report.artefacts import read_run
+from latentpath.report.compare import write_comparison
+from latentpath.report.contents import every_chart
+from latentpath.report.figure_files import FORMATS, write_figures
 from latentpath.report.grids import write_grids
 from latentpath.report.page import write_report
 from latentpath.stages import open_stage
 
+log = logging.getLogger(__name__)
+
 
 def run(cfg: Any, run_dir: Path) -> None:
-    """Writes run_dir/report/index.html, overview.png and a PNG per trajectory."""
+    """Writes run_dir/report/index.html, tables/, overview.png and a PNG per trajectory; figures/ where
+    `figures` names a format. With `compare`, writes compare.html into the first run's report instead."""
+    if cfg.figures is not None and cfg.figures not in FORMATS:
+        raise UserError(f"figures is {cfg.figures!r}. Choose from: {', '.join(FORMATS)}.")
+    if cfg.compare:
+        folders = [Path(cfg.output_dir) / name for name in cfg.compare]
+        log.info("wrote %s", write_comparison(folders, folders[0] / "report"))
+        with suppress(OSError):
+            run_dir.rmdir()  # Hydra made it for `name`, which nothing was asked of
+        return
     with open_stage(run_dir, "report", cfg, upstream=["classify", "traverse", "evaluate"]) as stage:
-        if stage.complete:
-            return
-        write_grids(run_dir, stage.path)
-        write_report(run_dir, stage.path)
+        if not stage.complete or cfg.overwrite:
+            write_grids(run_dir, stage.path)
+            write_report(run_dir, stage.path)
+    if cfg.figures:
+        for file in write_figures(every_chart(read_run(run_dir)), stage.path / "figures", cfg.figures):
+            log.info("wrote %s", file)

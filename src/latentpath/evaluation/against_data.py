@@ -23,6 +23,7 @@ from latentpath.metrics import copies, fidelity
 
 READ_AT_ONCE = 256
 PAIRS = 8  # in copies.png
+KEY = ["class", "seed", "method", "attribute", "swap_step"]
 
 
 def fidelity_table(
@@ -72,21 +73,17 @@ def copy_table(
     training = scaling_factor * np.asarray(cache.moments[:, :channels], np.float32)
     neighbours = min(50, len(training))
     table = copies(latents.numpy(), training, neighbours=neighbours)
-    keys = index.iloc[table["generated"]][["class", "seed", "attribute", "swap_step"]].reset_index(drop=True)
-    return pd.concat([keys, table.drop(columns="generated")], axis=1)
+    keys = index.iloc[table["generated"]][KEY].reset_index(drop=True)
+    return pd.concat([keys, table], axis=1)
 
 
-def save_pairs(
-    file: Path, table: pd.DataFrame, index: pd.DataFrame, latents: Tensor, cache: LatentCache, vae: Any
-) -> None:
+def save_pairs(file: Path, table: pd.DataFrame, latents: Tensor, cache: LatentCache, vae: Any) -> None:
     """The closest pairs, generated above training, both decoded.
 
     Training images are patients': the picture stays in the run's folder, and no report shows it.
     """
-    key = ["class", "seed", "attribute", "swap_step"]
     closest = table.drop_duplicates("training").head(PAIRS)
-    place = pd.Series(range(len(index)), index=pd.MultiIndex.from_frame(index[key]))
-    mine = latents[place.loc[pd.MultiIndex.from_frame(closest[key])].tolist()]
+    mine = latents[closest["generated"].tolist()]
     channels = cache.moments.shape[1] // 2
     theirs = np.asarray(cache.moments[closest["training"].to_numpy()][:, :channels], np.float32)
     pictures = [decode(vae, mine), decode(vae, vae.config.scaling_factor * torch.from_numpy(theirs))]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ class RunArtefacts:
     class_prob_<class>. threshold: of the classifier's decisions.
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
+    tables: name -> evaluate/tables/<name>.csv, those with rows (see evaluation.tables).
     """
 
     name: str
@@ -42,6 +43,7 @@ class RunArtefacts:
     threshold: float
     manifests: dict[str, dict[str, Any]]
     configs: dict[str, str]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -50,6 +52,14 @@ class RunArtefacts:
     @property
     def attributes(self) -> list[str]:
         return list(self.metrics["attributes"])
+
+    @property
+    def heads(self) -> list[str]:
+        """Attributes that the classifier judges: those that were traversed, then the others."""
+        scored = [str(name) for name in self.examples.columns if str(name).startswith("prob_")]
+        judged = [name.removeprefix("prob_") for name in scored]
+        judged += [label for label in self.classification.get("test") or {} if label != "class"]
+        return list(dict.fromkeys([*self.attributes, *judged]))
 
     @property
     def swap_steps(self) -> list[int]:
@@ -124,6 +134,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
             for stage, config in raw_configs.items()
             if config
         },
+        tables=_tables(run_dir / "evaluate" / "tables"),
     )
 
 
@@ -161,6 +172,16 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
     frames = scores.loc[scores["method"].isin(SEQUENCE_METHODS[1:]), "position"]
     return table, int(frames.max()) + 1 if len(frames) else None
+
+
+def _tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Names of classes and attributes are texts, also where they look like numbers or like no value."""
+    names = {"class": str, "attribute": str, "head": str}
+    kept = {
+        file.stem: pd.read_csv(file, dtype=names, keep_default_na=False, na_values=[""])
+        for file in sorted(folder.glob("*.csv"))
+    }
+    return {name: table for name, table in kept.items() if len(table)}
 
 
 def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:

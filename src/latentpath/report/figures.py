@@ -1,27 +1,27 @@
-"""The page's charts: flip curves, directions of the trajectories, t-SNE of the latents."""
+"""The page's charts of curves: flip curves, directions of the trajectories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
-from latentpath.report.svg import Cloud, Line, colour, line_chart, marker, scatter, swatch
-from latentpath.report.tables import lookup
-
-MAX_POINTS = 5000  # of the t-SNE map: about 200 kB
+from latentpath.report.svg import Line, colour, line_chart, swatch
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Small charts under one legend."""
+    """Small charts under one legend. `name` is that of its files; `columns`: panels a row in them."""
 
     panels: list[Markup]
     legend: list[tuple[Markup, str]]
     note: str = ""
+    name: str = ""
+    columns: int = 4
 
 
 def flip_curves(run: RunArtefacts) -> Chart | None:
@@ -29,6 +29,7 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
     curves = run.metrics.get("flip_curve")
     if not curves:
         return None
+    flips = run.tables.get("flip_rate")
     panels = []
     for cls in run.classes:
         for index, attribute in enumerate(run.attributes):
@@ -38,90 +39,145 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
             absent = lookup(run.metrics.get("faithfulness"), "finetuned", cls, attribute, "neutral")
             if absent is not None:  # the curve's beginning: no swap at all
                 points.setdefault(str(run.num_inference_steps), {"rate": 1 - absent})
-            steps, x, labels = _axis(run, points)
-            name = f"{words(cls)}: {words(attribute)}" if len(run.classes) > 1 else words(attribute)
+            steps, x, labels = axis(run, points)
+            name = panel_name(run, cls, words(attribute))
             series = {
                 key: [lookup(points, step, key) for step in steps] for key in ("rate", "prob", "others")
             }
+            low, high = (), ()
+            if flips is not None:  # a flip is absent before and present after; at neutral there is none
+                rows = _rows(flips, cls, attribute, "position")
+                nothing = {run.num_inference_steps: 0.0}
+                series["rate"] = _column(rows, "flip_rate", steps, nothing)
+                low = _column(rows, "flip_rate_low", steps, nothing)
+                high = _column(rows, "flip_rate_high", steps, nothing)
             lines = [
                 Line("other attributes, mean probability", series["others"], "quiet"),
                 Line(f"{words(attribute)}, mean probability", series["prob"], colour(index), dashed=True),
-                Line(f"{words(attribute)}, share of seeds", series["rate"], colour(index)),
+                Line(
+                    f"{words(attribute)}, share of seeds", series["rate"], colour(index), low=low, high=high
+                ),
             ]
             panels.append(line_chart(name, x, labels, lines, describe=_describe(name, steps, series["rate"])))
     first = colour(0) if len(run.attributes) == 1 else "ink"
+    share = "attribute present, share of seeds"
+    if flips is not None:
+        share = "attribute newly present, share of seeds, with its 95 % interval"
     legend = [
-        (swatch(first), "attribute present, share of seeds"),
+        (swatch(first), share),
         (swatch(first, dashed=True), "attribute, mean probability"),
         (swatch("quiet"), "the other attributes, mean probability: should stay flat"),
     ]
-    return Chart(panels, legend) if panels else None
+    return Chart(panels, legend, name="flip_curves") if panels else None
 
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
-    """A panel per class and reference direction, a line an attribute; 1 all along is a straight line."""
-    cosines = run.metrics.get("cosine")
-    if not cosines:
+    """Panels of each class, a line an attribute: cosines to two reference steps (1 all along is a straight
+    line), and, where the evaluation wrote geometry.csv, their bands, the turn at each step, the distance."""
+    cosines, geometry = run.metrics.get("cosine"), run.tables.get("geometry")
+    if not cosines and geometry is None:
         return None
+    names = {
+        "cosine_weakest": "cosine to the weakest swap",
+        "cosine_strongest": "cosine to the strongest swap",
+        "cosine_next": "cosine to the next step",
+        "distance": "distance from neutral",
+    }
     panels = []
-    names = {"weakest": "against the weakest swap", "strongest": "against the strongest swap"}
     for cls in run.classes:
-        for reference, name in names.items():
-            points = {s: 0 for a in run.attributes for s in (lookup(cosines, cls, a) or {})}
+        for figure, name in names.items():
+            reference = figure.removeprefix("cosine_")
+            if geometry is None:
+                points = {s: 0 for a in run.attributes for s in (lookup(cosines, cls, a) or {})}
+            else:
+                of_figure = geometry[geometry["figure"] == figure]
+                points = dict.fromkeys(of_figure["swap_step"].dropna().astype(int), 0)
             if not points:
                 continue
-            steps, x, labels = _axis(run, points)
-            lines = [
-                Line(words(a), [lookup(cosines, cls, a, step, reference) for step in steps], colour(index))
-                for index, a in enumerate(run.attributes)
-            ]
-            values = [v for line in lines for v in line.values if v is not None and v == v]
-            if values:
-                title = f"{words(cls)}: {name}" if len(run.classes) > 1 else name
-                low = min(0.0, *values) - (0.05 if min(values) < 0 else 0.0)
-                panels.append(line_chart(title, x, labels, lines, low=low))
-    legend = [(swatch(colour(index)), words(a)) for index, a in enumerate(run.attributes)]
-    return Chart(panels, legend) if panels else None
+            steps, x, labels = axis(run, points)
+            lines = []
+            for index, a in enumerate(run.attributes):
+                if geometry is None:
+                    values = [lookup(cosines, cls, a, step, reference) for step in steps]
+                    lines.append(Line(words(a), values, colour(index)))
+                else:
+                    rows = _rows(geometry[geometry["figure"] == figure], cls, a, "swap_step")
+                    mean, low, high = (_column(rows, key, steps) for key in ("mean", "low", "high"))
+                    lines.append(Line(words(a), mean, colour(index), low=low, high=high))
+            values = [v for line in lines for v in (*line.values, *line.low) if v is not None]
+            if not values:
+                continue
+            low = min(0.0, *values) - (0.05 if min(values) < 0 else 0.0)
+            high = 1.0
+            if figure == "distance":
+                low, high = (
+                    0.0,
+                    1.05 * max(v for line in lines for v in (*line.values, *line.high) if v is not None),
+                )
+            panels.append(line_chart(panel_name(run, cls, name), x, labels, lines, low=low, high=high or 1.0))
+    return Chart(panels, attribute_legend(run), name="directions") if panels else None
 
 
-def tsne_map(run: RunArtefacts) -> Chart | None:
-    """All stored latents: colour = attribute (neutral: grey), marker = class, opacity = strength."""
-    if run.tsne is None or run.tsne.empty:
+def geometry_table(run: RunArtefacts) -> Table | None:
+    """Path over chord and curvature, a number a trajectory: their means, and how seeds differ."""
+    geometry = run.tables.get("geometry")
+    if geometry is None:
         return None
-    table = run.tsne.copy()
-    table["attribute"] = table["attribute"].fillna("").astype(str)
-    table["swap_step"] = pd.to_numeric(table["swap_step"], errors="coerce").fillna(run.num_inference_steps)
-    table = table.dropna(subset=["x", "y"])
-    total = len(table)
-    if total > MAX_POINTS:
-        table = table.sample(MAX_POINTS, random_state=0)
-    colours = {a: colour(index) for index, a in enumerate(run.attributes)}
-    clouds = []
-    for key, group in table.groupby(["attribute", "class", "swap_step"], sort=True):
-        attribute, cls, step = cast(tuple[str, str, float], key)
-        strength = 0.85 if attribute == "" else 0.25 + 0.65 * (1 - step / run.num_inference_steps)
-        mark = run.classes.index(cls) if cls in run.classes else 0
-        points = list(zip(group["x"], group["y"], strict=True))
-        clouds.append(Cloud(points, colours.get(attribute, "quiet"), mark, strength))
-    if not clouds:
-        return None
-    legend = [(marker(0, style), words(a)) for a, style in colours.items()] + [
-        (marker(0, "quiet"), "neutral")
-    ]
-    if len(run.classes) > 1:
-        legend += [(marker(index, "ink"), words(cls)) for index, cls in enumerate(run.classes)]
-    note = f"{total:,} latents" + (
-        f", {MAX_POINTS:,} of them drawn, chosen at random." if total > MAX_POINTS else "."
+    figures = {"path_over_chord": ("path over chord", 2), "curvature": ("curvature, degrees", 0)}
+    head = [text for label, _ in figures.values() for text in (label, "middle 80 % of seeds")]
+    table = Table(
+        "How far each path is from its straight line: its length over the distance of its ends (1: straight) "
+        "and the mean turn from step to step (0: straight, 90: as at random)",
+        ["class", "attribute", *head, "seeds"],
+        name="geometry",
     )
-    described = f"t-SNE map of {total} latents, coloured by {', '.join(map(words, run.attributes))}"
-    return Chart([scatter(clouds, describe=described)], legend, note)
+    for cls in run.classes:
+        group = []
+        for attribute in run.attributes:
+            of_pair = geometry[(geometry["class"] == cls) & (geometry["attribute"] == attribute)]
+            rows = {row["figure"]: row for row in of_pair.to_dict("records")}
+            line = [header(words(cls)), header(words(attribute))]
+            for key, (_, digits) in figures.items():
+                row = rows.get(key, {})
+                line.append(number(row.get("mean"), "no trajectory", digits=digits, ends=_ends(row)))
+                inner = [row.get("q10"), row.get("q90")]
+                spread = all(v is not None and v == v for v in inner)
+                line.append(Cell("–".join(f"{v:.{digits}f}" for v in inner) if spread else ""))
+            group.append([*line, count(rows.get("curvature", {}).get("n"))])
+        table.groups.append(group)
+    return table
 
 
-def _axis(run: RunArtefacts, points: Any) -> tuple[list[int], list[float], list[str]]:
+def axis(run: RunArtefacts, points: Any) -> tuple[list[int], list[float], list[str]]:
     """Swap steps from neutral to the strongest edit, their x (rising with strength), their labels."""
     end = run.num_inference_steps
     steps = sorted((int(step) for step in points), reverse=True)
     return steps, [float(end - step) for step in steps], ["neutral" if s == end else str(s) for s in steps]
+
+
+def attribute_legend(run: RunArtefacts) -> list[tuple[Markup, str]]:
+    return [(swatch(colour(index)), words(a)) for index, a in enumerate(run.attributes)]
+
+
+def panel_name(run: RunArtefacts, cls: str, name: str) -> str:
+    return f"{words(cls)}: {name}" if len(run.classes) > 1 else name
+
+
+def _rows(table: pd.DataFrame, cls: str, attribute: str, position: str) -> pd.DataFrame:
+    rows = table[(table["class"] == cls) & (table["attribute"] == attribute)].dropna(subset=[position])
+    rows = rows.assign(**{position: rows[position].astype(int)})
+    return rows.drop_duplicates(position).set_index(position)
+
+
+def _column(
+    rows: pd.DataFrame, name: str, positions: Sequence[int], known: dict[int, float] | None = None
+) -> list[float | None]:
+    values = (known or {}) | (rows[name].dropna().to_dict() if name in rows else {})
+    return [values.get(position) for position in positions]
+
+
+def _ends(row: Any) -> tuple[Any, Any]:
+    return row.get("low"), row.get("high")
 
 
 def _describe(name: str, steps: Sequence[int], rates: Sequence[float | None]) -> str:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Cell, lookup, number
 from latentpath.report.pictures import words
-from latentpath.report.tables import CONDITIONS, Cell, lookup, lpips_keys, lpips_reason, mean_of, number
+from latentpath.report.tables import CONDITIONS, chance, lpips_keys, lpips_reason, mean_of
 
 QUESTION = (
     "When the prompt swaps to an attribute along the reverse diffusion, does only that attribute change?"
@@ -18,14 +19,14 @@ class Headline:
     answer: Markup
     weakest: Markup
     scope: str
-    tiles: list[tuple[str, Cell, str]]  # label, figure, what it means
+    tiles: list[tuple[str, Cell, str, str]]  # label, figure, what it means, what to read it against
 
 
 def headline(run: RunArtefacts) -> Headline:
     """Means over classes and attributes, of the swaps on the strong end of the trajectories."""
     nets = lpips_keys(run)
     net = next((key for key in nets if mean_of(run, "perceptual", "swap", key) is not None), nets[0])
-    mean = {key: cfrt_mean(run, key) for key in ("flip", "strict", "released")}
+    mean = {key: cfrt_mean(run, key) for key in ("flip", "strict", "all_strict", "released")}
     mean |= {
         "lpips": mean_of(run, "perceptual", "swap", net),
         "ssim": mean_of(run, "perceptual", "swap", "ssim"),
@@ -34,13 +35,19 @@ def headline(run: RunArtefacts) -> Headline:
     says = {
         "flip": ("flip rate", "attribute absent before, present after"),
         "strict": ("CFRT, poster", f"moves most under its own swap, {kept} kept"),
+        "all_strict": ("poster and flip", "both: it appears, and nothing else changes"),
         "released": ("CFRT, released", "head that moves most is the one asked for"),
     }
-    tiles = [(name, number(mean[key], _reason(run, key)), what) for key, (name, what) in says.items()]
+    if mean["all_strict"] is None:
+        del says["all_strict"]
+    tiles = [
+        (name, number(mean[key], _reason(run, key), ends=mean_ends(run, key)), what, _against(run, key))
+        for key, (name, what) in says.items()
+    ]
     lpips = number(mean["lpips"], lpips_reason(run, net), digits=3)
     tiles += [
-        (f"LPIPS {net.removeprefix('lpips_')}", lpips, "distance to the neutral image"),
-        ("SSIM", number(mean["ssim"], "not in this run"), "likeness to the neutral image"),
+        (f"LPIPS {net.removeprefix('lpips_')}", lpips, "distance to the neutral image", ""),
+        ("SSIM", number(mean["ssim"], "not in this run"), "likeness to the neutral image", ""),
     ]
     return Headline(_answer(run, mean), _weakest(run), _scope(run), tiles)
 
@@ -51,6 +58,21 @@ def cfrt_mean(run: RunArtefacts, key: str, method: str = "swap") -> float | None
     return float(own) if own is not None else mean_of(run, "cfrt", method, key)
 
 
+def mean_ends(run: RunArtefacts, key: str, method: str = "swap") -> tuple[float | None, float | None]:
+    """The interval of that mean, where the evaluation gives one: those of its parts do not make it."""
+    low, high = (lookup(run.metrics.get("cfrt_mean"), method, f"{key}{end}") for end in ("_low", "_high"))
+    return low, high
+
+
+def _against(run: RunArtefacts, key: str) -> str:
+    """Chance, and the span of what the mean is taken of."""
+    values = [lookup(run.metrics.get("cfrt"), "swap", c, a, key) for c in run.classes for a in run.attributes]
+    known = [value for value in values if value is not None]
+    parts = [f"single pairs {min(known):.2f}–{max(known):.2f}"] if len(known) > 1 else []
+    by_chance = chance(run, key) if key in ("strict", "released") else None
+    return "; ".join([*([f"chance {by_chance:.2f}"] if by_chance else []), *parts])
+
+
 def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
     """`mean`: flip, strict, released, lpips, ssim. First whether anything appears at all: what does not flip
     cannot show that only it changed."""
@@ -59,6 +81,7 @@ def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
         "flip": "the attribute newly appears in <strong>{:.0%}</strong> of the strong edits",
         "strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
         f"{kept} stay as they were (CFRT as on the poster)",
+        "all_strict": "both in <strong>{:.0%}</strong>",
         "released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score moves further "
         "(CFRT as in the released code)",
         "lpips": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",

@@ -8,26 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
 
 from latentpath.report.artefacts import STAGES, RunArtefacts, read_run
+from latentpath.report.cells import Table
+from latentpath.report.co_change import entangled_pairs
+from latentpath.report.contents import every_table, page_charts, page_tables
 from latentpath.report.encode import data_uri
-from latentpath.report.figures import direction_curves, flip_curves, tsne_map
+from latentpath.report.export import write_table_files
 from latentpath.report.headline import QUESTION, headline
+from latentpath.report.latent_map import latent_map
 from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, words
-from latentpath.report.tables import (
-    METHOD_NAMES,
-    classifier_table,
-    companions_table,
-    conditions_table,
-    cost_table,
-    curve_table,
-    edits_table,
-    faithfulness_table,
-    flip_points_table,
-    main_table,
-)
+from latentpath.report.slider import explorer, payload, script_hash
+from latentpath.report.tables import METHOD_NAMES
 
-# Bytes of inline pictures; with charts and tables the page stays below 5 MB.
+# Bytes of the pictures that stand still; with the slider's, charts and tables the page stays below 15 MB.
 TRAJECTORY_BYTES = 2_200_000
 INTERPOLATION_BYTES = 1_300_000
 BASE_BYTES = 500_000
@@ -35,7 +30,7 @@ MAX_SEEDS = 6  # seeds a class, if the bytes allow
 
 
 def write_report(run_dir: Path, out: Path) -> Path:
-    """Writes `out`/index.html from the artefacts in `run_dir`, and returns its path.
+    """Writes `out`/index.html and tables/*.csv, *.tex from the artefacts in `run_dir`; returns the page.
 
     The page opens from disk and asks the network for nothing. It names no folder and no image of the data.
     Raises UserError where the run has no evaluate/metrics.json.
@@ -43,40 +38,60 @@ def write_report(run_dir: Path, out: Path) -> Path:
     run = read_run(run_dir)
     out.mkdir(parents=True, exist_ok=True)
     page = out / "index.html"
-    page.write_text(_render(run), encoding="utf-8")
+    page.write_text(_render(run, Gallery(run)), encoding="utf-8")
+    write_table_files(every_table(page_tables(run)), out / "tables")
     return page
 
 
-def _render(run: RunArtefacts) -> str:
-    environment = Environment(
-        loader=DictLoader({name: _resource(name) for name in ("template.html.j2", "style.css")}),
+def _render(run: RunArtefacts, gallery: Gallery) -> str:
+    encode = cache(data_uri)
+    mapped, explored, tables = latent_map(run), explorer(run, gallery), page_tables(run)
+    script = page_script()
+    return (
+        environment()
+        .get_template("template.html.j2")
+        .render(
+            run=run,
+            uri=encode,
+            question=QUESTION,
+            headline=headline(run),
+            made=datetime.now(UTC).strftime("%-d %B %Y"),
+            explored=bool(explored),
+            script=Markup(script),
+            script_hash=Markup(script_hash(script)),
+            payload=payload(explored, mapped, every_table(tables), run=run),
+            **_pictures(run, gallery, encode),
+            **tables,
+            pairs=entangled_pairs(run, gallery),
+            **page_charts(run),
+            tsne=mapped.chart if mapped else None,
+            configs=_distinct_configs(run),
+            cost=_cost(run, tables["cost_times"]),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates and style; everything but these is escaped."""
+    names = ("template.html.j2", "compare.html.j2", "macros.html.j2", "style.css")
+    made = Environment(
+        loader=DictLoader({name: _resource(name) for name in names}),
         autoescape=lambda name: name != "style.css",
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters["words"] = words
-    encode = cache(data_uri)
-    pictures = _pictures(run, encode)
-    return environment.get_template("template.html.j2").render(
-        run=run,
-        uri=encode,
-        question=QUESTION,
-        headline=headline(run),
-        made=datetime.now(UTC).strftime("%-d %B %Y"),
-        **pictures,
-        **_tables(run),
-        flips=flip_curves(run),
-        directions=direction_curves(run),
-        tsne=tsne_map(run),
-        configs=_distinct_configs(run),
-        cost=_cost(run),
-    )
+    made.filters["words"] = words
+    return made
 
 
-def _pictures(run: RunArtefacts, encode: Callable[[Path, Path | None, bool], str]) -> dict[str, Any]:
-    gallery = Gallery(run)
+def page_script() -> str:
+    return "\n" + "\n".join(_resource(name) for name in ("slider.js", "map.js", "copy.js"))
 
+
+def _pictures(
+    run: RunArtefacts, gallery: Gallery, encode: Callable[[Path, Path | None, bool], str]
+) -> dict[str, Any]:
     def size(picture: Picture) -> int:
         return len(encode(picture.file, picture.against, picture.inverted))
 
@@ -112,26 +127,6 @@ def _pictures(run: RunArtefacts, encode: Callable[[Path, Path | None, bool], str
     }
 
 
-def _tables(run: RunArtefacts) -> dict[str, Any]:
-    spline = [method for method in run.methods if method in ("swap", "bezier")]
-    rest = [method for method in run.methods if method not in spline]
-    curves = {"rate": "share of seeds", "prob": "mean probability", "others": "others, mean probability"}
-    directions = {"weakest": "to the weakest swap", "strongest": "to the strongest swap"}
-    return {
-        "main": main_table(run, spline or ["swap"]),
-        "main_rest": main_table(run, rest) if rest else None,
-        "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
-        "edits": edits_table(run),
-        "flip_points": flip_points_table(run),
-        "companions": companions_table(run),
-        "classifier": classifier_table(run, "test"),
-        "classifier_val": classifier_table(run, "val"),
-        "faithfulness": faithfulness_table(run),
-        "flip_numbers": curve_table("Flip curves in numbers", run.metrics.get("flip_curve"), run, curves),
-        "cosine_numbers": curve_table("Cosines in numbers", run.metrics.get("cosine"), run, directions),
-    }
-
-
 def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
     """(stages, YAML): stages that ran under one configuration share an entry."""
     stages_of: dict[str, list[str]] = {}
@@ -140,7 +135,7 @@ def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
     return [(", ".join(stages), text) for text, stages in stages_of.items()]
 
 
-def _cost(run: RunArtefacts) -> dict[str, Any]:
+def _cost(run: RunArtefacts, table: Table) -> dict[str, Any]:
     """Wall times, U-Net calls, and what the shared trunk saves."""
     steps, end = run.swap_steps, run.num_inference_steps
     late = bool(run.plan.get("one_step_late"))
@@ -154,7 +149,7 @@ def _cost(run: RunArtefacts) -> dict[str, Any]:
         for package, number in run.manifests.get(stage, {}).get("versions", {}).items():
             versions.setdefault(package, {})[stage] = str(number)
     return {
-        "table": cost_table(run),
+        "table": table,
         "tree": run.plan.get("calls_per_seed", tree),
         "alone": run.plan.get("plain_calls_per_seed", alone),
         "recorded": recorded if isinstance(recorded, int | float) else None,

@@ -67,6 +67,10 @@ class Gallery:
             (row["class"], row["seed"], row["attribute"], row["method"], row["position"], row["model"]): row
             for row in run.examples.to_dict("records")
         }
+        self._there = {key[:4] for key in self._rows if key[5] == "finetuned"}
+
+    def has(self, cls: str, seed: int, attribute: str, method: str) -> bool:
+        return (cls, seed, attribute, method) in self._there
 
     def seeds(
         self, cls: str, attribute: str = "", method: str = "neutral", model: str = "finetuned"
@@ -74,6 +78,19 @@ class Gallery:
         return sorted(
             {key[1] for key in self._rows if (key[0], *key[2:4], key[5]) == (cls, attribute, method, model)}
         )
+
+    def all_seeds(self) -> list[int]:
+        return sorted({key[1] for key in self._rows if key[5] == "finetuned"})
+
+    def score(
+        self, cls: str, seed: int, attribute: str, position: int | None, column: str, method: str = "swap"
+    ) -> float | None:
+        """A column of the scores of one picture; of the neutral one where `position` is None."""
+        step = self.run.num_inference_steps if position is None else position
+        kind = "neutral" if position is None else method
+        row = self._rows.get((cls, seed, attribute, kind, step, "finetuned")) or {}
+        value = row.get(column)
+        return None if value is None or pd.isna(value) else float(value)
 
     def steps(self) -> list[int]:
         """Swap steps with pictures, late to early."""

@@ -1,0 +1,124 @@
+"""A table of the page as plain data: cells with a text, the full value, the reason where there is none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. value: the unrounded number; low, high: its 95 % interval; bar: share in [0, 1] drawn below;
+    reason: why it is n/a; tint: its colour, in [-1, 1]; says: what a pointer over it shows."""
+
+    text: str
+    value: float | None = None
+    bar: float | None = None
+    reason: str = ""
+    header: bool = False
+    rowspan: int = 1
+    low: float | None = None
+    high: float | None = None
+    tint: float | None = None
+    says: str = ""
+
+    @property
+    def interval(self) -> str:
+        """'0.72–0.90', with as many digits as the text; '' where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        digits = len(self.text.partition(".")[2])
+        ends = [f"{round(end, digits) + 0.0:.{digits}f}".replace("-", "−") for end in (self.low, self.high)]
+        return (" to " if "−" in ends[0] + ends[1] else "–").join(ends)
+
+
+@dataclass(frozen=True)
+class Table:
+    """`groups` are bodies of rows, set apart by a rule. `name` is that of its files, without ending."""
+
+    caption: str
+    head: list[str]
+    groups: list[list[list[Cell]]] = field(default_factory=list)
+    name: str = ""
+
+    @property
+    def barred(self) -> bool:
+        return any(cell.bar is not None for group in self.groups for row in group for cell in row)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Reasons of the n/a cells, once each, in reading order: footnotes a, b, c, ..."""
+        cells = (cell for group in self.groups for row in group for cell in row)
+        return list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
+
+    def mark(self, cell: Cell) -> str:
+        """The letter of the cell's footnote."""
+        return self.letter(self.reasons.index(cell.reason))
+
+    @staticmethod
+    def letter(index: int) -> str:
+        return chr(ord("a") + index % 26) * (index // 26 + 1)
+
+    def filled(self) -> list[list[list[tuple[Cell, bool]]]]:
+        """Groups of rows in which every column has its cell; True where it is the first row of that cell."""
+        groups = []
+        for group in self.groups:
+            rows: list[list[tuple[Cell, bool]]] = []
+            hanging: dict[int, tuple[Cell, int]] = {}  # column: cell that reaches down, rows left
+            for row in group:
+                cells, line = iter(row), []
+                for column in range(len(self.head)):
+                    cell, left = hanging.get(column, (None, 0))
+                    if cell is None or left == 0:
+                        cell, left = next(cells), 0
+                        line.append((cell, True))
+                        hanging[column] = (cell, cell.rowspan - 1)
+                    else:
+                        line.append((cell, False))
+                        hanging[column] = (cell, left - 1)
+                rows.append(line)
+            groups.append(rows)
+        return groups
+
+
+def number(
+    value: Any,
+    reason: str = "",
+    *,
+    digits: int = 2,
+    bar: bool = False,
+    ends: Sequence[Any] = (None, None),
+    says: str = "",
+) -> Cell:
+    """A number with the ends of its interval if known, or 'n/a' with its reason."""
+    if value is None or value != value:
+        return Cell("n/a", reason=reason or "not in this run's artefacts")
+    value = float(value)
+    share = min(max(value, 0.0), 1.0) if bar else None
+    known = all(end is not None and end == end for end in ends)
+    low, high = (float(end) for end in ends) if known else (None, None)
+    return Cell(f"{value:.{digits}f}", value=value, bar=share, low=low, high=high, says=says)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """+0.25, −0.30, 0.00."""
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
+def count(value: Any, reason: str = "") -> Cell:
+    if value is None:
+        return Cell("n/a", reason=reason or "not in this run's artefacts")
+    return Cell(f"{int(value):,}", value=float(value))
+
+
+def header(text: str, rowspan: int = 1) -> Cell:
+    return Cell(text, header=True, rowspan=rowspan)
+
+
+def lookup(tree: Any, *keys: Any) -> Any:
+    """tree[k1][k2]..., None where a key is missing."""
+    for key in keys:
+        if not isinstance(tree, Mapping):
+            return None
+        tree = tree.get(str(key))
+    return tree

@@ -1,0 +1,124 @@
+"""What else moves when one attribute is asked for: the matrix of co-changes, its worst pairs in pictures."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.figures import Chart
+from latentpath.report.pictures import Gallery, Picture, words
+from latentpath.report.svg import heat_map, marker
+
+MAX_PAIRS, MAX_EXAMPLES = 6, 3
+LEAST = 0.05  # change of a probability that is worth a picture
+
+
+@dataclass(frozen=True)
+class Example:
+    """One seed of a pair: both pictures, and the probability of the other head on each."""
+
+    seed: int
+    neutral: Picture
+    edited: Picture
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """text: 'hair → ink'; where: its class; change: with its interval; examples: those that move furthest."""
+
+    text: str
+    where: str
+    change: Cell
+    clear: bool
+    examples: list[Example]
+
+
+def co_change_tables(run: RunArtefacts) -> list[Table]:
+    """One a class: a row an attribute that the prompt swaps to, a column an output of the classifier."""
+    found = []
+    for cls, rows in _by_class(run):
+        heads = list(dict.fromkeys(rows["head"]))
+        cells = {(row["attribute"], row["head"]): _cell(row) for row in rows.to_dict("records")}
+        caption = "mean change of each probability on the strong end, in brackets 95 % intervals over seeds"
+        name = f"co_change_{words(cls).replace(' ', '_')}" if len(run.classes) > 1 else "co_change"
+        table = Table(f"{words(cls)}: {caption}", ["toward", *map(words, heads)], name=name)
+        absent = number(None, "this head was not scored")
+        table.groups.append(
+            [[header(words(a)), *(cells.get((a, head), absent) for head in heads)] for a in run.attributes]
+        )
+        found.append(table)
+    return found
+
+
+def co_change_chart(run: RunArtefacts) -> Chart | None:
+    """The same as a figure, for print."""
+    panels = []
+    for cls, rows in _by_class(run):
+        heads = list(dict.fromkeys(rows["head"]))
+        known = {(row["attribute"], row["head"]): _cell(row) for row in rows.to_dict("records")}
+        cells = [
+            [(cell.value, cell.text) if (cell := known.get((a, h))) else (None, "n/a") for h in heads]
+            for a in run.attributes
+        ]
+        title = f"{words(cls)}: change of the classifier’s probabilities, by what was asked for"
+        panels.append(heat_map(title, [words(a) for a in run.attributes], [words(h) for h in heads], cells))
+    legend = [(marker(1, "c0"), "rises"), (marker(1, "c1"), "falls")]
+    return Chart(panels, legend, name="co_change", columns=1) if panels else None
+
+
+def entangled_pairs(run: RunArtefacts, gallery: Gallery) -> list[Pair]:
+    """The pairs that move together most, each with the seeds in which the other head moves furthest."""
+    table = run.tables.get("most_entangled")
+    if table is None:
+        return []
+    pairs = []
+    for row in table.head(MAX_PAIRS).to_dict("records"):
+        cls, attribute, head = row["class"], row["attribute"], row["head"]
+        if cls not in run.classes or attribute not in run.attributes:
+            continue
+        where = words(cls) if len(run.classes) > 1 else ""
+        clear = str(row.get("excludes_zero", True)) in ("True", "1", "1.0")
+        text = f"{words(attribute)} → {words(head)}"
+        pairs.append(Pair(text, where, _cell(row), clear, _examples(gallery, cls, attribute, head)))
+    return pairs
+
+
+def _examples(gallery: Gallery, cls: str, attribute: str, head: str) -> list[Example]:
+    """At the strongest swap, of the seeds with pictures."""
+    steps = gallery.steps()
+    column = f"class_prob_{head.removeprefix('class ')}" if head.startswith("class ") else f"prob_{head}"
+    found = []
+    for seed in gallery.seeds(cls, attribute, "swap") if steps else []:
+        before = gallery.score(cls, seed, "", None, column)
+        after = gallery.score(cls, seed, attribute, steps[-1], column)
+        neutral = gallery.neutral(cls, seed, attribute)
+        edited = gallery.edit(cls, seed, attribute, "swap", steps[-1])
+        if before is None or after is None or neutral is None or edited is None:
+            continue
+        if abs(after - before) >= LEAST:
+            found.append(Example(seed, neutral, edited, before, after))
+    return sorted(found, key=lambda e: -abs(e.after - e.before))[:MAX_EXAMPLES]
+
+
+def _by_class(run: RunArtefacts) -> list[tuple[str, pd.DataFrame]]:
+    table = run.tables.get("co_change")
+    if table is None:
+        return []
+    return [(cls, rows) for cls in run.classes if len(rows := table[table["class"] == cls])]
+
+
+def _cell(row: dict) -> Cell:
+    change = row["change"]
+    if pd.isna(change):
+        return number(None, str(row.get("reason") or "no scores"))
+    says = (
+        f"toward {words(row['attribute'])}, {words(row['head'])}: {change:+.3f} ({row['low']:+.3f} to "
+        f"{row['high']:+.3f}); moves by {row['abs_change']:.3f} either way; decision changes in "
+        f"{row['label_changes']:.0%} of images; {int(row['n'])} seeds"
+    )
+    low, high = (None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
+    tint = max(-1.0, min(1.0, float(change)))
+    return Cell(signed(change), value=float(change), low=low, high=high, tint=tint, says=says)

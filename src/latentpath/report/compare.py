@@ -1,0 +1,185 @@
+"""Several runs on one page: of each figure a table with a column a run, the same seeds, what differs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from latentpath.errors import UserError
+from latentpath.report.artefacts import RunArtefacts, read_run
+from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.encode import data_uri
+from latentpath.report.headline import cfrt_mean, mean_ends
+from latentpath.report.page import environment, page_script
+from latentpath.report.pictures import Gallery, Grid, words
+from latentpath.report.slider import payload, script_hash
+from latentpath.report.tables import cfrt_cell, lpips_keys, mean_of
+
+MAX_SEEDS = 3  # of each class, side by side
+FIGURES = {
+    "strict": "CFRT, poster ↑",
+    "all_strict": "CFRT, poster, and flip ↑",
+    "released": "CFRT, released ↑",
+    "flip": "flip rate ↑",
+    "class_kept": "class kept ↑",
+    "others_kept": "others kept ↑",
+}
+INDIFFERENT = ("name", "output_dir", "overwrite", "from_run", "weights_dir", "dry_run", "figures", "compare")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The same class and seed in every run that has it: (name of the run, its grid)."""
+
+    title: str
+    grids: list[tuple[str, Grid]]
+
+
+def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
+    """Writes `out`/compare.html of the runs in these folders, the first of which is what the others are held
+    against. Raises UserError where there are fewer than two, one was not evaluated, or nothing is shared."""
+    if len(run_dirs) < 2:
+        raise UserError(f"compare names {len(run_dirs)} run: give two or more, compare=[one,other]")
+    runs = [read_run(folder) for folder in run_dirs]
+    classes = [c for c in runs[0].classes if all(c in run.classes for run in runs)]
+    attributes = [a for a in runs[0].attributes if all(a in run.attributes for run in runs)]
+    if not classes or not attributes:
+        names = ", ".join(run.name for run in runs)
+        raise UserError(f"compare: {names} share no class and attribute, so nothing can be compared")
+    tables = _tables(runs, classes, attributes)
+    script = page_script()
+    page = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            runs=runs,
+            made=datetime.now(UTC).strftime("%-d %B %Y"),
+            overall=_overall(runs),
+            tables=tables,
+            settings=_settings(runs),
+            sides=_sides(runs, classes),
+            uri=cache(data_uri),
+            threshold=runs[0].threshold,
+            script=Markup(script),
+            script_hash=Markup(script_hash(script)),
+            payload=payload({}, None, [_overall(runs), *tables], run=runs[0]),
+        )
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "compare.html").write_text(page, encoding="utf-8")
+    return out / "compare.html"
+
+
+def _head(runs: Sequence[RunArtefacts]) -> list[str]:
+    first, *others = [run.name for run in runs]
+    return [first, *(text for name in others for text in (name, f"{name} − {first}"))]
+
+
+def _line(cells: Sequence[Cell]) -> list[Cell]:
+    """The first cell, then of each other the cell and its difference to the first."""
+    line = [cells[0]]
+    for cell in cells[1:]:
+        if cell.value is None or cells[0].value is None:
+            line += [cell, number(None, "one of the two is n/a")]
+            continue
+        value, digits = cell.value - cells[0].value, len(cell.text.partition(".")[2])
+        line += [cell, Cell(signed(value, digits), value=value, tint=max(-1.0, min(1.0, value)))]
+    return line
+
+
+def _tables(runs: Sequence[RunArtefacts], classes: Sequence[str], attributes: Sequence[str]) -> list[Table]:
+    """One a figure of CFRT and a perceptual distance, a row a class and attribute; swaps only."""
+    found = []
+    for key, label in FIGURES.items():
+        makers = [cfrt_cell(run, "swap", key) for run in runs]
+        cells = [(c, a, [make(c, a) for make in makers]) for c in classes for a in attributes]
+        found.append(_table(label, f"compare_{key}", runs, cells))
+    nets = [key for key in lpips_keys(runs[0]) if all(key in lpips_keys(run) for run in runs)]
+    for key in [*nets, "ssim"]:
+        label = "SSIM ↑" if key == "ssim" else f"LPIPS {key.removeprefix('lpips_')} ↓"
+        cells = [(c, a, [_perceptual(run, c, a, key) for run in runs]) for c in classes for a in attributes]
+        found.append(_table(label, f"compare_{key}", runs, cells))
+    return [t for t in found if any(c.value is not None for g in t.groups for row in g for c in row)]
+
+
+def _table(
+    label: str, name: str, runs: Sequence[RunArtefacts], rows: list[tuple[str, str, list[Cell]]]
+) -> Table:
+    table = Table(label, ["class", "attribute", *_head(runs)], name=name)
+    for cls in dict.fromkeys(c for c, _, _ in rows):
+        group = [[header(words(c)), header(words(a)), *_line(cells)] for c, a, cells in rows if c == cls]
+        table.groups.append(group)
+    return table
+
+
+def _perceptual(run: RunArtefacts, cls: str, attribute: str, key: str) -> Cell:
+    value = run.metrics.get("perceptual", {}).get("swap", {}).get(cls, {}).get(attribute, {}).get(key)
+    return number(value, "not scored in one of the runs", digits=3)
+
+
+def _overall(runs: Sequence[RunArtefacts]) -> Table:
+    """Each run's own means: over all of its classes and attributes."""
+    table = Table(
+        "Means over each run’s own classes and attributes, swaps", ["measure", *_head(runs)], name="compare"
+    )
+    rows = []
+    for key, label in FIGURES.items():
+        cells = [
+            number(cfrt_mean(run, key), "undefined in this run", ends=mean_ends(run, key)) for run in runs
+        ]
+        rows.append([header(label), *_line(cells)])
+    for key in [*lpips_keys(runs[0]), "ssim"]:
+        label = "SSIM ↑" if key == "ssim" else f"LPIPS {key.removeprefix('lpips_')} ↓"
+        cells = [
+            number(mean_of(run, "perceptual", "swap", key), "not scored in this run", digits=3)
+            for run in runs
+        ]
+        rows.append([header(label), *_line(cells)])
+    table.groups.append(rows)
+    return table
+
+
+def _settings(runs: Sequence[RunArtefacts]) -> Table:
+    """What differs in the configurations, paths masked; what a stage did not write down is a dash."""
+    flat = [_flat(run) for run in runs]
+    keys = sorted({key for config in flat for key in config})
+    rows = [
+        [header(key), *(Cell(config.get(key, "–")) for config in flat)]
+        for key in keys
+        if len({config.get(key, "–") for config in flat}) > 1
+    ]
+    return Table("Settings that differ", ["", *(run.name for run in runs)], [rows] if rows else [])
+
+
+def _flat(run: RunArtefacts) -> dict[str, str]:
+    """Each key as the stage that used it had it: later stages are asked first."""
+    found: dict[str, str] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(value, f"{prefix}.{key}" if prefix else str(key))
+        elif prefix.split(".")[0] not in INDIFFERENT:
+            found.setdefault(prefix, str(node))
+
+    for stage in ("evaluate", "traverse", "finetune", "classify"):
+        walk(yaml.safe_load(run.configs.get(stage, "")) or {}, "")
+    return found
+
+
+def _sides(runs: Sequence[RunArtefacts], classes: Sequence[str]) -> list[Side]:
+    galleries = [(run.name, Gallery(run)) for run in runs]
+    found = []
+    for cls in classes:
+        seeds = [gallery.seeds(cls) for _, gallery in galleries]
+        shared = sorted(set(seeds[0]).intersection(*seeds[1:]))
+        for seed in shared[:MAX_SEEDS]:
+            grids = [(name, g.trajectories(cls, seed, columns=7, change=False)) for name, g in galleries]
+            if any(grid.rows for _, grid in grids):
+                found.append(Side(f"{words(cls)}, seed {seed}", grids))
+    return found

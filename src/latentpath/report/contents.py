@@ -1,0 +1,60 @@
+"""Every table and chart of a run's page by its name in the template, for the page and for files."""
+
+from typing import Any
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Table
+from latentpath.report.co_change import co_change_chart, co_change_tables
+from latentpath.report.edit_tables import cost_table, curve_table, edits_table, flip_points_table
+from latentpath.report.figures import Chart, direction_curves, flip_curves, geometry_table
+from latentpath.report.judge_tables import classifier_table, faithfulness_table
+from latentpath.report.latent_map import latent_map
+from latentpath.report.sensitivity import sensitivity_curves
+from latentpath.report.tables import companions_table, conditions_table, main_table
+
+
+def page_tables(run: RunArtefacts) -> dict[str, Any]:
+    """Tables, lists of them, and None for what the run does not have."""
+    spline = [method for method in run.methods if method in ("swap", "bezier")]
+    rest = [method for method in run.methods if method not in spline]
+    curves = {"rate": "share of seeds", "prob": "mean probability", "others": "others, mean probability"}
+    directions = {"weakest": "to the weakest swap", "strongest": "to the strongest swap"}
+    flips, cosines = run.metrics.get("flip_curve"), run.metrics.get("cosine")
+    return {
+        "main": main_table(run, spline or ["swap"]),
+        "main_rest": main_table(run, rest, name="cfrt_lpips_others") if rest else None,
+        "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
+        "edits": edits_table(run),
+        "co_change": co_change_tables(run),
+        "flip_points": flip_points_table(run),
+        "flip_numbers": curve_table("Flip curves in numbers", flips, run, curves, name="flip_curves"),
+        "cosine_numbers": curve_table("Cosines in numbers", cosines, run, directions, name="cosines"),
+        "geometry": geometry_table(run),
+        "classifier": classifier_table(run, "test"),
+        "classifier_val": classifier_table(run, "val"),
+        "faithfulness": faithfulness_table(run),
+        "companions": companions_table(run),
+        "cost_times": cost_table(run),
+    }
+
+
+def every_table(tables: dict[str, Any]) -> list[Table]:
+    """Those with rows, in the order of the page."""
+    listed = [t for entry in tables.values() for t in (entry if isinstance(entry, list) else [entry])]
+    return [table for table in listed if table and any(table.groups)]
+
+
+def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
+    """Charts of curves; None for what the run does not have."""
+    return {
+        "sensitivity": sensitivity_curves(run),
+        "flips": flip_curves(run),
+        "directions": direction_curves(run),
+    }
+
+
+def every_chart(run: RunArtefacts) -> list[Chart]:
+    """Those of the page, and as charts what the page shows as tables of colours."""
+    mapped = latent_map(run)
+    charts = [*page_charts(run).values(), co_change_chart(run), mapped.chart if mapped else None]
+    return [chart for chart in charts if chart]

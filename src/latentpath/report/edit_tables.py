@@ -1,0 +1,106 @@
+"""Tables of edits besides the plain swaps, of flip points, of a chart's numbers, and of the cost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Cell, Table, count, header, lookup, number
+from latentpath.report.pictures import words
+
+EDITS = {
+    "combination": "several attributes at once",
+    "strength": "another strength",
+    "window": "only for a while",
+    "removal": "from with to without",
+}
+
+
+def edits_table(run: RunArtefacts) -> Table | None:
+    """Combinations, strengths, windows and removals: what was asked for, what came; None where there are
+    none.
+    """
+    edits = run.metrics.get("edits") or []
+    if not edits:
+        return None
+    head = ["edit", "class", "attribute", "steps", "strength"]
+    table = Table(
+        "Edits besides the plain swaps, shares of seeds",
+        [*head, "there before", "there after", "all attributes as asked", "others kept", "seeds"],
+        name="edits",
+    )
+    for method, name in EDITS.items():
+        rows = [edit for edit in edits if edit["method"] == method]
+        group = []
+        for k, edit in enumerate(rows):
+            back = edit["until"] < run.num_inference_steps
+            steps = f"{edit['swap_step']} to {edit['until']}" if back else f"from {edit['swap_step']}"
+            shares = [
+                number(edit[key], "a named attribute has no head, or no score", bar=True)
+                for key in ("before", "after", "match", "others_kept")
+            ]
+            first = [header(name, len(rows))] if k == 0 else []
+            named = [header(words(edit["class"])), header(words(edit["attribute"].replace("+", " and ")))]
+            middle = [Cell(steps), number(edit["strength"], digits=1)]
+            group.append([*first, *named, *middle, *shares, count(edit["n"])])
+        if group:
+            table.groups.append(group)
+    return table
+
+
+def flip_points_table(run: RunArtefacts) -> Table | None:
+    """Where the decision turned, of a traversal that searched for it; None where none did."""
+    points = run.metrics.get("flip_points") or {}
+    if not points:
+        return None
+    keys = {"flips": "flips", "never": "never", "already_present": "present before"}
+    table = Table(
+        "Flip points: the latest swap step at which the attribute is there, found by halving",
+        [
+            "class",
+            "attribute",
+            "median flip step",
+            *(f"seeds: {label}" for label in keys.values()),
+            "not monotone",
+        ],
+        name="flip_points",
+    )
+    for cls, by_attribute in points.items():
+        table.groups.append(
+            [
+                [
+                    header(words(cls)),
+                    header(words(attribute)),
+                    number(entry["median"], "no seed flips", digits=0),
+                    *(count(entry[key]) for key in keys),
+                    count(entry["not_monotone"]),
+                ]
+                for attribute, entry in by_attribute.items()
+            ]
+        )
+    return table
+
+
+def curve_table(caption: str, curves: Any, run: RunArtefacts, keys: Mapping[str, str], *, name: str) -> Table:
+    """The numbers behind a chart: a row per class, attribute and quantity, a column per swap step."""
+    steps = sorted({int(s) for c in (curves or {}).values() for a in c.values() for s in a}, reverse=True)
+    table = Table(caption, ["class", "attribute", "", *map(str, steps)], name=name)
+    for cls in run.classes:
+        group = []
+        for attribute in run.attributes:
+            for key, label in keys.items():
+                values = [lookup(curves, cls, attribute, step, key) for step in steps]
+                cells = [number(value, "undefined at this step") for value in values]
+                group.append([header(words(cls)), header(words(attribute)), Cell(label), *cells])
+        table.groups.append(group)
+    return table
+
+
+def cost_table(run: RunArtefacts) -> Table:
+    """Wall time of each stage."""
+    table = Table("Wall time of each stage", ["stage", "seconds", "status"], name="cost")
+    group = []
+    for stage, manifest in run.manifests.items():
+        seconds = number(manifest.get("seconds"), "the stage did not record its time", digits=1)
+        group.append([header(stage), seconds, Cell(str(manifest.get("status", "")))])
+    table.groups.append(group)
+    return table

@@ -1,0 +1,98 @@
+"""A table of the page as CSV and as LaTeX (booktabs), to copy and as files."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from latentpath.report.cells import Cell, Table
+
+_ESCAPED = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "→": r"$\rightarrow$",
+    "−": "$-$",
+    "–": "--",
+    "’": "'",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def to_csv(table: Table) -> str:
+    """Unrounded numbers; columns `<name> low` and `<name> high` beside one with intervals; n/a is empty."""
+    rows = [[cell for cell, _ in row] for group in table.filled() for row in group]
+    ranged = [any(row[i].low is not None for row in rows) for i in range(len(table.head))]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        [
+            text
+            for name, wide in zip(table.head, ranged, strict=True)
+            for text in ([name, f"{name} low", f"{name} high"] if wide else [name])
+        ]
+    )
+    for row in rows:
+        line: list[object] = []
+        for cell, wide in zip(row, ranged, strict=True):
+            line.append(_plain(cell))
+            line += ["" if end is None else end for end in (cell.low, cell.high)] if wide else []
+        writer.writerow(line)
+    return out.getvalue()
+
+
+def to_latex(table: Table) -> str:
+    """A `table` with `booktabs` rules, as it stands on the page; n/a is a dash, its reason a comment."""
+    numeric = [
+        all(not row[i][0].header and (row[i][0].value is not None or row[i][0].reason) for row in rows)
+        for rows in [[row for group in table.filled() for row in group]]
+        for i in range(len(table.head))
+    ]
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex(table.caption)}}}",
+        rf"  \label{{tab:{table.name.replace('_', '-')}}}",
+        rf"  \begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+        r"    \toprule",
+        f"    {' & '.join(map(latex, table.head))} \\\\",
+    ]
+    for group in table.filled():
+        lines.append(r"    \midrule")
+        lines += [
+            f"    {' & '.join(_typeset(cell) if first else '' for cell, first in row)} \\\\" for row in group
+        ]
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [f"  % n/a: {re.sub(chr(10), ' ', reason)}" for reason in table.reasons]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def write_table_files(tables: Iterable[Table], folder: Path) -> list[Path]:
+    """`folder`/<name>.csv and .tex of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in tables:
+        for ending, text in ((".csv", to_csv(table)), (".tex", to_latex(table))):
+            written.append(folder / f"{table.name}{ending}")
+            written[-1].write_text(text, encoding="utf-8")
+    return written
+
+
+def latex(text: str) -> str:
+    """Text with the signs escaped that mean something to LaTeX."""
+    return "".join(_ESCAPED.get(sign, sign) for sign in text)
+
+
+def _plain(cell: Cell) -> object:
+    if cell.reason:
+        return ""
+    return cell.text if cell.value is None else cell.value
+
+
+def _typeset(cell: Cell) -> str:
+    if cell.reason:
+        return "--"
+    interval = rf" {{\scriptsize ({latex(cell.interval)})}}" if cell.interval else ""
+    return latex(cell.text) + interval

@@ -1,0 +1,71 @@
+"""Tables of the judge and of the prompts: the classifier on real images; does a prompt give what it says?"""
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Cell, Table, count, header, lookup, number
+from latentpath.report.pictures import words
+
+
+def classifier_table(run: RunArtefacts, split: str) -> Table | None:
+    """Accuracy, F1, AUROC per label on one split of the real images, and the calibration error before and
+    after calibration where the run has them; None if that split was not scored.
+    """
+    scores = run.classification.get(split)
+    if not scores:
+        return None
+    calibrated = any(row.get("uncalibrated") for row in scores.values())
+    errors = (
+        {("uncalibrated", "ece"): "ECE before", ("ece",): "ECE after"} if calibrated else {("ece",): "ECE"}
+    )
+    if not any("ece" in row for row in scores.values()):
+        errors = {}
+    table = Table(
+        f"Classifier on the {'held-out' if split == 'test' else 'validation'} images",
+        ["label", "accuracy", "F1", "AUROC", *errors.values(), "positives", "images"],
+        name=f"classifier_{split}",
+    )
+    group = []
+    for label, row in scores.items():
+        name = "/".join(map(words, run.classes)) if label == "class" else words(label)
+        why = f"{name}: one of the two answers does not occur among these images"
+        figures = [number(row.get(key), why, bar=True) for key in ("accuracy", "f1", "auroc")]
+        figures += [number(lookup(row, *keys), f"{name}: no labelled images", digits=3) for keys in errors]
+        # a class has no positives: the images of each class, in the order of its name
+        support = row.get("support")
+        positives = (
+            Cell(" / ".join(f"{n:,}" for n in support.values())) if support else count(row.get("positives"))
+        )
+        group.append([header(name), *figures, positives, count(row.get("count"))])
+    table.groups.append(group)
+    return table
+
+
+def faithfulness_table(run: RunArtefacts) -> Table:
+    """Does a prompt say what one gets? Base model against the fine-tuned one."""
+    single = len(run.classes) == 1
+    head = [*["class"][single:], "attribute", "base: target", "base: neutral"]
+    table = Table(
+        "Share of images with the attribute under the target prompt (at the strongest swap), "
+        "and without it under the neutral prompt",
+        [*head, "fine-tuned: target", "fine-tuned: neutral"],
+        name="faithfulness",
+    )
+    reasons = {
+        "base": "the base model was not traversed in this run",
+        "finetuned": "the fine-tuned model was not scored for this in this run",
+    }
+    for cls in run.classes:
+        group = []
+        for index, attribute in enumerate(run.attributes):
+            first = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
+            cells = [
+                number(
+                    lookup(run.metrics.get("faithfulness"), model, cls, attribute, side),
+                    reasons[model],
+                    bar=True,
+                )
+                for model in ("base", "finetuned")
+                for side in ("target", "neutral")
+            ]
+            group.append([*first, header(words(attribute)), *cells])
+        table.groups.append(group)
+    return table

@@ -1,0 +1,77 @@
+"""The t-SNE map of the latents, and what each of its points is."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pandas as pd
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.figures import Chart
+from latentpath.report.pictures import words
+from latentpath.report.svg import Cloud, colour, marker, placed, scatter
+
+MAX_POINTS = 5000  # of the map: about 200 kB
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """points: [x, y in px of the map, class, seed, attribute (-1: neutral), swap step], classes and
+    attributes as indices, ordered by class, seed, attribute, from weak to strong."""
+
+    chart: Chart
+    points: list[list[Any]] = field(default_factory=list)
+
+
+def latent_map(run: RunArtefacts) -> LatentMap | None:
+    """All stored latents: colour = attribute (neutral: grey), marker = class, opacity = strength."""
+    if run.tsne is None or run.tsne.empty:
+        return None
+    table = run.tsne.copy()
+    if "method" in table:
+        table = table[table["method"].isin(["neutral", "swap"])]
+    table["attribute"] = table["attribute"].fillna("").astype(str)
+    table["swap_step"] = pd.to_numeric(table["swap_step"], errors="coerce").fillna(run.num_inference_steps)
+    table = table.dropna(subset=["x", "y"])
+    total = len(table)
+    if total == 0:
+        return None
+    if total > MAX_POINTS:
+        shown = set(run.examples["seed"]) if len(run.examples) else set()  # those with pictures stay
+        first = table[table["seed"].isin(shown)].head(MAX_POINTS)
+        rest = table.drop(first.index)
+        table = pd.concat([first, rest.sample(min(MAX_POINTS - len(first), len(rest)), random_state=0)])
+    table[["px", "py"]] = placed(table["x"].tolist(), table["y"].tolist())
+    colours = {a: colour(index) for index, a in enumerate(run.attributes)}
+    clouds = []
+    for key, group in table.groupby(["attribute", "class", "swap_step"], sort=True):
+        attribute, cls, step = cast(tuple[str, str, float], key)
+        strength = 0.85 if attribute == "" else 0.25 + 0.65 * (1 - step / run.num_inference_steps)
+        mark = run.classes.index(cls) if cls in run.classes else 0
+        points = list(zip(group["px"], group["py"], strict=True))
+        clouds.append(Cloud(points, colours.get(attribute, "quiet"), mark, strength))
+    legend = [(marker(0, style), words(a)) for a, style in colours.items()] + [
+        (marker(0, "quiet"), "neutral")
+    ]
+    if len(run.classes) > 1:
+        legend += [(marker(index, "ink"), words(cls)) for index, cls in enumerate(run.classes)]
+    note = f"{total:,} latents" + (f", {len(table):,} of them drawn." if total > len(table) else ".")
+    described = f"t-SNE map of {total} latents, coloured by {', '.join(map(words, run.attributes))}"
+    chart = Chart([scatter(clouds, describe=described)], legend, note, name="tsne", columns=1)
+    return LatentMap(chart, _points(run, table))
+
+
+def _points(run: RunArtefacts, table: pd.DataFrame) -> list[list[Any]]:
+    """Neutral latents and plain swaps; other kinds of edits stand on the map without a name."""
+    found = [
+        [
+            round(row["px"], 1),
+            round(row["py"], 1),
+            run.classes.index(row["class"]),
+            int(row["seed"]),
+            run.attributes.index(row["attribute"]) if row["attribute"] else -1,
+            int(row["swap_step"]),
+        ]
+        for row in table.to_dict("records")
+        if row["class"] in run.classes and row["attribute"] in ("", *run.attributes)
+    ]
+    return sorted(found, key=lambda point: (point[2], point[3], point[4], -point[5]))

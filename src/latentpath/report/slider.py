@@ -1,0 +1,137 @@
+"""What the page's script needs: pictures and probabilities of the trajectories, points of the map, tables as
+text."""
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Table
+from latentpath.report.export import to_csv, to_latex
+from latentpath.report.latent_map import LatentMap
+from latentpath.report.pictures import Gallery, thinned, words
+from latentpath.report.sprites import Sheet, encode_sheets
+from latentpath.report.tables import METHOD_NAMES
+
+MAX_SEEDS, MAX_POSITIONS = 64, 50
+SLIDER_BYTES = 9_500_000  # of its pictures in base64
+SHARE = 0.55  # of the bytes that are left, for the swaps first, then for each interpolation
+
+
+def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> dict[str, Any]:
+    """Tracks (the swaps, each interpolation) and their sheets, {} where no pictures are stored.
+
+    tracks: [{name, labels, says}], a label a position. sheets: {class, seed, track, side, uri, lone (the
+    neutral tile stands alone in the last row), probs}; probs[attribute][position] are per mille, of
+    `heads` and then of the classes, null where there is no picture.
+    """
+    tracks, places = _tracks(run, gallery)
+    heads, sheets = run.heads, []
+    for t, (method, positions) in enumerate(places):
+        wanted = [
+            (c, seed)
+            for seed in gallery.all_seeds()[:MAX_SEEDS]
+            for c, cls in enumerate(run.classes)
+            if any(gallery.has(cls, seed, a, method) for a in run.attributes)
+        ]
+        made = [_sheet(run, gallery, heads, run.classes[c], seed, method, positions) for c, seed in wanted]
+        share = budget * (1 if t + 1 == len(places) else SHARE)
+        encoded = encode_sheets([sheet for sheet, _ in made], int(share))
+        for (c, seed), (_, probs), (side, uri) in zip(wanted, made, encoded, strict=False):
+            budget -= len(uri)
+            key = {"class": c, "seed": seed, "track": t, "side": side, "lone": method == "swap"}
+            sheets.append(key | {"uri": uri, "probs": probs})
+    if not sheets:
+        return {}
+    return {
+        "threshold": run.threshold,
+        "classes": [words(c) for c in run.classes],
+        "attributes": [words(a) for a in run.attributes],
+        "heads": [words(h) for h in heads],
+        "deciding": _decides(run),
+        "tracks": tracks,
+        "sheets": sheets,
+    }
+
+
+def payload(
+    explored: dict[str, Any], mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
+) -> Markup:
+    """The JSON that stands in the page, with no sign that could end its element."""
+    content: dict[str, Any] = {
+        "copies": {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
+    }
+    if explored:
+        content["explorer"] = explored
+    if mapped:
+        steps = explored["tracks"][0]["steps"] if explored else []
+        content["map"] = {
+            "points": mapped.points,
+            "classes": [words(c) for c in run.classes],
+            "attributes": [words(a) for a in run.attributes],
+            "steps": steps,
+            "neutral": run.num_inference_steps,
+        }
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+def script_hash(script: str) -> str:
+    """The source that lets a Content-Security-Policy run just this script."""
+    return f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[dict[str, Any]], list[tuple[str, list[int]]]]:
+    """What the page says of each position of a track, and (method, positions after neutral)."""
+    tracks, places = [], []
+    if steps := thinned(gallery.steps(), MAX_POSITIONS):
+        says = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]
+        labels = ["neutral", *map(str, steps)]
+        steps_of = [run.num_inference_steps, *steps]
+        tracks.append({"name": METHOD_NAMES["swap"], "labels": labels, "says": says, "steps": steps_of})
+        places.append(("swap", steps))
+    for method in run.methods:
+        frames = thinned(gallery.frames(method), MAX_POSITIONS) if method != "swap" else []
+        if frames and tracks:
+            last = max((run.frames or frames[-1] + 1) - 1, 1)
+            labels = [f"{frame / last:.2f}" for frame in frames]
+            says = [f"{METHOD_NAMES[method]} at t = {label}" for label in labels]
+            tracks.append({"name": METHOD_NAMES[method], "labels": labels, "says": says})
+            places.append((method, frames))
+    return tracks, places
+
+
+def _sheet(
+    run: RunArtefacts,
+    gallery: Gallery,
+    heads: Sequence[str],
+    cls: str,
+    seed: int,
+    method: str,
+    places: list[int],
+) -> tuple[Sheet, list[list[list[int | None] | None]]]:
+    columns = [f"prob_{h}" for h in heads] + [f"class_prob_{c}" for c in run.classes if _decides(run)]
+
+    def scores(attribute: str, position: int | None) -> list[int | None] | None:
+        found = [gallery.score(cls, seed, attribute, position, column, method) for column in columns]
+        return [None if p is None else round(1000 * p) for p in found]
+
+    rows, probs = [], []
+    neutral = gallery.neutral(cls, seed, run.attributes[0]) if method == "swap" else None
+    for attribute in run.attributes:
+        row = [gallery.edit(cls, seed, attribute, method, position) for position in places]
+        rows.append(row)
+        known = [scores(attribute, p) if picture else None for p, picture in zip(places, row, strict=True)]
+        first = [scores("", None) if neutral else None] if method == "swap" else []
+        probs.append([*first, *known])
+    return Sheet([*rows, *[[neutral]][method != "swap" :]]), probs
+
+
+def _decides(run: RunArtefacts) -> bool:
+    return len(run.classes) > 1 and all(f"class_prob_{c}" in run.examples for c in run.classes)

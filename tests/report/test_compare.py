@@ -1,0 +1,53 @@
+"""Several runs on one page."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from latentpath.errors import UserError
+from latentpath.report.compare import write_comparison
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def two(make_run: MakeRun) -> list[Path]:
+    """`one`, and `two`, which differs in a setting and in one figure."""
+    first = make_run(example_seeds=2)
+    first = first.rename(first.with_name("one"))
+    second = make_run()
+    second = second.rename(second.with_name("two"))
+    metrics = json.loads((second / "evaluate" / "metrics.json").read_text())
+    metrics["cfrt"]["swap"]["MEL"]["hair"]["strict"] += 0.05
+    (second / "evaluate" / "metrics.json").write_text(json.dumps(metrics))
+    for file in second.glob("*/config.yaml"):
+        config = yaml.safe_load(file.read_text())
+        config["sampler"] = {"guidance_scale": 3.0}
+        config["dataset"]["root"] = "/mnt/secret-ward/elsewhere"
+        file.write_text(yaml.safe_dump(config))
+    return [first, second]
+
+
+def test_figures_differences_settings_and_shared_seeds(two: list[Path], tmp_path: Path) -> None:
+    page = write_comparison(two, tmp_path).read_text()
+    assert "<h1>one against two</h1>" in page
+    strict = page[page.index('data-table="compare_strict"') : page.index('data-table="compare_all_strict"')]
+    assert "two − one" in strict
+    assert ">+0.05</data>" in strict and strict.count(">0.00</data>") == 3  # the other class and attribute
+    assert "sampler.guidance_scale" in page and ">3.0<" in page
+    assert "MEL, seed 0" in page and "MEL, seed 1" not in page  # the second run has pictures of one seed
+    assert "secret-ward" not in page and str(tmp_path) not in page
+
+
+def test_what_cannot_be_compared(two: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two or more"):
+        write_comparison(two[:1], tmp_path)
+    with pytest.raises(UserError, match="latentpath evaluate"):
+        write_comparison([two[0], tmp_path / "none"], tmp_path)
+    metrics = json.loads((two[1] / "evaluate" / "metrics.json").read_text())
+    (two[1] / "evaluate" / "metrics.json").write_text(json.dumps(metrics | {"attributes": ["other"]}))
+    with pytest.raises(UserError, match="share no class and attribute"):
+        write_comparison(two, tmp_path)
