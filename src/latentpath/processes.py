@@ -79,8 +79,8 @@ def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
     if place.processes != wanted:
         there = "is one" if place.processes == 1 else f"are {place.processes}"
         raise UserError(
-            f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes, there {there}. "
-            "Start them from outside:\n"
+            f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes, "
+            f"there {there}. Start them from outside:\n"
             f"  torchrun --nproc-per-node {devices} -m latentpath <command> <overrides>\n"
             f"  srun --nodes {nodes} --ntasks-per-node {devices} latentpath <command> <overrides>\n"
             "or set trainer.devices and trainer.num_nodes to what there is. A sweep of such jobs goes "

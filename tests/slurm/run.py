@@ -109,7 +109,7 @@ def two_processes_share_a_traversal() -> None:
 
 
 def two_processes_stop_and_go_on_together() -> None:
-    """Of one job, which srun starts as trainer.devices says; they have the loss of one process, to rounding."""
+    """Of one job, which srun starts as trainer.devices says; their loss is that of one process, to rounding."""
     words = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true")
     with running(line(*JOB, "name=together", f"finetune.lr={RATES[0]}", *words)) as command:
         wait_for(lambda: well_on_its_way("together", 1), command)
