@@ -119,7 +119,11 @@ def test_a_process_with_another_configuration_aborts_all(launch, tmp_path):
     [
         (1, ["trainer.devices=2"], "need 2 processes, there is one"),
         (2, ["trainer.devices=1"], "need 1 processes, there are 2"),
-        (1, ["trainer.devices=2", "finetune.lr=1e-4,1e-3", "-m"], "torchrun --nproc-per-node 2"),
+        (
+            1,
+            ["trainer.devices=2", "finetune.lr=1e-4,1e-3", "hydra.sweep.subdir=${hydra:job.num}", "-m"],
+            "torchrun --nproc-per-node 2",
+        ),
     ],
 )
 def test_processes_are_started_from_outside(launch, tmp_path, processes, overrides, message):

@@ -121,7 +121,7 @@ def test_a_grid_that_is_started_again_tells_of_all_jobs(sweep):
 def test_commands_of_one_sweep_folder_keep_their_records(sweep):
     sweep.call("finetune.lr=1e-5,1e-4")
     _, out = sweep.call("finetune.lr=1e-5,1e-4", command="classify")
-    assert "best: job 0, test accuracy 1," in out  # more is better there
+    assert "best: job 0, validation accuracy 1," in out  # more is better there
     assert [row["command"] for row in rows(sweep.folder)] == ["finetune"] * 2 + ["classify"] * 2
 
 

@@ -36,7 +36,9 @@ class CannotRun(Exception):
 
 def main() -> None:
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is taken down
+    # Both lead through every `finally`; a shell has the processes that it starts with & ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         install()
     except CannotRun as reason:
@@ -109,7 +111,7 @@ def two_processes_share_a_traversal() -> None:
 
 
 def two_processes_stop_and_go_on_together() -> None:
-    """Of one job, which srun starts as trainer.devices says; their loss is that of one process, to rounding."""
+    """Of one job, which srun starts as trainer.devices says; their loss is one process's, to rounding."""
     words = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true")
     with running(line(*JOB, "name=together", f"finetune.lr={RATES[0]}", *words)) as command:
         wait_for(lambda: well_on_its_way("together", 1), command)
@@ -203,6 +205,7 @@ def running(words: Sequence[str]) -> Iterator[subprocess.Popen]:
 def install() -> None:
     if sys.platform != "linux" or os.geteuid() != 0:
         raise CannotRun("it needs Linux and root: SLURM's daemons start jobs as other users")
+    os.environ["PATH"] += ":/usr/sbin"  # where Debian has the daemons
     if all(map(shutil.which, DAEMONS)):
         return
     if not shutil.which("apt-get"):
@@ -213,6 +216,8 @@ def install() -> None:
         done = subprocess.run([*get, *words], env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             raise CannotRun(f"apt-get {words[0]} failed:\n{done.stderr.strip()}")
+    if missing := [name for name in DAEMONS if not shutil.which(name)]:
+        raise CannotRun(f"slurm-wlm and munge are installed, but not {', '.join(missing)}")
 
 
 @contextmanager

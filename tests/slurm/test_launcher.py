@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,12 +154,30 @@ def test_a_sweep_through_submitit_ends_with_its_job(tmp_path):
     assert "nowhere" in done.stderr and "(exit status 2)" in done.stderr, done.stderr
 
 
-def test_the_cluster_says_why_it_cannot_be_run(monkeypatch, capsys):
+@pytest.fixture
+def run(monkeypatch) -> Any:
     spec = importlib.util.spec_from_file_location("run_slurm", HERE / "run.py")
     assert spec is not None and spec.loader is not None
-    run = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run)
-    monkeypatch.setattr(run.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(module.signal, "signal", lambda *_: None)
+    return module
+
+
+@pytest.mark.parametrize(
+    "user, programs, reason",
+    [
+        (1000, [], "it needs Linux and root"),
+        (0, [], "there is no slurm-wlm, and no apt-get to install it with"),
+        (0, ["apt-get"], "apt-get update failed:\nno route to host"),
+    ],
+)
+def test_the_cluster_says_why_it_cannot_be(run, monkeypatch, capsys, user, programs, reason):
+    failed = SimpleNamespace(returncode=100, stderr="no route to host\n")
+    monkeypatch.setattr(run.os, "geteuid", lambda: user)
+    monkeypatch.setattr(run.shutil, "which", lambda name: name if name in programs else None)
+    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: failed)
     run.main()
-    assert capsys.readouterr().out.startswith("test-slurm: skipped, it needs Linux and root")
+    assert capsys.readouterr().out.startswith(f"test-slurm: skipped, {reason}")
