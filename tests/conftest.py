@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,26 @@ os.environ |= {
     "TRANSFORMERS_OFFLINE": "1",
     "WANDB_MODE": "offline",
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: runs in a process of its own, for it forks")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A fork of a process in which hundreds of tests have left threads, loops and groups is no fair trial."""
+    if pyfuncitem.get_closest_marker("alone") is None or os.environ.get("LATENTPATH_ALONE"):
+        return None
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid],
+        env=os.environ | {"LATENTPATH_ALONE": "1"},
+        cwd=pyfuncitem.config.rootpath,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -170,6 +170,7 @@ def forked(count: int, function: Callable[[int], Any]) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_processes_that_read_batches_get_the_signal_too(tmp_path, number):
     """SLURM sends it to every process of a step."""
@@ -178,6 +179,7 @@ def test_processes_that_read_batches_get_the_signal_too(tmp_path, number):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.alone
 def test_two_processes_stop_after_the_same_step_though_one_has_the_signal(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
