@@ -111,8 +111,10 @@ def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
-        slurm = SLURMEnvironment(auto_requeue=False)
-        os.environ |= {"MASTER_ADDR": slurm.main_address, "MASTER_PORT": str(slurm.main_port)}
+        # Of this step: an allocation may have several at once.
+        first = SLURMEnvironment.resolve_root_node_address(os.environ["SLURM_STEP_NODELIST"])
+        number = int(os.environ["SLURM_JOB_ID"]) + 97 * int(os.environ["SLURM_STEP_ID"])
+        os.environ |= {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + number % 10000)}
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     try:
         dist.init_process_group(backend, rank=place.process, world_size=place.processes)

@@ -34,6 +34,7 @@ from latentpath.tasks.classify import (
 )
 from latentpath.tasks.fit import fit, newest_checkpoint, quiet_lightning
 from latentpath.tasks.labelled_images import ImageData, LabelledImages, content_keys, label_tensors
+from latentpath.tasks.started import Started
 from latentpath.tracking import build_loggers
 
 log = logging.getLogger(__name__)
@@ -169,6 +170,7 @@ def train(
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=cfg.trainer.strategy,
+        plugins=[Started(place_of())],
         precision=cfg.trainer.precision,
         logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg) if place.first else False,
         callbacks=[*callbacks, *([lightning_bar()] if place.first else [])],

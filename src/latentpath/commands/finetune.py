@@ -37,6 +37,7 @@ from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
 from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
+from latentpath.tasks.started import Started
 from latentpath.tasks.trainable import make_trainable, merge_lora, restore_frozen, save_lora
 from latentpath.tracking import build_loggers
 from latentpath.traversal.engine import walk
@@ -192,6 +193,7 @@ def finetune(
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=strategy_of(cfg),
+        plugins=[Started(place_of())],
         precision=cfg.trainer.precision,
         log_every_n_steps=min(tune.log_every, tune.max_steps),
         logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg),
