@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from latentpath.checks import check
 from latentpath.cli import main
-from latentpath.config import COMMANDS, Config, check, conf_dir
+from latentpath.config import COMMANDS, Config, conf_dir
 
 GROUPS = sorted(
     (p.parent.relative_to(conf_dir()).as_posix(), p.stem)
@@ -115,6 +116,13 @@ MISTAKES = {
         2,
         "25 lies outside 0..20",
     ),
+    "uneven batch": (
+        "finetune dataset.root=x trainer.devices=2 finetune.batch_size=5",
+        2,
+        "2 cannot share it evenly",
+    ),
+    "negative offset": ("finetune dataset.root=x finetune.noise_offset=-1", 2, "expected 0 (off) or more"),
+    "resamples": ("evaluate metric.resamples=0", 2, "metric.resamples is too small"),
     "window": ("traverse timesteps.windows=[[5,5]]", 2, "[5, 5] is no window: expected [s, r]"),
     "combination": ("traverse attribute.combinations=[[hair,rular]]", 2, "Did you mean 'ruler'?"),
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from latentpath import __version__
-from latentpath.config import COMMANDS, Config, check, conf_dir, near
+from latentpath.checks import check
+from latentpath.config import COMMANDS, Config, conf_dir, near
 from latentpath.errors import UserError
 from latentpath.submitted import reported
 
+# Of what is meant: small data without workers, a machine that has SLURM besides; of Lightning's insides.
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*|The `srun` command is available.*|.*LeafSpec.*|.*treespec.*"
+)
 JOINED = ("classify", "finetune", "run")  # their processes work on one thing and talk to each other
 
 HELP = f"""latentpath {__version__}: ask a diffusion model for one attribute, and measure what else changes
@@ -136,7 +141,7 @@ def _job(command: str, cfg: Any) -> float | None:
         "fsspec",
     ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*|.*LeafSpec.*|.*treespec.*")
+    warnings.filterwarnings("ignore", message=EXPECTED_WARNINGS)
     try:
         reads = command not in ("traverse", "evaluate", "report", "fetch")
         check(cfg, reads_images=reads or (command == "traverse" and cfg.inversion.method is not None))

@@ -17,8 +17,9 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from latentpath.checks import check
 from latentpath.commands import classify
-from latentpath.config import Config, check
+from latentpath.config import Config
 from latentpath.data.images import load_images
 from latentpath.data.load import load_dataset
 from latentpath.errors import UserError
