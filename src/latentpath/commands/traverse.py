@@ -74,12 +74,12 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             base = BaseModel(cfg.model.name, cfg.model.revision)
             _sweep(cfg, few, base, stage.path / "base", place, "sampling the base", _from_noise(cfg, base))
             left += unfinished(few, stage.path / "base")
+        stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
         if left:
             stage.left = f"{left} seeds are left to other processes"
             log.info("process %d of %d is done; %s", place.process, place.processes, stage.left)
-        stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
-        if not left and place.processes > 1:
-            log.info("the sweep is complete: %s", stage.path)
+        else:
+            log.info("latents of %s images: %s", f"{plan.images:,}", stage.path)
     return plan.unet_calls
 
 
@@ -134,7 +134,11 @@ def announce(cfg: Any, model: BaseModel, *, measure: bool, prefix: str = "") -> 
         *cost.lines(),
     ]
     if cfg.timesteps.bisect:
-        lines.append("bisect: the calls of its probes are an estimate; they depend on where the flips are")
+        every = plan_of(cfg, swap_steps=list(cfg.timesteps.swap_steps))
+        lines.append(
+            "bisect        the calls of the search are an estimate, for flips anywhere; to walk every swap "
+            f"step would take {every.unet_calls:,}"
+        )
     Console().print("\n".join(prefix + line for line in lines), soft_wrap=True, markup=False, highlight=False)
     return cost
 
