@@ -60,6 +60,9 @@ def test_every_artefact_is_there(job):
         "evaluate/scores.parquet",
         "evaluate/metrics.json",
         "evaluate/tsne.parquet",
+        "evaluate/tables/fidelity.csv",
+        "evaluate/tables/copies.csv",
+        "evaluate/copies.png",
         "evaluate/examples.parquet",
         "report/index.html",
         "report/overview.png",
@@ -152,3 +155,4 @@ def test_missing_lpips_weights_are_named_and_nothing_stands_in(job, tmp_path):
 def test_the_report_names_no_folder_of_this_machine(job):
     page = (job[1] / "report" / "index.html").read_text()
     assert str(Path(job[1]).parent) not in page
+    assert "Likeness to the held-out images" in page

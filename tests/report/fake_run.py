@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 from PIL import Image, ImageChops, ImageDraw
 
+from latentpath.evaluation.against_data import fidelity_table
 from latentpath.evaluation.tables import write_tables
 
 FRAMES = 9
@@ -76,6 +77,7 @@ def make_fake_run(
             resamples=100,
             geometry=_geometry(rng, classes, attributes, swap_steps, seeds),
         )
+        _against_data(evaluate / "tables", rng, classes)
     if tsne:
         _tsne(rng, stored, attributes, steps).to_parquet(evaluate / "tsne.parquet")
     if examples:
@@ -252,6 +254,16 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
         }
 
     return {"test": rows(), "val": rows()}
+
+
+def _against_data(folder: Path, rng, classes) -> None:
+    generated = pd.DataFrame({"class": np.repeat(list(classes), 9), "attribute": ""})
+    features = {cls: rng.normal(size=(9, 3)).astype(np.float32) for cls in classes}
+    table = fidelity_table(generated, np.concatenate(list(features.values())), features, classes)
+    table.to_csv(folder / "fidelity.csv", index=False)
+    scores = rng.uniform(0.55, 0.95, len(generated))
+    copies = generated.assign(training=0, distance=1.0, score=scores, flagged=scores < 0.5)
+    copies.to_csv(folder / "copies.csv", index=False)
 
 
 def _geometry(rng, classes, attributes, swap_steps, seeds) -> pd.DataFrame:

@@ -32,6 +32,7 @@ SECTIONS = (
     "classifier",
     "base",
     "companions",
+    "data",
     "configuration",
     "cost",
 )

@@ -5,6 +5,7 @@ from typing import Any
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table
 from latentpath.report.co_change import co_change_chart, co_change_tables
+from latentpath.report.data_tables import copies_table, fidelity_table
 from latentpath.report.edit_tables import cost_table, curve_table, edits_table, flip_points_table
 from latentpath.report.figures import Chart, direction_curves, flip_curves, geometry_table
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
@@ -34,6 +35,8 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "classifier_val": classifier_table(run, "val"),
         "faithfulness": faithfulness_table(run),
         "companions": companions_table(run),
+        "fidelity": fidelity_table(run),
+        "copies": copies_table(run),
         "cost_times": cost_table(run),
     }
 
