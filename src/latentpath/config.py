@@ -191,7 +191,7 @@ class FinetuneConfig:
     ema_decay: float = 0.0  # 0: no average of the weights
     ema_every: int = 1  # steps between updates of the average, of which decay is then a power
     compile: bool = False  # the U-Net, whole: minutes at first, faster after
-    channels_last: bool = False
+    channels_last: bool = True
     gradient_checkpointing: bool = False  # less memory, a third more time
     sample_every: int = 0  # steps between sample grids; 0: only one at the end
     checkpoint_every: int = 200

@@ -164,7 +164,7 @@ def test_options_of_speed_and_memory_change_no_loss(config, tmp_path):
     plain = finetune.run(config(), tmp_path / "plain")
     other = finetune.run(
         config(
-            "finetune.gradient_checkpointing=true", "finetune.channels_last=true", "trainer.num_workers=1"
+            "finetune.gradient_checkpointing=true", "finetune.channels_last=false", "trainer.num_workers=1"
         ),
         tmp_path / "other",
     )
