@@ -11,6 +11,7 @@ from latentpath import metrics
 from latentpath.errors import UserError
 from latentpath.metrics import (
     cfrt_by_position,
+    cfrt_means,
     cfrt_released,
     cfrt_sensitivity,
     cfrt_strict,
@@ -20,6 +21,7 @@ from latentpath.metrics import (
     strong_frames,
     strong_swap_steps,
 )
+from latentpath.metrics.score_arrays import uncalibrated
 
 ATTRIBUTES, CLASSES, STEPS, SEEDS = (
     ("hair", "ink", "ruler"),
@@ -222,7 +224,7 @@ def test_intervals_narrow_with_the_seeds_not_with_the_positions(scores):
     assert (rates["flip_rate_high"] == one["flipped_high"]).all() and len(rates) == len(STEPS)
 
 
-@pytest.mark.parametrize(("method", "positions"), [("swap", STEPS), ("bezier", range(10))])
+@pytest.mark.parametrize(("method", "positions"), [("swap", STEPS), ("bezier", range(1, 10))])
 def test_every_position_alone(scores, method, positions):
     table = cfrt_by_position(scores, ATTRIBUTES, CLASSES, method, intervals=20)
     assert len(table) == len(CLASSES) * len(ATTRIBUTES) * len(positions)
@@ -251,5 +253,65 @@ def test_sensitivity_turns_one_knob_at_a_time(scores):
 def test_late_frames_are_the_strong_ones(scores):
     table = cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", thresholds=(), counts=(1, 4))
     assert [tuple(p) for p in table["positions"].drop_duplicates()] == [(9,), (6, 7, 8, 9)]
-    with pytest.raises(ValueError, match=r"1\.\.10"):
+    with pytest.raises(ValueError, match=r"1\.\.9"):
         cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", counts=[11])
+
+
+def test_means_are_over_the_cells_asked_for(scores):
+    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
+    table = table[table["attribute"].isin(["hair", "ink"])]
+    means = cfrt_means(scores, ATTRIBUTES, CLASSES, "swap", STEPS, of=["hair", "ink"], intervals=500)
+    for name in ("cfrt_released", "cfrt_strict", "flipped", "all_strict"):
+        assert means[name] == pytest.approx(table[name].mean())
+        assert means[f"{name}_low"] <= means[name] <= means[f"{name}_high"]
+    lost = scores.drop(columns="prob_ruler")
+    assert np.isnan(cfrt_means(lost, ATTRIBUTES, CLASSES, "swap", intervals=10)["cfrt_released"])
+
+
+def test_an_attribute_twice_narrows_no_interval(scores):
+    """Ten classes that are copies of one say what the one says: their seeds are the same seeds."""
+    one = scores[scores["class"] == "NV"].drop(columns=["class_prob_MEL", "class_prob_NV"])
+    names = [f"copy {k}" for k in range(10)]
+    many = pd.concat([one.assign(**{"class": name}) for name in names])
+    alone = cfrt_means(one, ATTRIBUTES, ["NV"], "swap", STEPS, intervals=400)
+    copies = cfrt_means(many, ATTRIBUTES, names, "swap", STEPS, intervals=400)
+    for figure in ("cfrt_released", "flipped", "others_kept"):
+        for end in ("", "_low", "_high"):
+            assert copies[figure + end] == pytest.approx(alone[figure + end])
+
+
+def test_frame_zero_is_no_position_of_its_own(scores):
+    frames = cfrt_by_position(scores, ATTRIBUTES, CLASSES, "bezier")["position"]
+    assert sorted(set(frames)) == list(range(1, 10))
+    assert 0 not in set(flip_table(scores, ATTRIBUTES, CLASSES, "bezier")["position"])
+
+
+def test_scores_without_calibration(scores):
+    """Undoing the temperatures gives the sigmoid and softmax of the logits that they had divided."""
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=len(scores)) * 3
+    raw, softened = (1 / (1 + np.exp(-logits / t)) for t in (1, 2.5))
+    classes = {}
+    for name, t in (("raw", 1.0), ("calibrated", 0.5)):
+        power = np.exp(np.stack([logits, -0.3 * logits], axis=1) / t)
+        classes[name] = power / power.sum(axis=1, keepdims=True)
+    mine = scores.assign(
+        prob_hair=softened,
+        class_prob_MEL=classes["calibrated"][:, 0],
+        class_prob_NV=classes["calibrated"][:, 1],
+    )
+    found = uncalibrated(mine, {"hair": 2.5, "class": 0.5, "unknown": 3.0})
+    np.testing.assert_allclose(found["prob_hair"], raw)
+    np.testing.assert_allclose(found[["class_prob_MEL", "class_prob_NV"]], classes["raw"])
+    pd.testing.assert_series_equal(found["prob_ink"], scores["prob_ink"])
+
+    temperatures = {"hair": 3.0, "ink": 0.5}
+    table = cfrt_sensitivity(mine, ATTRIBUTES, CLASSES, "swap", temperatures=temperatures)
+    both = {on: rows for on, rows in table[table["varies"] == "calibration"].groupby("calibrated")}
+    of = ["class", "attribute", "flipped", "cfrt_released", "others_kept"]
+    there = cfrt_table(mine, ATTRIBUTES, CLASSES, "swap")
+    pd.testing.assert_frame_equal(both[True][of].reset_index(drop=True), there[of])
+    without = cfrt_table(uncalibrated(mine, temperatures), ATTRIBUTES, CLASSES, "swap")
+    pd.testing.assert_frame_equal(both[False][of].reset_index(drop=True), without[of])
+    assert not np.allclose(without["cfrt_released"], there["cfrt_released"])
+    np.testing.assert_array_equal(without["flipped"], there["flipped"])  # a decision at 0.5 stays

@@ -101,6 +101,7 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
         threshold=cfg.metric.threshold,
         resamples=cfg.metric.resamples,
         geometry=_geometry(indexes["finetuned"], sources["finetuned"]),
+        temperatures=classifier.temperatures,
     )
     if cfg.metric.against_data:
         metrics["notes"] += _against_data(cfg, folder, scorer, indexes["finetuned"], sources["finetuned"])

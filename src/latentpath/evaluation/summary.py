@@ -6,7 +6,8 @@
                                              all_released, all_strict, already_present; of each also
                                              <figure>_low and _high, its 95 % interval over seeds; count of
                                              seeds; undefined: {figure: why}
-    cfrt_mean.<method>                       released, strict: mean over classes and attributes, where defined
+    cfrt_mean.<method>                       the same figures, each the mean over classes and attributes where
+                                             it is defined, with _low and _high
     perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
     flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean),
                                              others (mean of other heads)
@@ -30,7 +31,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentpath.metrics import cfrt_table, edit_table, strong_swap_steps
+from latentpath.metrics import cfrt_means, cfrt_table, edit_table, strong_swap_steps
 from latentpath.traversal.interpolate import METHODS as INTERPOLATIONS
 
 FIGURES = {
@@ -66,10 +67,15 @@ def summarise(
     strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
     tuned = scores[scores["model"] == "finetuned"]
     methods = [m for m in ("swap", *INTERPOLATIONS) if (tuned["method"] == m).any()]
-    cfrt = {
-        m: _cfrt(tuned, classes, attributes, heads, m, strong if m == "swap" else None, threshold, resamples)
+    options: dict[str, dict[str, Any]] = {
+        m: {
+            "positions": strong if m == "swap" else None,
+            "threshold": threshold,
+            "intervals": resamples,
+        }
         for m in methods
     }
+    cfrt = {m: _cfrt(tuned, classes, attributes, heads, m, **options[m]) for m in methods}
     return {
         "classes": list(classes),
         "attributes": list(attributes),
@@ -78,7 +84,7 @@ def summarise(
         "strong_swap_steps": strong,
         "threshold": threshold,
         "cfrt": cfrt,
-        "cfrt_mean": {m: {d: _mean_of(cfrt[m], d) for d in ("released", "strict")} for m in methods},
+        "cfrt_mean": {m: _means(tuned, classes, attributes, heads, m, **options[m]) for m in methods},
         "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},
         "flip_curve": _flip_curve(tuned, classes, attributes, heads, threshold),
         "cosine": _cosine(tuned, classes, attributes),
@@ -93,8 +99,8 @@ def summarise(
     }
 
 
-def _cfrt(scores, classes, attributes, heads, method, positions, threshold, resamples) -> dict[str, Any]:
-    table = cfrt_table(scores, heads, classes, method, positions, threshold, intervals=resamples)
+def _cfrt(scores, classes, attributes, heads, method, **options) -> dict[str, Any]:
+    table = cfrt_table(scores, heads, classes, method, **options)
     table = table.set_index(["class", "attribute"])
     out: dict[str, Any] = {c: {} for c in classes}
     for cls in classes:
@@ -112,6 +118,15 @@ def _cfrt(scores, classes, attributes, heads, method, positions, threshold, resa
                 "undefined": {column_of.get(column, column): why for column, why in reasons.items()},
             }
     return out
+
+
+def _means(scores, classes, attributes, heads, method, **options) -> dict[str, Any]:
+    means = cfrt_means(scores, heads, classes, method, of=attributes, **options)
+    return {
+        figure + end: _number(means[column + end])
+        for figure, column in FIGURES.items()
+        for end in ("", "_low", "_high")
+    }
 
 
 def _perceptual(scores, classes, attributes, method) -> dict[str, Any]:
@@ -188,13 +203,6 @@ def _flip_points(flips: pd.DataFrame) -> dict[str, Any]:
             "median": _number(rows["flip_step"].astype("float64").median()),
         }
     return out
-
-
-def _mean_of(cfrt: dict[str, Any], definition: str) -> float | None:
-    values = [
-        cell[definition] for row in cfrt.values() for cell in row.values() if cell[definition] is not None
-    ]
-    return sum(values) / len(values) if values else None
 
 
 def _notes(cfrt: dict[str, Any]) -> list[str]:

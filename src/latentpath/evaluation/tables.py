@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from latentpath.metrics import (
     flip_table,
     most_entangled,
 )
+from latentpath.traversal.interpolate import METHODS as INTERPOLATIONS
 
 
 def write_tables(
@@ -27,12 +28,14 @@ def write_tables(
     threshold: float,
     resamples: int,
     geometry: pd.DataFrame,
+    temperatures: Mapping[str, float] | None = None,
 ) -> list[Path]:
     """Write `folder`/<name>.csv and return their paths; figures of the plain swaps unless a column says more.
 
-    cfrt_by_position   both definitions and each condition at every swap step alone
-    cfrt_sensitivity   how they move with the threshold, and with which swap steps count
-    flip_rate          share of seeds at every swap step
+    cfrt_by_position   both definitions and each condition at every swap step and every frame of a curve alone
+    cfrt_sensitivity   how they move with the threshold, with which swap steps or frames count, and with the
+                       classifier's calibration, whose `temperatures` are given
+    flip_rate          share of seeds at every swap step, and every frame
     co_change          flip one attribute: by how much each output of the classifier moves
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
@@ -40,11 +43,22 @@ def write_tables(
     Rates come with 95 % intervals, low and high, over the seeds.
     """
     options = {"threshold": threshold, "intervals": resamples}
+    there = set(scores.loc[scores["model"] == "finetuned", "method"])
+    methods = [method for method in ("swap", *INTERPOLATIONS) if method in there]
+
+    def of_each(table: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat([table(method) for method in methods], ignore_index=True)
+
+    def sensitivity(method: str) -> pd.DataFrame:
+        positions = strong if method == "swap" else None
+        more = {"temperatures": temperatures, **options}
+        return cfrt_sensitivity(scores, heads, classes, method, positions, **more)
+
     changes = co_change_table(scores, heads, classes, "swap", strong, threshold, resamples=resamples)
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "cfrt_by_position": lambda: cfrt_by_position(scores, heads, classes, "swap", **options),
-        "cfrt_sensitivity": lambda: cfrt_sensitivity(scores, heads, classes, "swap", strong, **options),
-        "flip_rate": lambda: flip_table(scores, heads, classes, "swap", **options),
+        "cfrt_by_position": lambda: of_each(lambda m: cfrt_by_position(scores, heads, classes, m, **options)),
+        "cfrt_sensitivity": lambda: of_each(sensitivity),
+        "flip_rate": lambda: of_each(lambda m: flip_table(scores, heads, classes, m, **options)),
         "co_change": lambda: changes,
         "most_entangled": lambda: most_entangled(changes, 12),
         "edits": lambda: edit_table(scores, heads, threshold),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.published import compare_with_published, published_cfrt
     from latentpath.metrics.tables import (
         cfrt_by_position,
+        cfrt_means,
         cfrt_sensitivity,
         cfrt_table,
         flip_step_table,
@@ -40,6 +41,7 @@ _MODULES = {
     "cfrt": ("Cfrt", "Rate", "cfrt_released", "cfrt_strict"),
     "tables": (
         "cfrt_by_position",
+        "cfrt_means",
         "cfrt_sensitivity",
         "cfrt_table",
         "flip_step_table",

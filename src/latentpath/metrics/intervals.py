@@ -4,6 +4,7 @@ The positions of one seed share its noise and are dependent; seeds are independe
 each with all that belongs to it.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ def bootstrap_intervals(
     level: float = 0.95,
     seed: int = 0,
     rates: bool = False,
+    averaged: bool = False,
 ) -> Interval:
     """Percentile intervals of the means over seeds of F figures at once.
 
@@ -44,6 +46,9 @@ def bootstrap_intervals(
     says the same, and the bootstrap would claim certainty; there the exact binomial bound takes its place:
     [((1 - level)/2)^(1/n), 1] for all 1 (16 seeds: [0.79, 1]), its mirror image for all 0.
 
+    `averaged=True`: one interval, ends (1,), of the plain mean of the F figures. Rows are then the same seed
+    in every figure: what shares its noise varies together, and F figures of one seed are not F seeds.
+
     Raises ValueError on wrong shapes or ranges.
     Source: Efron and Tibshirani 1993, chapter 13; Clopper and Pearson 1934.
     """
@@ -56,15 +61,22 @@ def bootstrap_intervals(
         raise ValueError(f"weights are {v.shape} and >= 0")
     known &= w > 0
     means = _resampled_means(np.where(known, v, 0.0) * w, w, resamples, np.random.default_rng(seed))
+    all_0, all_1 = (v == 0) | ~known, (v == 1) | ~known
+    if averaged:
+        with warnings.catch_warnings():  # a resample may lack every figure
+            warnings.simplefilter("ignore", RuntimeWarning)
+            means = np.nanmean(means, axis=1, keepdims=True)
+        all_0, all_1 = (each.all(axis=1, keepdims=True) for each in (all_0, all_1))
+        known = known.any(axis=1, keepdims=True)
     tail = (1 - level) / 2
     n = known.sum(axis=0)  # (F,)
-    low, high = np.full((2, v.shape[1]), np.nan)
+    low, high = np.full((2, len(n)), np.nan)
     if (some := n >= 2).any():
         low[some], high[some] = np.nanquantile(means[:, some], [tail, 1 - tail], axis=0)
     if rates:
         bound = tail ** (1 / np.maximum(n, 1))
-        high = np.where(some & ((v == 0) | ~known).all(axis=0), 1 - bound, high)
-        low = np.where(some & ((v == 1) | ~known).all(axis=0), bound, low)
+        high = np.where(some & all_0.all(axis=0), 1 - bound, high)
+        low = np.where(some & all_1.all(axis=0), bound, low)
     return Interval(low, high)
 
 

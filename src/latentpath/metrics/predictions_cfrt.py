@@ -9,7 +9,7 @@ from latentpath.errors import UserError
 from latentpath.metrics.cfrt import Rate
 from latentpath.metrics.predictions import Predictions
 from latentpath.metrics.score_arrays import Sweep
-from latentpath.metrics.tables import cfrt_rates, rate_table
+from latentpath.metrics.tables import Cell, cfrt_rates, rate_table
 
 _ACROSS_IMAGES = ("cfrt_strict", "dominant_images", "all_strict")  # what one file cannot tell
 _SAME = 1e-3  # apart at most: scores of one image, decoded and judged twice
@@ -43,7 +43,7 @@ def cfrt_of_predictions(
             rates = {name: across[name] if name in _ACROSS_IMAGES else rate for name, rate in own.items()}
             rates["class_kept"] = replace(own["class_kept"], reason="the files hold no class scores")
             key = {"class": cls, "attribute": one.attribute, "method": one.method}
-            cells.append((key | {"positions": list(strong)}, rates))
+            cells.append(Cell(key | {"positions": list(strong)}, rates))
     return rate_table(cells, intervals)
 
 

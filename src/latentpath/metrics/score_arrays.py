@@ -1,6 +1,6 @@
 """From the rows of scores.parquet to the arrays of `metrics.cfrt`, `flips` and `co_change`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,15 +63,17 @@ class Sweep:
         self.neutral = scores.loc[(scores["method"] == "neutral") & of_model]
 
     def positions(self, asked: Sequence[int] | None = None, *, strong: bool = True) -> tuple[int, ...]:
-        """`asked`, checked; by default the strong end or, with `strong` false, all. In ascending order."""
+        """`asked`, checked; by default the strong end or, with `strong` false, all but frame 0, which is the
+        neutral image itself. In ascending order."""
         there = sorted({int(p) for p in self.rows[self.column].dropna()}) if self.column in self.rows else []
         if not there:
             raise UserError(
                 f"the scores hold no images with method '{self.method}': run evaluate with that method first"
             )
         if asked is None:
-            choose = strong_swap_steps if self.column == "swap_step" else strong_frames
-            return choose(there) if strong else tuple(there)
+            if strong:
+                return (strong_swap_steps if self.column == "swap_step" else strong_frames)(there)
+            return tuple(p for p in there if self.column == "swap_step" or p > 0) or tuple(there)
         if absent := sorted(set(asked) - set(there)):
             raise UserError(
                 f"the scores hold no {self.column} {absent} for method '{self.method}'; there are {there}"
@@ -105,6 +107,26 @@ class Sweep:
             neutral_class_probs=_columns(before, class_heads),
             edited_class_probs=_columns(after, class_heads).reshape(*shape, len(classes)),
         )
+
+
+def uncalibrated(scores: pd.DataFrame, temperatures: Mapping[str, float]) -> pd.DataFrame:
+    """The scores before the classifier's logits were divided by a temperature each (head, or "class" -> T).
+
+        p_c^T / sum_k p_k^T,   over the classes, or over present and absent
+
+    0 and 1 stay what they are, and so do the decisions at 0.5 and by argmax.
+    """
+    columns: dict[str, Array] = {}
+    for head, temperature in temperatures.items():
+        names = [f"prob_{head}"]
+        if head == "class":
+            names = [str(column) for column in scores if str(column).startswith("class_prob_")]
+        if names and set(names) <= set(scores):
+            p = scores[names].to_numpy(np.float64)
+            power = (p if head == "class" else np.hstack([p, 1 - p])) ** temperature
+            raw = power / power.sum(axis=1, keepdims=True)
+            columns |= {name: raw[:, i] for i, name in enumerate(names)}
+    return scores.assign(**columns)
 
 
 def _unique(rows: pd.DataFrame) -> pd.DataFrame:

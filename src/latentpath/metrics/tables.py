@@ -3,13 +3,14 @@
 `scores`: rows as in evaluate/scores.parquet (class, seed, attribute, method, swap_step or frame,
 prob_<attribute>, class_prob_<class>). `method` 'swap' uses swap steps as positions, every other method
 frames. The baseline x of a seed is its 'neutral' row (frame 0 of an interpolation decodes the same latent).
+Positions that a function does not ask for are all there are, without frame 0, the neutral image itself.
 `intervals`: how many bootstrap resamples of the seeds; then each figure has <figure>_low and <figure>_high,
 95 % (see `metrics.intervals`); 0 leaves the columns out.
 All raise UserError if the method or a position has no rows, or an image has two.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,12 @@ import pandas as pd
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
 from latentpath.metrics.flips import flip_rate, flip_step, flipped
 from latentpath.metrics.intervals import bootstrap_intervals
-from latentpath.metrics.score_arrays import ScoreArrays, Sweep, strong_frames, strong_swap_steps
+from latentpath.metrics.score_arrays import ScoreArrays, Sweep, strong_frames, strong_swap_steps, uncalibrated
 
 __all__ = [
+    "Cell",
     "cfrt_by_position",
+    "cfrt_means",
     "cfrt_rates",
     "cfrt_sensitivity",
     "cfrt_table",
@@ -33,6 +36,14 @@ __all__ = [
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _COUNTS = 12  # at most so many sizes of the strong end
+
+
+class Cell(NamedTuple):
+    """A row to be: what it is of, its rates, and the seeds that they are taken over, in their order."""
+
+    key: Mapping[str, Any]
+    rates: Mapping[str, Rate]
+    seeds: Sequence[Any] = ()
 
 
 def cfrt_table(
@@ -54,15 +65,46 @@ def cfrt_table(
     [0, 1], NaN where undefined) and reason ('' or 'column: why; ...' for the undefined and for those that
     left images out).
     """
-    sweep = Sweep(scores, method, model)
-    strong = sweep.positions(positions)
-    cells = []
-    for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, strong)
-        for attribute, rates in zip(attributes, _all_rates(arrays, attributes, threshold), strict=True):
-            key = {"class": cls, "attribute": attribute, "method": method, "positions": list(strong)}
-            cells.append((key, rates))
-    return rate_table(cells, intervals)
+    return rate_table(_cells(scores, attributes, classes, method, positions, threshold, model), intervals)
+
+
+def cfrt_means(
+    scores: pd.DataFrame,
+    attributes: Sequence[str],
+    classes: Sequence[str],
+    method: str,
+    positions: Sequence[int] | None = None,
+    threshold: float = 0.5,
+    *,
+    of: Sequence[str] | None = None,
+    model: str = "finetuned",
+    intervals: int = 0,
+) -> dict[str, float]:
+    """The plain mean of each figure of `cfrt_table` over classes and the attributes `of` (all by default), as
+    <figure>, <figure>_low, <figure>_high.
+
+    Cells where a figure is undefined are left out; NaN if it is so in all. One seed has the same noise in
+    every class and attribute, so the interval resamples seeds across all cells together: those of the cells
+    do not make it.
+    """
+    cells = _cells(scores, attributes, classes, method, positions, threshold, model)
+    cells = [cell for cell in cells if of is None or cell.key["attribute"] in of]
+    seeds = sorted({seed for cell in cells for seed in cell.seeds})
+    means = {}
+    for figure in cells[0].rates if cells else ():
+        known = [cell for cell in cells if np.isfinite(cell.rates[figure].value)]
+        means[figure] = float(np.mean([c.rates[figure].value for c in known])) if known else np.nan
+        if not intervals:
+            continue
+        values, weights = np.full((2, len(seeds), len(known)), np.nan)
+        for column, cell in enumerate(known):
+            rows = np.searchsorted(seeds, cell.seeds)
+            values[rows, column] = cell.rates[figure].per_seed
+            weights[rows, column] = cell.rates[figure].samples_per_seed
+        options = {"weights": np.nan_to_num(weights), "resamples": intervals}
+        ends = bootstrap_intervals(values, **options, rates=True, averaged=True)
+        means[f"{figure}_low"], means[f"{figure}_high"] = float(ends.low[0]), float(ends.high[0])
+    return means
 
 
 def cfrt_by_position(
@@ -88,7 +130,7 @@ def cfrt_by_position(
             rates = _all_rates(arrays.at([position]), attributes, threshold)
             for attribute, of_attribute in zip(attributes, rates, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "position": position}
-                cells.append((key, of_attribute))
+                cells.append(Cell(key, of_attribute))
     return rate_table(cells, intervals)
 
 
@@ -102,15 +144,18 @@ def cfrt_sensitivity(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     counts: Sequence[int] | None = None,
+    temperatures: Mapping[str, float] | None = None,
     model: str = "finetuned",
     intervals: int = 0,
 ) -> pd.DataFrame:
-    """How every figure moves with the two choices that CFRT leaves open, one at a time.
+    """How every figure moves with the choices that CFRT leaves open, one at a time.
 
     Rows with varies = 'threshold' have the strong end of `cfrt_table` and each of `thresholds`; dominance and
     with it the released CFRT hold no threshold and stay. Rows with varies = 'strong' have `threshold` and as
     the strong end the first n strongest positions, n of `counts`: by default 1, 2, ..., all, of many frames a
-    dozen sizes. Columns as `cfrt_table`, and varies, threshold, n_strong.
+    dozen sizes. With the `temperatures` of the classifier's calibration (head -> T) there are two rows more,
+    varies = 'calibration': with it, as in `scores`, and without. Columns as `cfrt_table`, and varies,
+    threshold, n_strong, calibrated.
     """
     sweep = Sweep(scores, method, model)
     strong, order = sweep.positions(positions), sweep.strongest_first(sweep.positions(strong=False))
@@ -119,17 +164,23 @@ def cfrt_sensitivity(
         counts = sorted({round(len(order) * (i + 1) / steps) for i in range(steps)})
     if not all(1 <= n <= len(order) for n in counts):
         raise ValueError(f"counts lie in 1..{len(order)}: {list(counts)}")
-    settings = [("threshold", t, strong) for t in thresholds]
-    settings += [("strong", threshold, order[:n]) for n in counts]
+    settings = [("threshold", sweep, t, strong) for t in thresholds]
+    settings += [("strong", sweep, threshold, order[:n]) for n in counts]
+    if temperatures:
+        raw = Sweep(uncalibrated(scores, temperatures), method, model)
+        settings += [("calibration", each, threshold, strong) for each in (sweep, raw)]
     cells = []
     for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, order)
-        for varies, at, chosen in settings:
-            rates = _all_rates(arrays.at(sorted(chosen)), attributes, at)
+        arrays = {
+            each: each.arrays(attributes, classes, cls, order)
+            for each in dict.fromkeys(each for _, each, _, _ in settings)
+        }
+        for varies, each, at, chosen in settings:
+            rates = _all_rates(arrays[each].at(sorted(chosen)), attributes, at)
             for attribute, of_attribute in zip(attributes, rates, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "varies": varies}
                 key |= {"threshold": at, "n_strong": len(chosen), "positions": sorted(chosen)}
-                cells.append((key, of_attribute))
+                cells.append(Cell(key | {"calibrated": each is sweep}, of_attribute))
     return rate_table(cells, intervals)
 
 
@@ -211,14 +262,11 @@ def cfrt_rates(
     }
 
 
-def rate_table(
-    cells: Iterable[tuple[Mapping[str, Any], Mapping[str, Rate]]], intervals: int = 0
-) -> pd.DataFrame:
+def rate_table(cells: Sequence[Cell], intervals: int = 0) -> pd.DataFrame:
     """One row a cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
-    cells = list(cells)
-    ends = _intervals([rate for _, rates in cells for rate in rates.values()], intervals)
+    ends = _intervals([rate for cell in cells for rate in cell.rates.values()], intervals)
     table = []
-    for key, rates in cells:
+    for key, rates, _ in cells:
         row = dict(key) | {"n_seeds": len(rates["flipped"].per_seed), "n_images": rates["flipped"].n}
         row |= {name: rate.value for name, rate in rates.items()}
         if intervals:
@@ -239,6 +287,19 @@ def _intervals(rates: Sequence[Rate], resamples: int):
         ends = bootstrap_intervals(values, weights=weights, resamples=resamples, rates=True)
         found[places] = np.stack(ends, axis=1)
     return iter(found.tolist())
+
+
+def _cells(scores, attributes, classes, method, positions, threshold, model) -> list[Cell]:
+    """Those of `cfrt_table`."""
+    sweep = Sweep(scores, method, model)
+    strong = sweep.positions(positions)
+    cells = []
+    for cls in classes:
+        arrays = sweep.arrays(attributes, classes, cls, strong)
+        for attribute, rates in zip(attributes, _all_rates(arrays, attributes, threshold), strict=True):
+            key = {"class": cls, "attribute": attribute, "method": method, "positions": list(strong)}
+            cells.append(Cell(key, rates, arrays.seeds))
+    return cells
 
 
 def _all_rates(arrays: ScoreArrays, attributes: Sequence[str], threshold: float) -> Iterable[dict[str, Rate]]:

@@ -10,7 +10,7 @@ from latentpath.report.edit_tables import cost_table, curve_table, edits_table, 
 from latentpath.report.figures import Chart, direction_curves, flip_curves, geometry_table
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
-from latentpath.report.sensitivity import sensitivity_curves
+from latentpath.report.sensitivity import calibration_table, sensitivity_curves
 from latentpath.report.tables import companions_table, conditions_table, main_table
 
 
@@ -25,6 +25,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "main": main_table(run, spline or ["swap"]),
         "main_rest": main_table(run, rest, name="cfrt_lpips_others") if rest else None,
         "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
+        "calibration": calibration_table(run),
         "edits": edits_table(run),
         "co_change": co_change_tables(run),
         "flip_points": flip_points_table(run),

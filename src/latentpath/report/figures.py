@@ -30,6 +30,7 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
     if not curves:
         return None
     flips = run.tables.get("flip_rate")
+    flips = None if flips is None else flips[flips["method"] == "swap"]
     panels = []
     for cls in run.classes:
         for index, attribute in enumerate(run.attributes):

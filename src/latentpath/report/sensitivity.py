@@ -1,8 +1,9 @@
-"""How CFRT moves with the choices that it leaves open: the threshold, and which swap steps count."""
+"""How CFRT moves with the choices that it leaves open: the threshold, which positions count, calibration."""
 
 import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Table, header, number
 from latentpath.report.figures import Chart, attribute_legend, panel_name
 from latentpath.report.pictures import words
 from latentpath.report.svg import Line, colour, line_chart
@@ -12,8 +13,10 @@ POSTER, RELEASED = "cfrt_strict", "cfrt_released"
 
 def sensitivity_curves(run: RunArtefacts) -> Chart | None:
     """Panels of each class, a line an attribute: the poster's CFRT by threshold and by the size of the strong
-    end, the released one by the latter (it holds no threshold), the poster's at each swap step alone."""
-    moved, alone = run.tables.get("cfrt_sensitivity"), run.tables.get("cfrt_by_position")
+    end, the released one by the latter (it holds no threshold), the poster's at each swap step and at each
+    frame of a Bezier curve alone."""
+    moved, alone = _of(run, "cfrt_sensitivity", "swap"), _of(run, "cfrt_by_position", "swap")
+    frames = _of(run, "cfrt_by_position", "bezier")
     panels = []
     for cls in run.classes:
         if moved is not None:
@@ -28,8 +31,40 @@ def sensitivity_curves(run: RunArtefacts) -> Chart | None:
             rows = alone[alone["class"] == cls]
             rows = rows.assign(strength=run.num_inference_steps - rows["position"])
             panels.append(_panel(run, cls, "poster", rows, "strength", POSTER, "this swap step alone"))
+        if frames is not None:
+            rows = frames[frames["class"] == cls]
+            panels.append(_panel(run, cls, "poster", rows, "position", POSTER, "this Bezier frame alone"))
     panels = [panel for panel in panels if panel]
     return Chart(panels, attribute_legend(run), name="cfrt_sensitivity") if panels else None
+
+
+def calibration_table(run: RunArtefacts) -> Table | None:
+    """Both definitions with the judge's temperatures and without; None for a judge without any."""
+    rows = _of(run, "cfrt_sensitivity", "swap")
+    if rows is None or not (rows["varies"] == "calibration").any():
+        return None
+    rows = rows[rows["varies"] == "calibration"]
+    head = ["class", "attribute", "poster, calibrated", "not", "released, calibrated", "not"]
+    table = Table("CFRT with the judge’s calibration and without it", head, name="cfrt_calibration")
+    for cls in run.classes:
+        group = []
+        for attribute in run.attributes:
+            mine = rows[(rows["class"] == cls) & (rows["attribute"] == attribute)]
+            both = {bool(row["calibrated"]): row for row in mine.to_dict("records")}
+            cells = [
+                number(both[on][key], ends=(both[on].get(f"{key}_low"), both[on].get(f"{key}_high")))
+                for key in (POSTER, RELEASED)
+                for on in (True, False)
+            ]
+            group.append([header(words(cls)), header(words(attribute)), *cells])
+        table.groups.append(group)
+    return table
+
+
+def _of(run: RunArtefacts, table: str, method: str) -> pd.DataFrame | None:
+    rows = run.tables.get(table)
+    rows = None if rows is None else rows[rows["method"] == method]
+    return None if rows is None or rows.empty else rows
 
 
 def _panel(run: RunArtefacts, cls: str, name: str, rows: pd.DataFrame, by: str, figure: str, title: str):
