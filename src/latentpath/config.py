@@ -247,7 +247,7 @@ class MetricConfig:
     threshold: float = 0.5
     resamples: int = 2000  # of the seeds, for 95 % intervals
     tsne: bool = True
-    examples: int = 4  # seeds whose images are kept for the report
+    examples: int = 16  # seeds whose images are kept for the report
     against_data: bool = True  # likeness to held-out images, copies of training images; reads dataset.root
     compare_base: bool = True  # sample the base too: is it the fine-tune that does the work?
 

@@ -76,6 +76,7 @@ def make_fake_run(
             threshold=0.5,
             resamples=100,
             geometry=_geometry(rng, classes, attributes, swap_steps, seeds),
+            temperatures=dict.fromkeys(attributes, 2.0),
         )
         _against_data(evaluate / "tables", rng, classes)
     if tsne:

@@ -106,6 +106,14 @@ def test_every_section_and_every_number(complete_run: Path, complete: Page) -> N
     assert "n/a" not in complete.text
 
 
+def test_calibration_is_told_from_none(complete_run: Path, complete: Page) -> None:
+    rows = pd.read_csv(complete_run / "evaluate" / "tables" / "cfrt_sensitivity.csv")
+    rows = rows[(rows["varies"] == "calibration") & (rows["method"] == "swap")]
+    assert set(rows["calibrated"]) == {True, False}
+    assert set(rows["cfrt_released"]) <= set(complete.values)
+    assert "judge’s calibration and without it" in complete.text
+
+
 def test_headline_has_the_means(complete_run: Path, complete: Page) -> None:
     metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
     answer = re.search(r'<p class="answer">(.*?)</p>', complete.html, re.S)

@@ -35,7 +35,8 @@ def sensitivity_curves(run: RunArtefacts) -> Chart | None:
             rows = frames[frames["class"] == cls]
             panels.append(_panel(run, cls, "poster", rows, "position", POSTER, "this Bezier frame alone"))
     panels = [panel for panel in panels if panel]
-    return Chart(panels, attribute_legend(run), name="cfrt_sensitivity") if panels else None
+    a_class = len(panels) // max(len(run.classes), 1)
+    return Chart(panels, attribute_legend(run), name="cfrt_sensitivity", columns=a_class) if panels else None
 
 
 def calibration_table(run: RunArtefacts) -> Table | None:
