@@ -11,6 +11,7 @@ from latentpath.metrics import (
     direction_cosines,
     geometry_bands,
     geometry_table,
+    image_distances,
     latent_distances,
     path_over_chord,
 )
@@ -138,3 +139,15 @@ def test_a_seed_needs_its_neutral_latent():
         geometry_table(rows[1:], latents[1:])
     with pytest.raises(ValueError, match="5 rows tell of 4"):
         geometry_table(rows, latents[1:])
+
+
+def test_pictures_are_as_far_as_their_scores_say():
+    keys = {"class": "NV", "model": "finetuned", "method": "swap", "attribute": "hair"}
+    rows = [keys | {"seed": s, "swap_step": t, "l1": s + t, "ssim": 0.5} for s in (1, 2) for t in (5, 10)]
+    rows += [keys | {"seed": 1, "swap_step": 5, "model": "base"}, keys | {"seed": 1, "method": "neutral"}]
+    scores = pd.DataFrame(rows).assign(lpips_alex=np.nan).astype({"swap_step": "Int64"})
+    table = image_distances(scores)
+    assert set(table["figure"]) == {"l1", "ssim"} and len(table) == 8
+    bands = geometry_bands(table, resamples=50).set_index(["figure", "swap_step"])
+    assert bands.loc[("l1", 5), "mean"] == 6.5 and bands.loc[("l1", 10), "mean"] == 11.5
+    assert bands.loc[("ssim", 5), "n"] == 2

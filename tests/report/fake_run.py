@@ -271,7 +271,7 @@ def _geometry(rng, classes, attributes, swap_steps, seeds) -> pd.DataFrame:
     rows = []
     for cls in classes:
         for attribute in attributes:
-            for figure in ("cosine_strongest", "cosine_weakest", "cosine_next", "distance"):
+            for figure in ("cosine_strongest", "cosine_weakest", "cosine_next", "distance", "l1"):
                 for step in swap_steps:
                     mean = float(rng.uniform(0.2, 0.9)) * (9 if figure == "distance" else 1)
                     rows.append((cls, attribute, figure, step, mean))

@@ -21,7 +21,7 @@ from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
-from latentpath.metrics import geometry_bands, geometry_table, lpips_or_none, tsne
+from latentpath.metrics import geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
 from latentpath.processes import ALONE
 from latentpath.progress import bar
 from latentpath.stages import open_stage, read_json, stage_dir, write_json
@@ -100,7 +100,7 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
         strong=metrics["strong_swap_steps"],
         threshold=cfg.metric.threshold,
         resamples=cfg.metric.resamples,
-        geometry=_geometry(indexes["finetuned"], sources["finetuned"]),
+        geometry=_geometry(indexes["finetuned"], sources["finetuned"], scores),
         temperatures=classifier.temperatures,
     )
     if cfg.metric.against_data:
@@ -114,11 +114,11 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
     return {"cfrt_released": mean["released"], "cfrt_strict": mean["strict"], "images": len(scores)}
 
 
-def _geometry(index: pd.DataFrame, source: Path) -> pd.DataFrame:
+def _geometry(index: pd.DataFrame, source: Path, scores: pd.DataFrame) -> pd.DataFrame:
     """Shard by shard: the latents of all need not fit into memory."""
     shards = [rows for _, rows in index.groupby("shard")]
     tables = [geometry_table(rows, read_latents(source, rows).numpy()) for rows in shards]
-    return geometry_bands(pd.concat(tables, ignore_index=True))
+    return geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
 
 
 def _score_shard(

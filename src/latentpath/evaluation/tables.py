@@ -39,7 +39,8 @@ def write_tables(
     co_change          flip one attribute: by how much each output of the classifier moves
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
-    geometry           cosines, distances, curvature, path over chord: means with bands over the seeds
+    geometry           cosines, curvature, path over chord; distances of latents, in pixels, to a network:
+                       means with bands over the seeds
     Rates come with 95 % intervals, low and high, over the seeds.
     """
     options = {"threshold": threshold, "intervals": resamples}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         direction_cosines,
         geometry_bands,
         geometry_table,
+        image_distances,
         latent_distances,
         path_over_chord,
     )
@@ -57,6 +58,7 @@ _MODULES = {
         "direction_cosines",
         "geometry_bands",
         "geometry_table",
+        "image_distances",
         "latent_distances",
         "path_over_chord",
     ),

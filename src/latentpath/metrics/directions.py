@@ -117,8 +117,22 @@ def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
     return pd.concat(typed, ignore_index=True) if typed else pd.DataFrame(columns=columns)
 
 
+def image_distances(scores: "pd.DataFrame", *, model: str = "finetuned") -> "pd.DataFrame":
+    """How far the pictures of the plain swaps are from neutral, in pixels and to a network: rows as those of
+    `geometry_table` with the figures `l1`, `ssim` and `lpips_<net>`, from the rows of scores.parquet.
+
+    A figure that no image has is left out.
+    """
+    swaps = scores[(scores["method"] == "swap") & (scores["model"] == model)]
+    figures = ["l1", "ssim", *(c for c in scores if str(c).startswith("lpips_"))]
+    keys = ["class", "seed", "attribute", "swap_step"]
+    known = [figure for figure in figures if swaps[figure].notna().any()]
+    return swaps.melt(keys, known, var_name="figure", value_name="value")
+
+
 def geometry_bands(table: "pd.DataFrame", *, resamples: int = 2000) -> "pd.DataFrame":
-    """`geometry_table` over seeds: class, attribute, figure, swap_step, mean, low, high, q10, q50, q90, n.
+    """`geometry_table` or `image_distances` over seeds: class, attribute, figure, swap_step, mean, low, high,
+    q10, q50, q90, n.
 
     low, high: bootstrap interval of the mean, 95 % (see `metrics.intervals`): where the mean lies. q10, q50,
     q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are

@@ -7,7 +7,7 @@ from latentpath.report.cells import Table
 from latentpath.report.co_change import co_change_chart, co_change_tables
 from latentpath.report.data_tables import copies_table, fidelity_table
 from latentpath.report.edit_tables import cost_table, curve_table, edits_table, flip_points_table
-from latentpath.report.figures import Chart, direction_curves, flip_curves, geometry_table
+from latentpath.report.figures import Chart, direction_curves, distance_curves, flip_curves, geometry_table
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
 from latentpath.report.sensitivity import calibration_table, sensitivity_curves
@@ -54,6 +54,7 @@ def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
         "sensitivity": sensitivity_curves(run),
         "flips": flip_curves(run),
         "directions": direction_curves(run),
+        "distances": distance_curves(run),
     }
 
 

@@ -11,6 +11,7 @@ from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
 from latentpath.report.svg import Line, colour, line_chart, swatch
+from latentpath.report.tables import lpips_keys
 
 
 @dataclass(frozen=True)
@@ -74,49 +75,50 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
     """Panels of each class, a line an attribute: cosines to two reference steps (1 all along is a straight
-    line), and, where the evaluation wrote geometry.csv, their bands, the turn at each step, the distance."""
-    cosines, geometry = run.metrics.get("cosine"), run.tables.get("geometry")
-    if not cosines and geometry is None:
-        return None
+    line) and the turn at each step."""
     names = {
         "cosine_weakest": "cosine to the weakest swap",
         "cosine_strongest": "cosine to the strongest swap",
         "cosine_next": "cosine to the next step",
-        "distance": "distance from neutral",
     }
+    return _band_chart(run, names, "directions")
+
+
+def distance_curves(run: RunArtefacts) -> Chart | None:
+    """Panels of each class, a line an attribute: how far the swaps are from neutral, as latents, to a
+    network, in pixels."""
+    names = {"distance": "distance of latents"}
+    names |= {net: f"LPIPS {net.removeprefix('lpips_')}" for net in lpips_keys(run)}
+    return _band_chart(run, names | {"l1": "L1 of pixels"}, "distances")
+
+
+def _band_chart(run: RunArtefacts, names: dict[str, str], name: str) -> Chart | None:
+    """Of the figures in geometry.csv, by swap step; None where the evaluation wrote none of them."""
+    geometry = run.tables.get("geometry")
+    if geometry is None:
+        return None
+    panels = [panel for cls in run.classes for panel in _bands(run, geometry, cls, names)]
+    a_class = len(panels) // max(len(run.classes), 1)
+    return Chart(panels, attribute_legend(run), name=name, columns=a_class) if panels else None
+
+
+def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str, str]) -> list[Markup]:
+    """A panel for each figure that is there; cosines end at 1."""
     panels = []
-    for cls in run.classes:
-        for figure, name in names.items():
-            reference = figure.removeprefix("cosine_")
-            if geometry is None:
-                points = {s: 0 for a in run.attributes for s in (lookup(cosines, cls, a) or {})}
-            else:
-                of_figure = geometry[geometry["figure"] == figure]
-                points = dict.fromkeys(of_figure["swap_step"].dropna().astype(int), 0)
-            if not points:
-                continue
-            steps, x, labels = axis(run, points)
-            lines = []
-            for index, a in enumerate(run.attributes):
-                if geometry is None:
-                    values = [lookup(cosines, cls, a, step, reference) for step in steps]
-                    lines.append(Line(words(a), values, colour(index)))
-                else:
-                    rows = _rows(geometry[geometry["figure"] == figure], cls, a, "swap_step")
-                    mean, low, high = (_column(rows, key, steps) for key in ("mean", "low", "high"))
-                    lines.append(Line(words(a), mean, colour(index), low=low, high=high))
-            values = [v for line in lines for v in (*line.values, *line.low) if v is not None]
-            if not values:
-                continue
-            low = min(0.0, *values) - (0.05 if min(values) < 0 else 0.0)
-            high = 1.0
-            if figure == "distance":
-                low, high = (
-                    0.0,
-                    1.05 * max(v for line in lines for v in (*line.values, *line.high) if v is not None),
-                )
-            panels.append(line_chart(panel_name(run, cls, name), x, labels, lines, low=low, high=high or 1.0))
-    return Chart(panels, attribute_legend(run), name="directions") if panels else None
+    for figure, name in names.items():
+        of_figure = geometry[geometry["figure"] == figure]
+        steps, x, labels = axis(run, dict.fromkeys(of_figure["swap_step"].dropna().astype(int)))
+        lines = []
+        for index, attribute in enumerate(run.attributes):
+            rows = _rows(of_figure, cls, attribute, "swap_step")
+            mean, low, high = (_column(rows, key, steps) for key in ("mean", "low", "high"))
+            lines.append(Line(words(attribute), mean, colour(index), low=low, high=high))
+        known = [v for line in lines for v in (*line.values, *line.low, *line.high) if v is not None]
+        if known:
+            low = min(known) - 0.05 if min(known) < 0 else 0.0
+            high = 1.0 if figure.startswith("cosine") else 1.05 * max(known) or 1.0
+            panels.append(line_chart(panel_name(run, cls, name), x, labels, lines, low=low, high=high))
+    return panels
 
 
 def geometry_table(run: RunArtefacts) -> Table | None:
