@@ -198,9 +198,9 @@ def _print_summary(metrics: dict[str, Any]) -> None:
             table.add_row(cls, attribute, *("n/a" if f is None else f"{f:.2f}" for f in figures))
     mean = metrics["cfrt_mean"]["swap"]
     table.add_section()
-    table.add_row(
-        "mean", "", *("n/a" if mean[k] is None else f"{mean[k]:.2f}" for k in ("released", "strict"))
-    )
+    table.add_row("mean", "", *("n/a" if mean[key] is None else f"{mean[key]:.2f}" for key in columns))
+    ends = [[mean[f"{key}{end}"] for end in ("_low", "_high")] for key in columns]
+    table.add_row("95 %", "", *("n/a" if None in pair else "{:.2f}–{:.2f}".format(*pair) for pair in ends))
     console = Console()
     console.print(table)
     for note in metrics["notes"]:
