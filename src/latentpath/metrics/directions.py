@@ -89,32 +89,31 @@ def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
     z = np.asarray(latents)
     if len(rows) != len(z):
         raise ValueError(f"{len(rows)} rows tell of {len(z)} latents")
-    tables = []
+    columns = ["class", "seed", "attribute", "swap_step", "figure", "value"]
+    table = []
     for (cls, seed), of_seed in rows.reset_index(drop=True).groupby(["class", "seed"], sort=False):
         neutral = of_seed.index[of_seed["method"] == "neutral"]
         if len(neutral) != 1:
             raise ValueError(f"class {cls}, seed {seed}: {len(neutral)} neutral latents, not 1")
         swaps = of_seed[of_seed["method"] == "swap"].sort_values("swap_step", ascending=False)
         for attribute, path in swaps.groupby("attribute", sort=False):
-            steps = [int(step) for step in path["swap_step"]]  # weakest first
-            args = (z[neutral[0]], z[path.index], steps)
+            steps = path["swap_step"].tolist()  # weakest first
+            args = (z[neutral[0]], z[path.index].astype(np.float64), steps)
             figures = {
                 "distance": latent_distances(*args),
                 "cosine_strongest": direction_cosines(*args, reference="strongest"),
                 "cosine_weakest": direction_cosines(*args, reference="weakest"),
                 "cosine_next": consecutive_cosines(*args),
             }
-            key = {"class": cls, "seed": seed, "attribute": attribute}
-            tables += [
-                pd.DataFrame(key | {"swap_step": steps[: len(values)], "figure": name, "value": values})
+            key = (cls, seed, attribute)
+            table += [
+                (*key, step, name, value)
                 for name, values in figures.items()
+                for step, value in zip(steps, values, strict=False)  # none of cosine_next at the strongest
             ]
-            whole = [path_over_chord(*args), curvature(*args)]
-            names = ["path_over_chord", "curvature"]
-            tables.append(pd.DataFrame(key | {"swap_step": [pd.NA] * 2, "figure": names, "value": whole}))
-    typed = [table.astype({"swap_step": "Int64"}) for table in tables]
-    columns = ["class", "seed", "attribute", "swap_step", "figure", "value"]
-    return pd.concat(typed, ignore_index=True) if typed else pd.DataFrame(columns=columns)
+            table.append((*key, pd.NA, "path_over_chord", path_over_chord(*args)))
+            table.append((*key, pd.NA, "curvature", curvature(*args)))
+    return pd.DataFrame(table, columns=columns).astype({"swap_step": "Int64"})
 
 
 def image_distances(scores: "pd.DataFrame", *, model: str = "finetuned") -> "pd.DataFrame":
