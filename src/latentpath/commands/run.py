@@ -13,21 +13,24 @@ from latentpath.processes import barrier, place_of
 from latentpath.stages import reusable
 
 STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
-# Shared among the processes of a job, and taken from another run with from_run; the others take one process
-# and little time.
-LONG = ("classify", "finetune", "traverse")
+# Shared among the processes of a job, and taken from another run with from_run where what they are made from
+# is; the others take one process and little time.
+LONG = {"classify": [], "finetune": [], "traverse": ["finetune"]}
 
 
 def run(cfg: Any, run_dir: Path) -> float | None:
     """Returns what `evaluate` returns: the mean CFRT (released definition), the number a sweep maximises."""
-    place, reused = place_of(), bool(cfg.from_run)
+    place, reused = place_of(), dict.fromkeys(LONG, bool(cfg.from_run))
     console, result, began = Console(quiet=not place.first), None, time.monotonic()
     stages = (["phantom"] if cfg.dataset.phantom.count else []) + list(STAGES)
     for number, stage in enumerate(stages, 1):
         console.rule(f"[bold]{number}/{len(stages)} {stage}", align="left")
-        if stage in LONG and (reused := reused and reusable(run_dir, stage, cfg)):
-            console.print(f"as in {cfg.from_run}")
-            continue
+        if stage in LONG:
+            made_from = LONG[stage] + (["classify"] if stage == "traverse" and cfg.timesteps.bisect else [])
+            reused[stage] &= all(reused[s] for s in made_from) and reusable(run_dir, stage, cfg)
+            if reused[stage]:
+                console.print(f"as in {cfg.from_run}")
+                continue
         if place.first or stage in LONG:
             value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
             result = value if stage == "evaluate" else result

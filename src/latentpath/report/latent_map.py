@@ -23,7 +23,7 @@ class LatentMap:
 
 
 def latent_map(run: RunArtefacts) -> LatentMap | None:
-    """All stored latents: colour = attribute (neutral: grey), marker = class, opacity = strength."""
+    """The latents of the map: colour = attribute (neutral: grey), marker = class, opacity = strength."""
     if run.tsne is None or run.tsne.empty:
         return None
     table = run.tsne.copy()
