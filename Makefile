@@ -16,11 +16,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-gpu phantom-base \
-	mlflow-ui dist wheelhouse lock clean
+.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu \
+	phantom-base mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install latentpath and its locked dependencies into .venv
 
@@ -59,6 +59,9 @@ bench: $(STAMP) ## time the traversal against the plain diffusers way; ARGS goes
 
 bench-finetune: $(STAMP) ## time fine-tuning against the loop of diffusers' example
 	$(PY) experiments/bench_finetune/run.py $(ARGS)
+
+bench-evaluation: $(STAMP) ## time scoring against a pass per metric, the figures of 100,000 rows, and t-SNE
+	$(PY) experiments/bench_evaluation/run.py $(ARGS)
 
 bench-gpu: $(STAMP) ## both for Stable Diffusion 1.5 on a GPU: images/s, MFU, memory
 	$(PY) experiments/bench_traversal/gpu.py

@@ -119,7 +119,17 @@ MISTAKES = {
     "uneven batch": (
         "finetune dataset.root=x trainer.devices=2 finetune.batch_size=5",
         2,
-        "2 cannot share it evenly",
+        "2 cannot share it evenly. Take a multiple of 2, such as 6.",
+    ),
+    "uneven batch of the classifier": (
+        "run dataset.root=x trainer.devices=2 classifier.batch_size=5",
+        2,
+        "classifier.batch_size is 5, of all processes together",
+    ),
+    "uneven batch of another command": (
+        "classify dataset.root=x trainer.devices=2 finetune.batch_size=5",
+        2,
+        "need 2 processes, there is one",
     ),
     "negative offset": ("finetune dataset.root=x finetune.noise_offset=-1", 2, "expected 0 (off) or more"),
     "resamples": ("evaluate metric.resamples=0", 2, "metric.resamples is too small"),
@@ -146,6 +156,7 @@ MISTAKES = {
     "eta": ("traverse sampler.eta=1.5", 2, "sampler.eta is 1.5, expected 0"),
     "tracker": ("finetune logger.name=wandbb", 2, "'wandb'"),
     "net": ("evaluate metric.lpips=[vgg16]", 2, "'vgg'"),
+    "network": ("evaluate metric.features=[inceptionv3]", 2, "Did you mean 'inception'?"),
     "interpolation": ("evaluate metric.interpolations=[besier]", 2, "'bezier'"),
     "share": ("info dataset.val_fraction=1.5", 2, "dataset.val_fraction is 1.5, expected a share in [0, 1)"),
     "no class": ("info dataset.classes=[]", 2, "dataset.classes is empty: give at least one"),

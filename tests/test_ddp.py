@@ -84,7 +84,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_two_processes_fine_tune_as_one_with_the_same_batch(launch, tmp_path):
     assert launch(1, "finetune", "name=one")[0] == [0]
-    status, errors = launch(2, "finetune", "name=two", "trainer.devices=2", "trainer.strategy=ddp")
+    words = ("name=two", "trainer.devices=2", "trainer.strategy=ddp", "logger=wandb")
+    status, errors = launch(2, "finetune", *words)
     assert status == [0, 0], errors
     one, two = (
         pd.read_csv(tmp_path / name / "finetune" / "metrics.csv")["train/loss"] for name in ("one", "two")
@@ -94,6 +95,8 @@ def test_two_processes_fine_tune_as_one_with_the_same_batch(launch, tmp_path):
     for name, tensor in alone.items():
         torch.testing.assert_close(together[name], tensor, atol=1e-5, rtol=0)
     assert len(list(tmp_path.glob(".latents/*/moments.npy"))) == 1, "both take the cache of the first"
+    records = list(tmp_path.glob("two/finetune/wandb/offline-run-*"))
+    assert [folder.name[-12:] for folder in records] == [(tmp_path / "two/finetune/wandb_run_id").read_text()]
 
 
 def test_two_processes_do_the_whole_job(launch, tmp_path):

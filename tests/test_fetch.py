@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,6 +236,44 @@ def test_backbones_of_lpips_are_fetched_and_their_hash_checked(backbone: Path, c
     with pytest.raises(UserError, match="invalid hash"):
         fetch.run(compose("fetch", *overrides), tmp_path)
     assert not file.exists()
+
+
+def test_networks_of_features_are_fetched_of_a_pickled_one_the_tensors(
+    compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+    from safetensors.torch import load_file
+
+    served = tmp_path / "served"
+    served.mkdir()
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    torch.save(network.state_dict(), served / "it.pth")
+    digits = hashlib.sha256((served / "it.pth").read_bytes()).hexdigest()[:8]
+    inception = (served / "it.pth").rename(served / f"inception-{digits}.pth")
+    torch.save(network, served / "whole.pt")
+    for name, file, names in (
+        ("inception", inception, (inception.name, "other-name.pth")),
+        ("xrayvision", served / "whole.pt", weights.FEATURES["xrayvision"].names),
+    ):
+        changed = replace(weights.FEATURES[name], source=file.as_uri(), names=names)
+        monkeypatch.setitem(weights.FEATURES, name, changed)
+    features = "metric.features=[judge,inception,xrayvision]"
+    overrides = (features, "metric.lpips=[]", f"weights_dir={tmp_path / 'weights'}")
+    with pytest.raises(UserError) as caught:
+        check_weights(compose("evaluate", *overrides), "evaluate", tmp_path)
+    for folder, name in (("torch_fidelity", inception.name), ("torchxrayvision", "densenet121-res224-all")):
+        assert f"{tmp_path}/weights/{folder}/{name}" in str(caught.value)
+    assert "'metric.features=[inception,xrayvision]'" in str(caught.value)
+    check_weights(compose("evaluate", *overrides, "metric.against_data=false"), "evaluate", tmp_path)
+    check_weights(compose("evaluate", *overrides, "weights_dir=null"), "evaluate", tmp_path)  # n/a, a note
+
+    fetch.run(compose("fetch", *overrides), tmp_path)
+    check_weights(compose("evaluate", *overrides), "evaluate", tmp_path)
+    assert weights.feature_file("inception").read_bytes() == inception.read_bytes()
+    found, state = load_file(weights.feature_file("xrayvision")), network.state_dict()
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    left = {file.name for file in (tmp_path / "weights" / "torchxrayvision").iterdir()}
+    assert left == {"densenet121-res224-all.safetensors", "fetched.json"}
 
 
 def test_a_node_lacking_weights_says_which_files_and_the_command(configured, tmp_path: Path):

@@ -62,7 +62,7 @@ def test_every_artefact_is_there(job):
         "evaluate/tsne.parquet",
         "evaluate/tables/fidelity.csv",
         "evaluate/tables/copies.csv",
-        "evaluate/copies.png",
+        "evaluate/copies.html",
         "evaluate/examples.parquet",
         "report/index.html",
         "report/overview.png",
@@ -99,6 +99,21 @@ def test_a_curve_begins_at_the_neutral_image_and_ends_at_the_strongest_swap(job)
         ["class", "seed", "attribute"]
     )[heads]
     assert (last - swap.loc[last.index]).abs().max().max() < 1e-4
+
+
+def test_every_stored_image_is_held_against_the_training_images_in_both_spaces(job):
+    _, folder = job
+    index = pd.read_parquet(folder / "traverse" / "index.parquet")
+    copies = pd.read_csv(folder / "evaluate" / "tables" / "copies.csv", keep_default_na=False)
+    assert copies.groupby("space").size().to_dict() == {"latent": len(index), "judge": len(index)}
+    for _, rows in copies.groupby("space"):
+        for column in ("class", "seed", "attribute", "swap_step"):
+            assert rows[column].tolist() == index[column].iloc[rows["generated"]].tolist()
+    page = (folder / "evaluate" / "copies.html").read_text()
+    shown = {part.split('"')[0] for part in page.split('src="')[1:]}
+    assert shown and all(uri.startswith("data:image/webp;base64,") for uri in shown)
+    report = (folder / "report" / "index.html").read_text()
+    assert "copies.html" not in report and not any(uri in report for uri in shown)
 
 
 def test_a_second_run_does_nothing_again(job, monkeypatch):

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from latentpath.cli import main
 from latentpath.config import COMMANDS
 from latentpath.errors import UserError
 from latentpath.report.sweep_chart import numeric_axis, sweep_chart
-from latentpath.sweeps import RESULTS, UNNAMED, jobs_of
+from latentpath.sweeps import RESULTS, UNNAMED, folder_name, jobs_of
 
 OPTUNA = ("hydra/sweeper=optuna", "finetune.lr=tag(log,interval(1e-5,1e-2))")
 
@@ -144,6 +145,37 @@ def test_one_job_is_no_sweep(sweep, tmp_path, monkeypatch):
     assert not list((tmp_path / "one").iterdir())
 
 
+def test_folders_have_names_that_every_disk_takes(sweep):
+    paths = "classifier.arch=/a/net,/b/net,net"
+    words = (paths, f"sampler.negative_prompt={'x' * 300}", "finetune.lr=1e-4,1e-3")
+    for _ in range(2):  # the second time in the same folders
+        assert sweep.call(*words)[0] == 0
+        jobs = jobs_of(sweep.folder)
+        assert len({job["folder"] for job in jobs}) == len(jobs) == 6
+        assert all("/" not in job["folder"] and len(job["folder"]) <= 100 for job in jobs)
+        assert all(job["folder"].startswith("classifier.arch=net,finetune.lr=0.00") for job in jobs)
+
+
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        ("", ""),
+        ("finetune.lr=0.0001,seed=1", "finetune.lr=0.0001,seed=1"),
+        ("model.name=/a b/sd15,seed=1", "model.name=sd15,seed=1-"),
+        ("dataset.classes=[a/b,c/d]", "dataset.classes=b,c-d]-"),
+    ],
+)
+def test_a_folder_is_named_after_its_overrides(overrides, name):
+    cut = "[0-9a-f]{8}" if name.endswith("-") else ""
+    assert re.fullmatch(re.escape(name) + cut, folder_name(overrides))
+
+
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}", "of_${seed}", "${hydra.job.override_dirname}"])
+def test_folders_of_ones_own_names(sweep, subdir):
+    assert sweep.call(f"hydra.sweep.subdir={subdir}", "seed=0,1")[0] == 0
+    assert len(jobs_of(sweep.folder)) == 2
+
+
 def test_excluded_keys_are_those_of_the_configuration(compose):
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -163,7 +195,9 @@ def test_excluded_keys_are_those_of_the_configuration(compose):
         (("experiment=glob(*)",), "would share one"),
         (("dataset.root=choice(x,y)",), "would share one"),
         (("finetune.lr=interval(1e-5,1e-3)",), "needs hydra/sweeper=optuna"),
-        ((f"model.name={'x' * 250}", "seed=0,1"), "too many for one"),
+        (("++dataset.root=x,y",), "would share one"),
+        (("hydra.sweep.subdir=all", "seed=0,1"), "seed has no part in hydra.sweep.subdir=all"),
+        (("hydra.sweep.subdir=${seed}", "seed=0,1", "finetune.lr=1e-4,1e-3"), "finetune.lr has no part"),
         (("hydra/sweeper=optuna", "seed=1"), "nothing to search"),
         (("hydra/sweeper=optuna", "name=a,b"), "would share one"),
         (("hydra/sweeper=optuna", "seed=1,2", "hydra.sweeper.n_jobs=2"), "hydra/launcher=slurm"),
@@ -177,6 +211,16 @@ def test_what_cannot_be_swept_is_told_before_the_first_job(sweep, words, told):
     assert (status, sweep.calls) == (2, [])
     assert told in out
     assert "Traceback" not in out
+
+
+def test_a_sweep_of_an_experiment_file_is_checked_too(sweep, tmp_path, capfd):
+    (tmp_path / "experiment").mkdir()
+    params = 'hydra: {sweeper: {params: {dataset.root: "x,y"}}}'
+    (tmp_path / "experiment" / "swept.yaml").write_text(f"# @package _global_\n{params}\n")
+    with pytest.raises(SystemExit) as end:
+        main(["finetune", "-m", "--config-dir", str(tmp_path), f"output_dir={tmp_path}", "experiment=swept"])
+    assert (end.value.code, sweep.calls) == (2, [])
+    assert "dataset.root=x,y: the folder of a job" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(RESULTS)))

@@ -15,12 +15,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from latentpath import tracking
 from latentpath.config import LoggerConfig
 from latentpath.errors import UserError
+from latentpath.processes import Place
 from latentpath.provenance import facts, git_state
-from latentpath.tracking import build_loggers, log_figures, log_images
+from latentpath.stages import write_json
+from latentpath.tracking import build_loggers, log_evaluation, log_figures, log_images
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +173,78 @@ def test_mlflow_says_how_to_look(stage: Path, caplog: pytest.LogCaptureFixture):
     build_loggers(LoggerConfig(name="mlflow"), stage, "mine")
     database = stage.parents[1] / "mlflow.db"
     assert re.search(rf"mlflow(@[\d.]+)? ui --backend-store-uri sqlite:///{database}", caplog.text)
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_of_several_processes_the_first_alone_keeps_a_record(name: str, stage: Path):
+    assert build_loggers(LoggerConfig(name=name), stage, "mine", place=Place(process=1, processes=2)) == []
+    assert list(stage.iterdir()) == []
+
+
+@pytest.fixture
+def evaluated(stage: Path) -> Path:
+    """A stage's folder with figures and pictures of two seeds, of which the second lacks a swap."""
+    cell = {
+        "released": 1.0,
+        "released_low": 0.5,
+        "strict": None,
+        "count": 2,
+        "undefined": {"strict": "one head"},
+    }
+    metrics = {
+        "attributes": ["hair"],
+        "threshold": 0.5,
+        "cfrt_mean": {"swap": {"released": 1.0, "released_low": 0.5}, "slerp": {"released": 0.25}},
+        "cfrt": {method: {"MEL": {"hair": cell}} for method in ("swap", "slerp")},
+        "perceptual": {"swap": {"MEL": {"hair": {"ssim": 0.75}}}},
+        "faithfulness": {"base": {"MEL": {"hair": {"target": 0.125}}}},
+    }
+    write_json(stage / "metrics.json", metrics)
+    (stage / "examples").mkdir()
+    rows = []
+    for seed, method, swap_step, grey in (
+        (0, "neutral", 4, 51),
+        (0, "swap", 2, 0),
+        (0, "swap", 0, 255),
+        (1, "neutral", 4, 0),
+    ):
+        file = f"{seed}_{method}_{swap_step}.png"
+        Image.new("RGB", (8, 8), (grey,) * 3).save(stage / "examples" / file)
+        rows.append(("MEL", seed, "hair" if method == "swap" else "", method, swap_step, "finetuned", file))
+    columns = ["class", "seed", "attribute", "method", "swap_step", "model", "file"]
+    pd.DataFrame(rows, columns=columns).to_parquet(stage / "examples.parquet")
+    return stage
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_figures_of_an_evaluation_have_the_names_of_metrics_json(name: str, evaluated: Path, config: Any):
+    pytest.importorskip(name)
+    _, logger = build_loggers(LoggerConfig(name=name), evaluated, "mine", config=config)
+    log_evaluation([logger], evaluated)
+    assert _read(name, logger, evaluated)[0] == {
+        "cfrt_mean/swap/released": 1.0,
+        "cfrt_mean/swap/released_low": 0.5,
+        "cfrt_mean/slerp/released": 0.25,
+        "cfrt/swap/MEL/hair/released": 1.0,
+        "cfrt/swap/MEL/hair/count": 2.0,
+        "perceptual/swap/MEL/hair/ssim": 0.75,
+        "faithfulness/base/MEL/hair/target": 0.125,
+    }
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_pictures_of_an_evaluation_only_where_asked_for(asked: bool, evaluated: Path, tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    loggers = build_loggers(LoggerConfig(name="tensorboard", images=asked), evaluated, "mine")
+    log_evaluation(loggers[1:], evaluated)
+    events = _events(evaluated)
+    assert events.Tags()["images"] == (["examples"] if asked else [])
+    if asked:  # of the first seed: neutral, and the strongest swap beside it
+        (sheet,) = events.Images("examples")
+        (tmp_path / "sheet.png").write_bytes(sheet.encoded_image_string)
+        pixels = Image.open(tmp_path / "sheet.png")
+        assert pixels.size == (16, 8)
+        assert [pixels.getpixel((x, 4)) for x in (0, 15)] == [(51, 51, 51), (255, 255, 255)]
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -1,8 +1,8 @@
-"""Lightning callbacks of the fine-tune: grids of samples while it runs."""
+"""Grids of samples: when a fine-tune draws them, and how they become a PNG."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from latentpath.tracking import log_images
+
 
 class SampleGrid(L.Callback):
-    """Every `every` steps save a grid PNG: a row a seed, a column a prompt.
+    """Every `every` steps a grid of samples, a row a seed, a column a prompt: as a PNG, and to the trackers
+    with logger.images=true.
 
     `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1]; it is given the averaged weights where
     there is an average, for those are what will be saved.
     """
 
-    def __init__(self, folder: Path, *, every: int, sample: Callable[[Any], Tensor]) -> None:
-        self.folder, self.every, self.sample = folder, every, sample
+    def __init__(
+        self, folder: Path, *, columns: Sequence[str], every: int, sample: Callable[[Any], Tensor]
+    ) -> None:
+        self.folder, self.columns, self.every, self.sample = folder, columns, every, sample
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -34,7 +39,9 @@ class SampleGrid(L.Callback):
             )
             unet = pl_module.unet if averaged is None else averaged.module.unet
             unet.eval()
-            save_grid(self.sample(unet), self.folder / f"step_{step:06d}.png")
+            images = self.sample(unet)
+            save_grid(images, self.folder / f"step_{step:06d}.png")
+            log_images(trainer.loggers, "samples", images, columns=self.columns, step=step)
             unet.train()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from latentpath.config import SOLVERS, near
 from latentpath.errors import UserError
+from latentpath.weights import FEATURES
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
@@ -42,6 +43,8 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
     _one_of("logger.name", cfg.logger.name, ("csv", "wandb", "tensorboard", "mlflow"))
     for net in cfg.metric.lpips:
         _one_of("metric.lpips", net, ("alex", "squeeze", "vgg"))
+    for network in cfg.metric.features:
+        _one_of("metric.features", network, ("judge", *FEATURES))
     for method in cfg.metric.interpolations:
         _one_of("metric.interpolations", method, ("bezier", "cubic", "slerp", "lerp"))
     _one_of("trainer.precision", cfg.trainer.precision, PRECISIONS)
@@ -92,12 +95,6 @@ def _check_finetune(cfg: Any) -> None:
     for key in ("min_snr_gamma", "noise_offset"):
         if tune[key] < 0:
             raise UserError(f"finetune.{key} is {tune[key]}, expected 0 (off) or more.")
-    processes = cfg.trainer.devices * cfg.trainer.num_nodes
-    if processes > 1 and tune.batch_size % processes:
-        raise UserError(
-            f"finetune.batch_size is {tune.batch_size}, of all processes together: {processes} cannot share "
-            "it evenly."
-        )
 
 
 def _check_classifier(cfg: Any) -> None:

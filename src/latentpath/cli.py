@@ -19,7 +19,6 @@ from latentpath.submitted import reported
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*|The `srun` command is available.*|.*LeafSpec.*|.*treespec.*"
 )
-JOINED = ("classify", "finetune", "run")  # their processes work on one thing and talk to each other
 
 HELP = f"""latentpath {__version__}: ask a diffusion model for one attribute, and measure what else changes
 
@@ -128,7 +127,7 @@ def _job(command: str, cfg: Any) -> float | None:
     from omegaconf import OmegaConf
 
     from latentpath.preflight import check_weights
-    from latentpath.processes import ALONE, agree, check_launch, connected, place_of
+    from latentpath.processes import ALONE, BATCHES, agree, check_launch, connected, place_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     for chatty in (
@@ -146,14 +145,15 @@ def _job(command: str, cfg: Any) -> float | None:
         reads = command not in ("traverse", "evaluate", "report", "fetch")
         check(cfg, reads_images=reads or (command == "traverse" and cfg.inversion.method is not None))
         place = place_of()
-        if command in JOINED:
+        joined = command in BATCHES
+        if joined:
             check_launch(cfg, place, HydraConfig.get())
         elif not place.first and command != "traverse":
             return None  # one process is enough; those of a traversal share the seeds
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         check_weights(cfg, command, run_dir)
-        with connected(place if command in JOINED else ALONE, accelerator=cfg.trainer.accelerator):
-            if command in JOINED:
+        with connected(place if joined else ALONE, accelerator=cfg.trainer.accelerator):
+            if joined:
                 agree(OmegaConf.to_yaml(cfg, resolve=True), place)
             return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
     except UserError as error:

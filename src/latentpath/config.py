@@ -240,6 +240,7 @@ class LoggerConfig:
 @dataclass
 class MetricConfig:
     lpips: list[str] = field(default_factory=lambda: ["alex"])
+    features: list[str] = field(default_factory=lambda: ["judge"])  # FID by: judge, inception, xrayvision
     interpolations: list[str] = field(default_factory=lambda: ["bezier", "slerp", "lerp"])
     frames: int = 10
     arc_length: bool = False  # frames equally far apart along the curve, not in its parameter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
 import threading
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 from latentpath.errors import UserError
 from latentpath.stages import reusable
-from latentpath.weights import ENVIRONMENT, Need, choose, missing, missing_of, needed
+from latentpath.weights import ENVIRONMENT, Need, checkpoints, choose, missing, missing_of, needed
 
 
 def check_weights(cfg: Any, command: str, run_dir: Path) -> None:
@@ -28,7 +27,7 @@ def check_weights(cfg: Any, command: str, run_dir: Path) -> None:
         need: files
         for need in needed(cfg, stages_to_do(cfg, command, run_dir))
         if (files := missing(need, root)) and not _cached(need)
-        if root or need.kind != "torchvision"  # without a folder of weights LPIPS is n/a, and the log says so
+        if root or not need.spared  # without a folder of weights these figures are n/a, and the log says so
     }
     if not lacking or (root is None and not _offline() and _answers(_endpoint())):
         return
@@ -59,9 +58,8 @@ def _complete(cfg: Any, stage: Path) -> bool:
 
 def _cached(need: Need) -> bool:
     """Is it where the hub's client or torch keeps what they have fetched before?"""
-    if need.kind == "torchvision":
-        home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-        return (Path(home).expanduser() / "hub" / "checkpoints" / need.files[0][0]).is_file()
+    if need.spared:
+        return any((checkpoints() / name).is_file() for name in need.files[0])
     from huggingface_hub import constants, try_to_load_from_cache
 
     if need.kind == "timm":  # the hub id would be known only to timm, which takes seconds to import
@@ -76,17 +74,19 @@ def _cached(need: Need) -> bool:
 
 def _say(lacking: dict[Need, list[str]], root: Path | None) -> str:
     folder = root or Path("weights")
-    lines, overrides, nets = [], [], []
+    lines, overrides = [], []
+    lists: dict[str, list[str]] = {"metric.lpips": [], "metric.features": []}
     for need, files in lacking.items():
         place = folder / need.folder
         whole = len(files) >= len(need.files) and len(files) > 1
         for file in [f"{place}{os.sep} (the whole folder)"] if whole else [str(place / f) for f in files]:
             lines.append(f"  {' '.join(need.overrides)}: {file}")
-        if need.kind == "torchvision":
-            nets += re.findall(r"\[(\w+)\]", need.overrides[0])
+        if need.spared:
+            key, _, name = need.overrides[0].partition("=")
+            lists[key].append(name.strip("[]"))
         else:
             overrides += need.overrides
-    overrides += [f"metric.lpips=[{','.join(nets)}]"]
+    overrides += [f"{key}=[{','.join(names)}]" for key, names in lists.items() if names or "lpips" in key]
     missing_from = f"not in {root}" if root else f"not on this machine, and {_endpoint()} cannot be reached"
     command = ["latentpath", "fetch", *overrides, f"weights_dir={folder}"]
     return (
@@ -94,7 +94,8 @@ def _say(lacking: dict[Need, list[str]], root: Path | None) -> str:
         + "\n".join(lines)
         + f"\nOn a machine with network run\n  {shlex.join(command)}\nand copy the folder "
         + (f"to {root} here." if root else f"here, then give weights_dir=... or set {ENVIRONMENT}.")
-        + (" metric.lpips=[] goes without LPIPS." if nets else "")
+        + (" metric.lpips=[] goes without LPIPS." if lists["metric.lpips"] else "")
+        + (" metric.features=[judge] goes without other networks." if lists["metric.features"] else "")
     )
 
 

@@ -15,6 +15,8 @@ LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 )
+# The commands whose processes work on one thing and talk to each other: the batches that these share
+BATCHES = {"classify": ("classifier",), "finetune": ("finetune",), "run": ("classifier", "finetune")}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def _is_step(variable: str) -> bool:
 
 
 def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
-    """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside.
+    """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside, and
+    they can share each batch of the command evenly.
 
     Lightning would start the missing ones by running the command line again, under a sweep that of another
     job: ranks would train with different settings and end well.
@@ -76,6 +79,13 @@ def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
     wanted = devices * nodes
     sweeping = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     here = "basic_launcher" in str(hydra.launcher.get("_target_", ""))
+    for section in BATCHES[hydra.job.config_name]:
+        size = cfg[section].batch_size
+        if size % wanted:
+            raise UserError(
+                f"{section}.batch_size is {size}, of all processes together: {wanted} cannot share it "
+                f"evenly. Take a multiple of {wanted}, such as {-(-size // wanted) * wanted}."
+            )
     if place.processes != wanted:
         there = "is one" if place.processes == 1 else f"are {place.processes}"
         raise UserError(

@@ -6,9 +6,11 @@ kill, know of all jobs: those of earlier starts, of other processes and of other
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 import sys
 import time
 import traceback
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
 
 from latentpath.errors import UserError
 from latentpath.stages import write_json
@@ -34,11 +37,12 @@ RESULTS = {
 }
 # Not in the names of the jobs' folders, as conf/base.yaml says.
 UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
+LONGEST = 100  # bytes of a folder's name: most disks take 255, but paths have an end too
 FAILED = 2  # the exit status of a sweep of which a job failed
 
 
 def check_sweep(command: str, args: Sequence[str]) -> None:
-    """UserError, before the first job, for a sweep whose jobs would share a folder or that cannot be made."""
+    """UserError, before anything is composed, for a sweep that cannot be made."""
     optuna = "hydra/sweeper=optuna" in args
     if not {"-m", "--multirun"} & set(args):
         if optuna:
@@ -54,39 +58,58 @@ def check_sweep(command: str, args: Sequence[str]) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     words = [arg for arg in args if "=" in arg and not arg.startswith("-")]
-    named = not any(word.startswith("hydra.sweep.subdir=") for word in words)
-    parts = []
     for override in OverridesParser.create().parse_overrides(words):
-        key, text = override.get_key_element(), str(override.input_line).partition("=")[2]
         if override.is_hydra_override():
             continue
         if override.is_interval_sweep() and not any(word.startswith("hydra/sweeper=") for word in words):
-            raise UserError(f"{key}={text}: an interval needs hydra/sweeper=optuna; without it, list values.")
-        if named and override.is_sweep_override() and key in UNNAMED:
             raise UserError(
-                f"{key}={text}: the folder of a job is named after its overrides, and {key} is not part of "
-                "that name, so these jobs would share one. Start one command for each value."
+                f"{override.input_line}: an interval needs hydra/sweeper=optuna; without it, list values."
             )
-        if key not in UNNAMED:
-            parts.append(f"{key}={_longest(override, text)}")
-    longest = max((len(part.encode()) for part in ",".join(parts).split("/")), default=0)
-    if named and longest > 255:
-        raise UserError(
-            f"the folder of a job is named after its overrides, and {longest} characters are too many for "
-            "one. Put what all jobs have in common into an experiment file, or name the folders yourself, as "
-            "in hydra.sweep.subdir='${hydra.job.num}'."
-        )
 
 
-def _longest(override: Any, text: str) -> str:
-    from hydra.core.override_parser.types import ValueType
+def check_folders(hydra: Any) -> None:
+    """UserError, before the first job, where jobs of different settings would share a folder.
 
-    if override.is_interval_sweep():
-        return "0" * 24
-    # glob() needs Hydra's list of options, which is not there yet.
-    if not override.is_sweep_override() or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        return text
-    return max(override.sweep_string_iterator(), key=len, default="")
+    `hydra`: the sweep's own configuration, unresolved: its overrides, and how it names its jobs' folders.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [*hydra.overrides.task]
+    words += [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
+    sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
+    subdir = str(sweep["subdir"])
+    for override in OverridesParser.create().parse_overrides(words):
+        if not override.is_sweep_override():
+            continue
+        key, by_overrides = override.key_or_group, "override_dirname" in subdir
+        if by_overrides and key in hydra.job.config.override_dirname.exclude_keys:
+            raise UserError(
+                f"{override.input_line}: the folder of a job is named after its overrides, and {key} is not "
+                "part of that name, so these jobs would share one. Start one command for each value."
+            )
+        marks = ("job.num", "job.id", f"${{{key}", f"choices.{key}")
+        if not by_overrides and not any(mark in subdir for mark in marks):
+            raise UserError(
+                f"{override.input_line}: {key} has no part in hydra.sweep.subdir={subdir}, so these jobs "
+                "would share one. Leave that out, or number them: hydra.sweep.subdir='${hydra.job.num}'."
+            )
+
+
+def folder_name(overrides: str) -> str:
+    """A job's overrides as the name of a folder: itself where it can be one, of a path the last part.
+
+    Where something is left out or replaced a hash of the whole keeps different overrides apart; the same ones
+    have the same name at every start. At most LONGEST bytes.
+    """
+    name = re.sub(r"=[^=,]*/", "=", overrides).replace("/", "-")
+    if name == overrides and len(name.encode()) <= LONGEST:
+        return name
+    digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
+    return name.encode()[: LONGEST - 9].decode(errors="ignore") + f"-{digest}"
+
+
+# Here, for a job of submitit's imports this module, by Opened, before it asks for its folder.
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 def noted(job: Callable[[str, Any], float | None], command: str, cfg: Any) -> float | None:
@@ -197,10 +220,15 @@ _opened: list[tuple[Path, str, str, float]] = []  # folder, command, sweeper, wh
 
 
 class Opened(Callback):
-    """Notes the sweep that Hydra begins: its folder stands in the composed configuration alone."""
+    """Checks and notes the sweep that Hydra begins: its folders stand in the composed configuration alone."""
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         hydra = config.hydra
+        try:
+            check_folders(hydra)
+        except UserError as error:
+            say(str(error))
+            raise SystemExit(2) from None  # Hydra makes a warning of any other exception here
         _opened.append((Path(hydra.sweep.dir), hydra.job.config_name, hydra.sweeper["_target_"], time.time()))
 
 

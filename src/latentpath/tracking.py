@@ -1,4 +1,4 @@
-"""Where a training run's numbers go: always a CSV file, and one of the trackers besides.
+"""Where the numbers of a training or an evaluation go: always a CSV file, and one of the trackers besides.
 
 Every record says what made it: the configuration, the state of git, versions. None says where or who: no
 path, no user, no host, no command line, for these can name patients or people.
@@ -18,19 +18,27 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import torch
 import yaml
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from PIL import Image
 from torch import Tensor
 
 from latentpath.errors import UserError
+from latentpath.processes import ALONE, Place
 from latentpath.provenance import facts
+from latentpath.stages import read_json
 
 log = logging.getLogger(__name__)
 
 
-def build_loggers(logger_cfg: Any, stage_path: Path, run_name: str, *, config: Any = None) -> list[Logger]:
-    """A CSV logger (`stage_path/metrics.csv`), then the one that `logger_cfg.name` asks for.
+def build_loggers(
+    logger_cfg: Any, stage_path: Path, run_name: str, *, config: Any = None, place: Place = ALONE
+) -> list[Logger]:
+    """A CSV logger (`stage_path/metrics.csv`), then the one that `logger_cfg.name` asks for; of several
+    processes the first alone has any.
 
     wandb: synchronised where WANDB_MODE or an API key says so, else offline in `stage_path/wandb`.
     tensorboard: event files in `stage_path/tensorboard`. mlflow: MLFLOW_TRACKING_URI, else `mlflow.db` beside
@@ -38,11 +46,12 @@ def build_loggers(logger_cfg: Any, stage_path: Path, run_name: str, *, config: A
     `stage_path/run.yaml`, without paths, together with the state of git and versions.
     Raises UserError where the tracker is not installed, naming the extra that installs it.
     """
+    if not place.first:
+        return []
     # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     made_by = facts(config)
-    if rank_zero_only.rank == 0:
-        (stage_path / "run.yaml").write_text(yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
+    (stage_path / "run.yaml").write_text(yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
     loggers: list[Logger] = [ContinuedCSV(stage_path)]
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:
@@ -57,6 +66,30 @@ def build_loggers(logger_cfg: Any, stage_path: Path, run_name: str, *, config: A
         tracker.takes_images = logger_cfg.images
         loggers.append(tracker)
     return loggers
+
+
+def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
+    """`folder`/metrics.json to all `loggers`, by its own names: the means of CFRT with their intervals, and
+    of every class and attribute the figures of its swaps. With logger.images=true also the neutral images
+    that were kept, each beside its strongest swaps.
+    """
+    metrics = read_json(folder / "metrics.json")
+    figures = {part: metrics[part] for part in ("cfrt_mean", "faithfulness")}
+    for part in ("cfrt", "perceptual"):
+        figures[part] = {
+            "swap": {
+                cls: {
+                    attribute: {name: v for name, v in cell.items() if not name.endswith(("_low", "_high"))}
+                    for attribute, cell in cells.items()
+                }
+                for cls, cells in metrics[part]["swap"].items()
+            }
+        }
+    if any(getattr(logger, "takes_images", False) for logger in loggers):
+        columns = ["neutral", *metrics["attributes"]]
+        if len(images := _examples(folder, metrics["attributes"])):
+            log_images(loggers, "examples", images, columns=columns, step=0)
+    log_figures(loggers, figures)
 
 
 def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int = 0) -> None:
@@ -79,7 +112,6 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int
         logger.finalize("success")
 
 
-@rank_zero_only
 def log_images(
     loggers: Sequence[Logger], name: str, images: Tensor, *, columns: Sequence[str], step: int
 ) -> None:
@@ -106,6 +138,20 @@ def log_images(
         elif isinstance(logger, TensorBoardLogger):
             sheet = pixels.transpose(0, 2, 1, 3, 4).reshape(rows * h, across * w, 3)
             logger.experiment.add_image(name, sheet, step, dataformats="HWC")
+            logger.experiment.flush()  # a training may have closed it
+
+
+def _examples(folder: Path, attributes: Sequence[str]) -> Tensor:
+    """(seeds of all classes, 1 + A, 3, h, w) in [-1, 1]: neutral, then each attribute's strongest swap."""
+    kept = pd.read_parquet(folder / "examples.parquet")
+    kept = kept[(kept["model"] == "finetuned") & kept["method"].isin(("neutral", "swap"))]
+    kept = kept.sort_values("swap_step").drop_duplicates(["class", "seed", "attribute"])
+    kept.loc[kept["method"] == "neutral", "attribute"] = "neutral"
+    files = kept.pivot(index=["class", "seed"], columns="attribute", values="file")
+    files = files.reindex(columns=["neutral", *attributes]).dropna()
+    images = [[Image.open(folder / "examples" / file).convert("RGB") for file in row] for row in files.values]
+    pixels = torch.from_numpy(np.array([[np.asarray(image) for image in row] for row in images]))
+    return pixels.permute(0, 1, 4, 2, 3) / 127.5 - 1
 
 
 class ContinuedCSV(CSVLogger):
@@ -119,12 +165,10 @@ class ContinuedCSV(CSVLogger):
             with file.open(newline="") as lines:
                 self._earlier = list(csv.DictReader(lines))
 
-    @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         self._restore(before=step if step is not None else 0)
         super().log_metrics(metrics, step)
 
-    @rank_zero_only
     def save(self) -> None:
         self._restore()  # of a run that had nothing left to train: nothing was logged again
         super().save()
@@ -169,17 +213,16 @@ def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any
     logger._wandb_init.pop("anonymous", None)  # wandb warns of it, whatever its value
     logger.log_hyperparams(made_by)
     if mode == "offline":
-        _say("wandb is offline; to upload: wandb sync %s", stage_path / "wandb" / "offline-run-*")
+        log.info("wandb is offline; to upload: wandb sync %s", stage_path / "wandb" / "offline-run-*")
     return logger
 
 
 def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
     logger = TensorBoardLogger(stage_path, name="tensorboard", version="", default_hp_metric=False)
-    if rank_zero_only.rank == 0:
-        for name, part in made_by.items():
-            text = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
-            logger.experiment.add_text(name, "    " + text.replace("\n", "\n    "))  # Markdown's code block
-    _say("to look: tensorboard --logdir %s", stage_path.parents[1])
+    for name, part in made_by.items():
+        text = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
+        logger.experiment.add_text(name, "    " + text.replace("\n", "\n    "))  # Markdown's code block
+    log.info("to look: tensorboard --logdir %s", stage_path.parents[1])
     return logger
 
 
@@ -190,24 +233,18 @@ def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, An
     database = (stage_path.parents[1] / "mlflow.db").absolute()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
     file = stage_path / "mlflow_run_id"
-    if rank_zero_only.rank == 0:
-        file.write_text(_mlflow_run(uri, project, file.read_text() if file.exists() else None, run_name))
-    logger = MLFlowLogger(
-        experiment_name=project,
-        run_name=run_name,
-        tracking_uri=uri,
-        run_id=file.read_text() if file.exists() else None,
-    )
-    if rank_zero_only.rank == 0:
-        client, run_id = logger.experiment, str(logger.run_id)
-        # Parameters are written once and for all; a resumed run may have other code, so that goes to tags.
-        if not client.get_run(run_id).data.params:
-            logger.log_hyperparams(made_by["config"])
-        for part in ("git", "versions"):
-            for key, value in made_by[part].items():
-                client.set_tag(run_id, f"{part}.{key}", str(value))
+    run_id = _mlflow_run(uri, project, file.read_text() if file.exists() else None, run_name)
+    file.write_text(run_id)
+    logger = MLFlowLogger(experiment_name=project, run_name=run_name, tracking_uri=uri, run_id=run_id)
+    client = logger.experiment
+    # Parameters are written once and for all; a resumed run may have other code, so that goes to tags.
+    if not client.get_run(run_id).data.params:
+        logger.log_hyperparams(made_by["config"])
+    for part in ("git", "versions"):
+        for key, value in made_by[part].items():
+            client.set_tag(run_id, f"{part}.{key}", str(value))
     if uri.startswith("sqlite:"):
-        _say("to look: %s ui --backend-store-uri %s", _mlflow_program(), uri)
+        log.info("to look: %s ui --backend-store-uri %s", _mlflow_program(), uri)
     return logger
 
 
@@ -242,11 +279,6 @@ def _mlflow_program() -> str:
         return "mlflow"
     except PackageNotFoundError:
         return f"uvx mlflow@{version('mlflow-skinny')}"
-
-
-@rank_zero_only
-def _say(message: str, *values: Any) -> None:
-    log.info(message, *values)
 
 
 def _record_id(stage_path: Path) -> str:

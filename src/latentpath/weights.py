@@ -5,6 +5,7 @@ A folder of weights, filled by `latentpath fetch` or by hand, is laid out so tha
     hub/<owner>/<model>[@<revision>]/     a Stable Diffusion folder, or a VAE
     timm/<architecture>/model.safetensors
     torchvision/alexnet-owt-7be5be79.pth  the backbones of LPIPS
+    torch_fidelity/, torchxrayvision/     the networks of metric.features
 
 Nothing heavy is imported here: preflight.py reads it before everything else.
 """
@@ -32,6 +33,33 @@ BACKBONES = {
 }
 BACKBONES_URL = "https://download.pytorch.org/models/"
 
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A network of `metric.features` besides the judge: where its weights are from, and where they lie."""
+
+    source: str  # URL
+    folder: str  # in the folder of weights
+    names: tuple[str, ...]  # of the file: each can stand in the other's place
+
+
+FEATURES = {
+    # The same file under the names that torch-fidelity and pytorch-fid give it.
+    "inception": FeatureNetwork(
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+        "torch_fidelity",
+        ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth"),
+    ),
+    # At the source a network pickled whole; `latentpath fetch` takes its tensors out.
+    "xrayvision": FeatureNetwork(
+        "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
+        "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt",
+        "torchxrayvision",
+        ("densenet121-res224-all.safetensors",),
+    ),
+}
+
 _MODEL, _VAE = "diffusion_pytorch_model.safetensors", ("", "vae/")
 # Each a file or, after it, what can stand in its place; an index stands for the shards that it lists.
 _PIPELINE_FILES = (
@@ -53,11 +81,16 @@ class Need:
     """One thing that a configuration asks for and that is not in the package."""
 
     overrides: tuple[str, ...]  # what asks for it
-    kind: str  # pipeline, vae, timm or torchvision
+    kind: str  # pipeline, vae, timm, torchvision, or a name of FEATURES
     source: str  # hub id, timm's name, or URL
     folder: str  # its place in the folder of weights
     files: tuple[tuple[str, ...], ...]  # each with what can stand in its place
     revision: str | None = None
+
+    @property
+    def spared(self) -> bool:
+        """Does a configuration do without it, its figures n/a?"""
+        return self.kind == "torchvision" or self.kind in FEATURES
 
 
 def choose(folder: str | None) -> Path | None:
@@ -93,14 +126,36 @@ def backbone_file(net: str) -> Path | None:
     file = root / "torchvision" / BACKBONES[net] if root else None
     if not file or not file.is_file():
         return None
+    _check_hash(file, BACKBONES_URL + file.name)
+    return file
+
+
+def feature_file(name: str) -> Path:
+    """The weights of a network of FEATURES: in the folder of weights, else in torch hub's checkpoint folder;
+    where neither has them, the place for them. UserError if it is another file."""
+    network, root = FEATURES[name], weights_dir()
+    folders = [root / network.folder] if root else []
+    places = [folder / file for folder in (*folders, checkpoints()) for file in network.names]
+    found = next((place for place in places if place.is_file()), None)
+    if found and found.suffix == ".pth":
+        _check_hash(found, network.source)
+    return found or places[0]
+
+
+def checkpoints() -> Path:
+    """Torch hub's checkpoint folder, known without importing torch."""
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def _check_hash(file: Path, source: str) -> None:
     with file.open("rb") as content:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if not found.startswith(file.stem.rsplit("-", 1)[1]):
         raise UserError(
-            f"{file}: not {BACKBONES_URL}{file.name}, whose SHA-256 begins as its name ends; this one's is "
-            f"{found[:8]}... Delete it and fetch it again."
+            f"{file}: not {source}, whose SHA-256 begins as its name ends; this one's is {found[:8]}... "
+            "Delete it and fetch it again."
         )
-    return file
 
 
 def needed(cfg: Any, stages: Iterable[str]) -> list[Need]:
@@ -127,6 +182,11 @@ def needed(cfg: Any, stages: Iterable[str]) -> list[Need]:
             file = BACKBONES[net]
             url = BACKBONES_URL + file
             needs.append(Need((f"metric.lpips=[{net}]",), "torchvision", url, "torchvision", ((file,),)))
+        for name in cfg.metric.features if cfg.metric.against_data else ():
+            if name in FEATURES:
+                network = FEATURES[name]
+                overrides = (f"metric.features=[{name}]",)
+                needs.append(Need(overrides, name, network.source, network.folder, (network.names,)))
     return needs
 
 

@@ -1,4 +1,4 @@
-"""Generated images against the data: a planted copy comes first, features cost no pass of their own."""
+"""Generated images against the data: a planted copy comes first, and shows on the page of copies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from latentpath.data.latent_cache import LatentCache
-from latentpath.evaluation.against_data import copy_table, fidelity_table
+from latentpath.data.records import ImageTable
+from latentpath.diffusion.components import BaseModel
+from latentpath.evaluation.against_data import (
+    copy_table,
+    decoded_features,
+    fidelity_table,
+    held_out_latents,
+    real_features,
+    training_latents,
+)
+from latentpath.evaluation.copies_page import likeliest, write_copies_page
 from latentpath.evaluation.features import features_of, noting_features
 from latentpath.tasks.classify import Classifier
 from latentpath.tasks.networks import build_network
@@ -43,28 +54,104 @@ def test_features_are_noted_in_the_pass_that_judges(judge):
     assert len(seen) == 3  # nothing is noted outside
 
 
-def test_a_planted_copy_is_found_first_and_its_image_named():
-    means = RNG.normal(size=(80, 4, 4, 4)).astype(np.float16)
+def index_of(count: int) -> pd.DataFrame:
+    keys = {"class": "a", "seed": range(count), "method": "swap", "attribute": "x", "swap_step": 3}
+    return pd.DataFrame(keys | {"row": range(count)})
+
+
+@pytest.fixture(scope="module")
+def planted(judge, tiny_sd):
+    """Latents of 10 images, of which 7 is nearly training image 42 of 80; the VAE; the table of copies."""
+    means = RNG.normal(size=(80, 4, 8, 8)).astype(np.float16)
     cache = LatentCache(
         moments=np.concatenate([means, np.full_like(means, -5)], axis=1),
         prompt_embeds=torch.zeros(1, 1, 1),
         caption_of=np.zeros(80, np.int64),
     )
-    latents = RNG.normal(scale=SCALE, size=(10, 4, 4, 4)).astype(np.float32)
-    latents[7] = SCALE * (means[42] + 0.02 * RNG.normal(size=means[42].shape))
-    index = pd.DataFrame(
-        {
-            "class": "a",
-            "seed": range(10),
-            "method": "swap",
-            "attribute": "x",
-            "swap_step": 3,
-            "row": range(10),
-        }
+    vae = BaseModel(str(tiny_sd)).vae()
+    training = training_latents(cache, SCALE)
+    assert torch.equal(training, SCALE * torch.from_numpy(means).float())
+    latents, held_out = (
+        SCALE * torch.randn(n, 4, 8, 8, generator=torch.Generator().manual_seed(n)) for n in (10, 20)
     )
-    table = copy_table(index, torch.from_numpy(latents), cache, SCALE)
-    assert table.loc[0, ["seed", "generated", "training", "flagged"]].tolist() == [7, 7, 42, True]
-    assert not table.loc[1:, "flagged"].any()
+    latents[7] = training[42] + 0.002 * latents[7]
+    stacks = (latents, training, held_out)
+    spaces = {
+        "latent": tuple(z.numpy() for z in stacks),
+        "judge": tuple(decoded_features(vae, lambda x: features_of(judge, x), z) for z in stacks),
+    }
+    return latents, training, vae, copy_table(index_of(10), spaces)
+
+
+def test_a_planted_copy_is_found_first_in_both_spaces_and_its_image_named(planted):
+    *_, table = planted
+    for space in ("latent", "judge"):
+        rows = table[table["space"] == space].reset_index(drop=True)
+        assert rows.loc[0, ["seed", "generated", "training", "flagged"]].tolist() == [7, 7, 42, True], space
+        assert not rows.loc[1:, "flagged"].any()
+
+
+def test_what_held_out_images_score_too_is_not_flagged():
+    """In one dimension the nearest of many is always much nearer than the fiftieth."""
+    mine, training, held_out = (RNG.normal(size=(n, 1)) for n in (300, 500, 300))
+    table = copy_table(
+        index_of(300), {"latent": (mine, training, held_out), "none": (mine, training, mine[:0])}
+    )
+    flagged = table.groupby("space")["flagged"].mean()
+    assert flagged["none"] > 0.9 and flagged["latent"] < 0.05
+    assert set(table.loc[table["space"] == "none", "threshold"]) == {0.5}
+
+
+def test_the_page_of_copies_is_whole_in_itself_and_shows_the_likeliest_first(planted, tmp_path):
+    latents, training, vae, table = planted
+    file = tmp_path / "copies.html"
+    write_copies_page(file, table, latents, training, vae)
+    page = file.read_text()
+    sources = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert len(sources) > 10 and all(source.startswith("data:image/") for source in sources)
+    assert not any(word in page for word in ("http:", "https:", "url(", "LPIPS", str(tmp_path)))
+    first = page[page.index("<li>") : page.index("</li>")]
+    assert "seed 7," in first and first.count("row 42") == 2 and first.count(">flagged<") == 2
+
+
+def test_the_page_shows_a_training_image_of_a_space_once(planted):
+    *_, table = planted
+    many = pd.concat([table] * 3).sort_values(["space", "score"], ignore_index=True)
+    many["generated"] = range(len(many))  # three images of each seed, equally near
+    shown = likeliest(many, 2)
+    assert shown.groupby("space")["training"].nunique().to_dict() == {"judge": 2, "latent": 2}
+    assert len(shown) == 4 and shown["flagged"].tolist() == [True, True, False, False]
+
+
+@pytest.fixture
+def table(tmp_path) -> ImageTable:
+    """Nine images of two classes, of which three are held out and one of these is no image."""
+    rows = []
+    for k in range(9):
+        path = tmp_path / f"{k}.png"
+        Image.fromarray(np.full((32, 32, 3), 20 * k, np.uint8)).save(path)
+        split = "test" if k < 3 else "train"
+        rows.append({"path": str(path), "cls": "ab"[k % 2], "split": split})
+    (tmp_path / "1.png").write_bytes(b"no image")
+    return ImageTable(pd.DataFrame(rows), ("a", "b"), (), captions=None)  # pyright: ignore[reportArgumentType]
+
+
+def test_held_out_images_are_read_once_for_all_networks(table, tiny_sd):
+    networks = {"mean": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
+    found = real_features(networks, table, split="test", size=32, resize="squash")
+    assert {name: list(of) for name, of in found.items()} == {"mean": ["a"], "corner": ["a"]}
+    np.testing.assert_allclose(found["corner"]["a"], [[-1], [40 / 127.5 - 1]], atol=1e-6)
+    assert found["mean"]["a"].shape == (2, 3)
+    vae = BaseModel(str(tiny_sd)).vae()
+    latents = held_out_latents(vae, table, size=32, resize="squash")
+    assert latents.shape == (2, 4, 8, 8)
+    table.rows["split"] = "train"
+    none = held_out_latents(vae, table, size=32, resize="squash")
+    assert len(none) == len(decoded_features(vae, networks["mean"], none)) == 0
+    assert real_features(networks, table, split="test", size=32, resize="squash") == {
+        "mean": {},
+        "corner": {},
+    }
 
 
 def test_each_kind_of_image_is_held_against_its_own_class():

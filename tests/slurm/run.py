@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -58,6 +59,7 @@ def main() -> None:
                 stopped_jobs_go_on_in_their_folders,
                 two_processes_share_a_traversal,
                 two_processes_stop_and_go_on_together,
+                a_batch_script_of_ones_own_goes_on,
             ):
                 check_began = time.monotonic()
                 check()
@@ -124,6 +126,22 @@ def two_processes_stop_and_go_on_together() -> None:
     assert abs(loss / alone - 1) < 1e-3, (loss, alone)
 
 
+def a_batch_script_of_ones_own_goes_on() -> None:
+    """By the line that the README gives."""
+    srun = shlex.join(["srun", *line("finetune", "name=batch", f"finetune.lr={RATES[0]}")])
+    script = f"#!/bin/sh\n{srun} || {{ [ $? -eq 143 ] && scontrol requeue $SLURM_JOB_ID; }}\n"
+    words = ["sbatch", "--parsable", "--requeue", "--open-mode=append", "--output=batch.txt"]
+    number = subprocess.run(words, input=script, capture_output=True, text=True, check=True).stdout.strip()
+    job = Path("outputs/batch")
+    wait_for(lambda: steps(job) > 5)
+    subprocess.run(["scancel", "--signal=TERM", number], check=True)
+    wait_for(lambda: state(number)["JobState"] in ("COMPLETED", "FAILED", "CANCELLED"))
+    assert state(number)["JobState"] == "COMPLETED", Path("batch.txt").read_text()
+    assert state(number)["Restarts"] == "1"
+    assert "going on from" in Path("batch.txt").read_text()
+    assert weights(job) == weights(straight_job())
+
+
 def line(command: str, *words: str) -> list[str]:
     return [
         *(LATENTPATH, command, "--config-dir", str(HERE / "conf"), "experiment=slurm_test"),
@@ -162,8 +180,13 @@ def state(job: str) -> dict[str, str]:
 
 
 def well_on_its_way(name: str, jobs: int) -> bool:
-    logs = [job / "finetune" / "metrics.csv" for job in folders(name).values()]
-    return sum(log.exists() and len(log.read_text().splitlines()) > 5 for log in logs) == jobs
+    return sum(steps(job) > 5 for job in folders(name).values()) == jobs
+
+
+def steps(job: Path) -> int:
+    """So many are in its log."""
+    log = job / "finetune" / "metrics.csv"
+    return len(log.read_text().splitlines()) - 1 if log.exists() else 0
 
 
 def manifest(job: Path, stage: str = "finetune") -> Any:

@@ -98,6 +98,22 @@ def test_a_killed_run_goes_on_to_the_same_weights(config, tmp_path, monkeypatch,
         assert torch.equal(tensor, resumed[name]), name
 
 
+def test_grids_go_to_the_tracker_where_asked_for(config, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ("finetune.sample_every=4", "logger=tensorboard")
+    for asked in (True, False):
+        run = tmp_path / str(asked)
+        finetune.run(config(*words, f"logger.images={asked}"), run)
+        assert sorted(file.stem for file in run.glob("finetune/samples/*")) == ["final", "step_000004"]
+        # A file before the end of the training, one after it.
+        files = [EventAccumulator(str(file)).Reload() for file in run.glob("finetune/tensorboard/events.*")]
+        pictured = [events for events in files if events.Tags()["images"] == ["samples"]]
+        steps = sorted(image.step for events in pictured for image in events.Images("samples"))
+        assert steps == ([4, 6] if asked else [])
+
+
 def test_the_latents_are_encoded_once(config, tmp_path, monkeypatch):
     finetune.run(config(), tmp_path / "one")
     monkeypatch.setattr(finetune, "build_cache", lambda *a, **k: pytest.fail("encoded again"))

@@ -172,7 +172,7 @@ def train(
         strategy=cfg.trainer.strategy,
         plugins=[Started(place_of())],
         precision=cfg.trainer.precision,
-        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg) if place.first else False,
+        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, place=place),
         callbacks=[*callbacks, *([lightning_bar()] if place.first else [])],
         enable_progress_bar=on_terminal() and place.first,
         log_every_n_steps=10,

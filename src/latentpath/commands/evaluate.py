@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
 from latentpath.commands.finetune import cached_latents
 from latentpath.data.load import load_dataset
+from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
-from latentpath.evaluation.against_data import copy_table, fidelity_table, real_features, save_pairs
+from latentpath.evaluation.against_data import (
+    copy_table,
+    decoded_features,
+    fidelity_table,
+    held_out_latents,
+    real_features,
+    training_latents,
+)
+from latentpath.evaluation.copies_page import NAMES, write_copies_page
+from latentpath.evaluation.features import features_of, in_batches, network_or_none
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
@@ -26,9 +39,13 @@ from latentpath.processes import ALONE
 from latentpath.progress import bar
 from latentpath.stages import open_stage, read_json, stage_dir, write_json
 from latentpath.tasks.classify import load_classifier
+from latentpath.tracking import build_loggers, log_evaluation
 from latentpath.traversal.store import read_flips, read_index, read_latents
+from latentpath.weights import feature_file
 
 log = logging.getLogger(__name__)
+
+TSNE_MOST = 10_000
 
 
 def run(cfg: Any, run_dir: Path) -> float | None:
@@ -37,11 +54,15 @@ def run(cfg: Any, run_dir: Path) -> float | None:
     # Once the weights are there, a column of n/a is not what was asked for.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     upstream = ["finetune", "classify", "traverse"]
+    for name in _other_networks(cfg):
+        weights[f"features {name}"] = "there" if feature_file(name).is_file() else "missing"
     with open_stage(run_dir, "evaluate", cfg, upstream=upstream, weights=weights) as stage:
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
         else:
+            trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
             stage.figures = _evaluate(cfg, run_dir, stage.path, lpips)
+            log_evaluation(trackers, stage.path)
         _print_summary(read_json(stage.path / "metrics.json"))
         return stage.figures["cfrt_released"]
 
@@ -56,6 +77,9 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
         vae=vae.to(device),
         classifier=classifier.to(device),
         lpips={net: network and network.to(device) for net, network in lpips.items()},
+        networks={
+            name: network.to(device) for name in _other_networks(cfg) if (network := network_or_none(name))
+        },
         device=device,
         interpolations=list(cfg.metric.interpolations),
         frames=cfg.metric.frames,
@@ -121,6 +145,11 @@ def _geometry(index: pd.DataFrame, source: Path, scores: pd.DataFrame) -> pd.Dat
     return geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
 
 
+def _other_networks(cfg: Any) -> list[str]:
+    """Of `metric.features` those besides the judge, where the data are looked at."""
+    return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
+
+
 def _score_shard(
     scorer, source: Path, shard: str, rows: pd.DataFrame, folder: Path, model: str, few, advance
 ) -> Path:
@@ -140,8 +169,9 @@ def _score_shard(
     if scorer.pictures:
         kept = write_pictures(folder.parent, scorer.pictures)
         _write_parquet(kept, folder / f"pictures_{model}_{Path(shard).stem}.parquet")
-    features = pd.concat(scorer.features, ignore_index=True)
-    _write_parquet(features, folder / f"features_{model}_{Path(shard).stem}.parquet")
+    if scorer.features:
+        features = pd.concat(scorer.features, ignore_index=True)
+        _write_parquet(features, folder / f"features_{model}_{Path(shard).stem}.parquet")
     _write_parquet(pd.concat(tables, ignore_index=True), part)
     return part
 
@@ -153,23 +183,73 @@ def _against_data(cfg: Any, folder: Path, scorer: Scorer, index: pd.DataFrame, s
     dataset = load_dataset(cfg.dataset)
     parts = sorted((folder / "parts").glob("features_finetuned_*.parquet"))
     features = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
-    real = real_features(
-        scorer.classifier, dataset, split="test", size=cfg.dataset.image_size, resize=cfg.dataset.resize
-    )
-    values = features.filter(regex=r"^f\d+$").to_numpy("float32")
-    table = fidelity_table(features, values, real, list(dataset.classes))
-    table.to_csv(folder / "tables" / "fidelity.csv", index=False, float_format="%.6g")
+    features = features.sort_values("place", ignore_index=True)  # as the rows of `index`
+    return [
+        *_fidelity(cfg, folder, scorer, dataset, index, features),
+        *_copies(cfg, folder, scorer, dataset, index, features, read_latents(source, index)),
+    ]
+
+
+def _fidelity(
+    cfg: Any, folder: Path, scorer: Scorer, dataset: ImageTable, index: pd.DataFrame, features: pd.DataFrame
+) -> list[str]:
+    """Write tables/fidelity.csv."""
+    networks: dict[str, Any] = {"judge": partial(features_of, scorer.classifier)}
+    networks |= {name: partial(in_batches, network) for name, network in scorer.networks.items()}
+    there = {name: networks[name] for name in cfg.metric.features if name in networks}
+    real = real_features(there, dataset, split="test", size=cfg.dataset.image_size, resize=cfg.dataset.resize)
+    compared = features["compared"]
+    generated = index[compared.to_numpy()].reset_index(drop=True)
+    tables = {
+        name: fidelity_table(
+            generated, np.stack(features.loc[compared, name].tolist()), real[name], dataset.classes
+        )
+        for name in there
+    }
+    if tables:
+        table = pd.concat(tables, names=["features"]).reset_index(level="features")
+        table.to_csv(folder / "tables" / "fidelity.csv", index=False, float_format="%.6g")
+    missing = [name for name in cfg.metric.features if name not in networks]
+    return [f"FID ({name}) is n/a: its weights are not on this machine" for name in missing]
+
+
+def _copies(
+    cfg: Any,
+    folder: Path,
+    scorer: Scorer,
+    dataset: ImageTable,
+    index: pd.DataFrame,
+    features: pd.DataFrame,
+    latents: torch.Tensor,
+) -> list[str]:
+    """Write tables/copies.csv and copies.html."""
     base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
-    cache, latents = cached_latents(cfg, base, dataset, ALONE), read_latents(source, index)
-    found = copy_table(index, latents, cache, scorer.vae.config.scaling_factor)
+    cache = cached_latents(cfg, base, dataset, ALONE)
+    vae, judge = scorer.vae, partial(features_of, scorer.classifier)
+    training = training_latents(cache, vae.config.scaling_factor)
+    held_out = held_out_latents(vae, dataset, size=cfg.dataset.image_size, resize=cfg.dataset.resize)
+    with bar("judging real images", len(training) + len(held_out)) as advance:
+        judged = [decoded_features(vae, judge, z, advance) for z in (training, held_out)]
+    spaces = {
+        "latent": (latents.numpy(), training.numpy(), held_out.numpy()),
+        "judge": (np.stack(features["judge"].tolist()), *judged),
+    }
+    found = copy_table(index, spaces)
     found.to_csv(folder / "tables" / "copies.csv", index=False, float_format="%.6g")
-    save_pairs(folder / "copies.png", found, latents, cache, scorer.vae)
-    log.info("closest training images, not for others' eyes: %s", folder / "copies.png")
-    flagged = int(found["flagged"].sum())
-    return [f"{flagged} of {len(found)} images look like copies of a training image"] if flagged else []
+    lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
+    write_copies_page(folder / "copies.html", found, latents, training, vae, lpips)
+    log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
+    return [
+        f"{len(rows)} of {len(index)} images look like copies of a training image by {NAMES[str(space)]}"
+        for space, rows in found[found["flagged"]].groupby("space", sort=False)
+    ]
 
 
 def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> None:
+    """Of whole seeds, the first of each class: as many as give TSNE_MOST latents, for time and memory."""
+    a_seed = index.groupby(["class", "seed"]).size().max()
+    seeds = sorted(index["seed"].unique())[: max(1, TSNE_MOST // (a_seed * index["class"].nunique()))]
+    index = index[index["seed"].isin(seeds)]
     log.info("t-SNE of %d latents", len(index))
     points = tsne(read_latents(source, index).numpy(), random_state=seed)
     table = index[["class", "seed", "method", "attribute", "swap_step"]].assign(

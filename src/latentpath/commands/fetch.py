@@ -87,20 +87,40 @@ def _download(
     _record(place, source=hub_id, revision=revision, commit=commit)
 
 
-def _from_torchvision(need: Need, place: Path) -> None:
-    """A pickle, because torchvision has nothing else: its hash is checked, and it is read weights_only."""
+def _from_url(need: Need, place: Path) -> None:
+    """A pickle, because there is nothing else: its hash is checked, and it is read weights_only."""
     import torch
 
-    ((name,),) = need.files
+    name = need.files[0][0]
     digits = Path(name).stem.rsplit("-", 1)[1]
     torch.hub.download_url_to_file(need.source, str(place / name), hash_prefix=digits)
+
+
+def _from_xrayvision(need: Need, place: Path) -> None:
+    """A network pickled whole, of which no hash is published: only its tensors are read, and kept."""
+    import torch
+    from safetensors.torch import save
+
+    from latentpath.inert_pickle import tensors_of
+
+    pickled, kept = place / ".pickled", place / need.files[0][0]
+    try:
+        torch.hub.download_url_to_file(need.source, str(pickled))
+        tensors = {name: value.contiguous() for name, value in tensors_of(pickled).items()}
+        pickled.write_bytes(save(tensors))
+        pickled.replace(kept)  # whole or not at all
+    finally:
+        pickled.unlink(missing_ok=True)
+    _record(place, source=need.source)
 
 
 _FETCH = {
     "pipeline": _from_hub,
     "vae": _from_hub,
     "timm": _from_timm,
-    "torchvision": _from_torchvision,
+    "torchvision": _from_url,
+    "inception": _from_url,
+    "xrayvision": _from_xrayvision,
 }
 
 

@@ -39,7 +39,7 @@ from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
 from latentpath.tasks.started import Started
 from latentpath.tasks.trainable import make_trainable, merge_lora, restore_frozen, save_lora
-from latentpath.tracking import build_loggers
+from latentpath.tracking import build_loggers, log_images
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sweep import denoiser
@@ -67,14 +67,16 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         schedule = base.schedule()
         if cfg.model.prediction_type is not None:
             schedule = dataclasses.replace(schedule, prediction_type=cfg.model.prediction_type.value)
-        task = finetune(cfg, base, cache, schedule, table.captions, stage.path)
+        task = finetune(cfg, base, cache, schedule, table.captions, stage.path, place)
         loss = _final_loss(stage.path / "metrics.csv")
         if not math.isfinite(loss):
             raise UserError(
                 "the loss is not finite. Try a smaller finetune.lr, or trainer.precision=32-true."
             )
         if place.first:
-            save(cfg, base, task.unet, schedule, table.captions, stage.path)
+            images = save(cfg, base, task.unet, schedule, table.captions, stage.path)
+            columns, loggers = ["neutral", *cfg.attribute.names], task.trainer.loggers
+            log_images(loggers, "samples", images, columns=columns, step=cfg.finetune.max_steps)
         stage.figures = {
             "loss": loss,
             "images": len(cache.moments),
@@ -86,8 +88,8 @@ def run(cfg: Any, run_dir: Path) -> float | None:
 
 def save(
     cfg: Any, base: BaseModel, unet: Any, schedule: NoiseSchedule, captions: CaptionTemplate, folder: Path
-) -> None:
-    """The diffusers folder, with LoRA the adapter besides, and a last grid of samples."""
+) -> Tensor:
+    """The diffusers folder, with LoRA the adapter besides, and a last grid of samples, which is returned."""
     unet = unet.cpu().eval()
     if cfg.finetune.trainable.value == "lora":
         log.info("adapter: %s", save_lora(unet, folder / "lora"))
@@ -97,6 +99,7 @@ def save(
     unet.to(device_of(cfg.trainer.accelerator))
     images = sample_grid(cfg, base, unet, base.vae(), schedule, captions)
     save_grid(images, folder / "samples" / "final.png")
+    return images
 
 
 def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> LatentCache:
@@ -141,7 +144,13 @@ def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> Laten
 
 
 def finetune(
-    cfg: Any, base: BaseModel, cache: LatentCache, schedule: Any, captions: CaptionTemplate, folder: Path
+    cfg: Any,
+    base: BaseModel,
+    cache: LatentCache,
+    schedule: Any,
+    captions: CaptionTemplate,
+    folder: Path,
+    place: Place,
 ) -> Any:
     """Fit for `finetune.max_steps`, from the last checkpoint if there is one."""
     tune = cfg.finetune
@@ -169,6 +178,7 @@ def finetune(
     )
     grid = SampleGrid(
         folder / "samples",
+        columns=["neutral", *cfg.attribute.names],
         every=tune.sample_every,
         sample=lambda unet: sample_grid(cfg, base, unet, base.vae(), schedule, captions),
     )
@@ -193,10 +203,10 @@ def finetune(
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=strategy_of(cfg),
-        plugins=[Started(place_of())],
+        plugins=[Started(place)],
         precision=cfg.trainer.precision,
         log_every_n_steps=min(tune.log_every, tune.max_steps),
-        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg),
+        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, place=place),
         callbacks=callbacks,
         default_root_dir=folder,
         enable_model_summary=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.evaluation.features import noting_features
+from latentpath.evaluation.features import in_batches, noting_features
 from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
 from latentpath.traversal.interpolate import interpolate
 from latentpath.traversal.plan import NEUTRAL
@@ -44,8 +45,9 @@ class Scorer:
     arc_length: bool = False
     device: torch.device | str = "cpu"  # of the networks
     batch_size: int = 32
+    networks: dict[str, Any] = field(default_factory=dict)  # of `metric.features`, without the judge
     pictures: list[Picture] = field(default_factory=list)
-    features: list[pd.DataFrame] = field(default_factory=list)  # of neutral images and the strongest swaps
+    features: list[pd.DataFrame] = field(default_factory=list)  # of stored latents, not of curves
 
     def score_seed(
         self, rows: pd.DataFrame, latents: Tensor, *, model: str, keep_pictures: bool
@@ -58,22 +60,18 @@ class Scorer:
         table = pd.DataFrame(keys)
         with noting_features(self.classifier.network) as seen:
             class_probs, attribute_probs = self.classifier.predict(images)
-        self._keep_features(table, torch.cat(seen))
+        if model == "finetuned":
+            self._keep_features(rows, torch.cat(seen), images)
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
             table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
         for i, attribute in enumerate(self.classifier.attributes):
             table[f"prob_{attribute}"] = attribute_probs[:, i].numpy()
-        reference = pixels[origins]
-        for net, network in self.lpips.items():
-            table[f"lpips_{net}"] = (
-                float("nan") if network is None else self._lpips(network, pixels, reference)
-            )
-        table["ssim"] = ssim(pixels, reference).numpy()
-        table["l1"] = l1(pixels, reference).numpy()
+        for name, values in self._compare(pixels, torch.tensor(origins)).items():
+            table[name] = values.numpy()
         table = table.merge(self._cosines(rows, latents), how="left", on=["attribute", "method", "swap_step"])
         table = table.astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
         if keep_pictures:
-            self._keep(keys, pixels, reference)
+            self._keep(keys, pixels, pixels[origins])
         return table
 
     def _with_interpolations(
@@ -130,22 +128,41 @@ class Scorer:
             )
         return pd.concat(tables, ignore_index=True)
 
-    def _keep_features(self, table: pd.DataFrame, features: Tensor) -> None:
-        swaps = table["method"] == "swap"
-        strongest = swaps & (table["swap_step"] == table.loc[swaps, "swap_step"].min())
-        kept = table.loc[(table["method"] == "neutral") | strongest, ["class", "seed", "attribute"]]
-        values = pd.DataFrame(features[kept.index.tolist()].numpy(), index=kept.index).add_prefix("f")
-        self.features.append(kept.join(values))
+    def _keep_features(self, rows: pd.DataFrame, judged: Tensor, images: Tensor) -> None:
+        """A table of the rows' labels in the index as `place`, the features by the judge as a list, and by
+        each other network: those only of what is held against real images, neutral ones and the strongest
+        swaps, else None."""
+        swaps = rows["method"] == "swap"
+        strongest = swaps & (rows["swap_step"] == rows.loc[swaps, "swap_step"].min())
+        compared = ((rows["method"] == "neutral") | strongest).tolist()
+        table = pd.DataFrame({"place": rows.index, "compared": compared})
+        table["judge"] = list(judged[: len(rows)].numpy())
+        for name, network in self.networks.items():
+            found = iter(
+                in_batches(network, images[: len(rows)][torch.tensor(compared)], self.batch_size).numpy()
+            )
+            table[name] = [next(found) if wanted else None for wanted in compared]
+        self.features.append(table)
 
-    def _lpips(self, network: Any, pixels: Tensor, reference: Tensor) -> Any:
-        return torch.cat(
-            [
-                lpips_distance(network, chunk.to(self.device), origin.to(self.device)).cpu()
-                for chunk, origin in zip(
-                    pixels.split(self.batch_size), reference.split(self.batch_size), strict=True
-                )
-            ]
-        ).numpy()
+    def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:
+        """Column -> (n,), each image against that of its origin; NaN where LPIPS has no weights.
+
+        A batch shares its origin, whose LPIPS features are then computed once for it, on the device.
+        """
+        measures = {
+            f"lpips_{net}": network and partial(lpips_distance, network)
+            for net, network in self.lpips.items()
+        }
+        measures |= {"ssim": ssim, "l1": l1}
+        columns = {name: torch.full((len(pixels),), float("nan")) for name in measures}
+        for origin in origins.unique():
+            reference = pixels[origin][None].to(self.device)
+            for places in (origins == origin).nonzero()[:, 0].split(self.batch_size):
+                images = pixels[places].to(self.device)
+                for name, measure in measures.items():
+                    if measure is not None:
+                        columns[name][places] = measure(images, reference).cpu()
+        return columns
 
     def _maps(self, network: Any, pixels: Tensor, reference: Tensor) -> Tensor:
         return lpips_maps(network, pixels.to(self.device), reference.to(self.device)).cpu()

@@ -65,7 +65,7 @@ def path_over_chord(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Seque
     NaN where the strongest latent equals the neutral one.
     """
     steps = _path_steps(neutral, trajectory, swap_steps)
-    chord = float(np.linalg.norm(steps.sum(axis=0)))
+    chord = float(np.linalg.norm(steps.sum(axis=0), axis=-1))
     return float(np.linalg.norm(steps, axis=1).sum() / chord) if chord > 0 else float("nan")
 
 

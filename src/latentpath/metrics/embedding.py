@@ -31,7 +31,7 @@ def tsne(
         return np.full((len(flat), 2), np.nan)
     components = min(pca_components, *flat.shape)
     reduced = PCA(components, random_state=random_state).fit_transform(flat)
-    # one job: several threads sum in varying order, and the map would differ from run to run
+    # one job: the map would depend on how many there are, and two took longer than one
     perplexity = max(1.0, min(perplexity, (len(flat) - 1) / 3))
     fit = TSNE(
         perplexity=perplexity,  # pyright: ignore[reportArgumentType]  (any positive number; typed by its default)

@@ -72,7 +72,9 @@ def bootstrap_intervals(
     n = known.sum(axis=0)  # (F,)
     low, high = np.full((2, len(n)), np.nan)
     if (some := n >= 2).any():
-        low[some], high[some] = np.nanquantile(means[:, some], [tail, 1 - tail], axis=0)
+        # numpy takes one figure at a time where some may be NaN
+        quantile = np.nanquantile if np.isnan(means[:, some]).any() else np.quantile
+        low[some], high[some] = quantile(means[:, some], [tail, 1 - tail], axis=0)
     if rates:
         bound = tail ** (1 / np.maximum(n, 1))
         high = np.where(some & all_0.all(axis=0), 1 - bound, high)

@@ -65,7 +65,7 @@ class Sweep:
     def positions(self, asked: Sequence[int] | None = None, *, strong: bool = True) -> tuple[int, ...]:
         """`asked`, checked; by default the strong end or, with `strong` false, all but frame 0, which is the
         neutral image itself. In ascending order."""
-        there = sorted({int(p) for p in self.rows[self.column].dropna()}) if self.column in self.rows else []
+        there = sorted(map(int, self.rows[self.column].dropna().unique())) if self.column in self.rows else []
         if not there:
             raise UserError(
                 f"the scores hold no images with method '{self.method}': run evaluate with that method first"

@@ -1,53 +1,63 @@
 """Tables of generated images against the data: how like the held-out ones, and whether any is a copy."""
 
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Table, count, header, number
+from latentpath.report.cells import Cell, Table, count, header, number
 from latentpath.report.pictures import words
 
 FIGURES = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
+NETWORKS = {"judge": "the judge", "inception": "Inception", "xrayvision": "TorchXRayVision"}
+SPACES = {"latent": "latents", "judge": "the judge’s features"}
 
 
 def fidelity_table(run: RunArtefacts) -> Table | None:
-    """Rows of evaluate/tables/fidelity.csv; None where the data were not at hand."""
+    """Rows of evaluate/tables/fidelity.csv, network by network, the judge first; None where the data were not
+    at hand."""
     rows = run.tables.get("fidelity")
     if rows is None:
         return None
+    if "features" not in rows:  # of runs that knew no other network
+        rows = rows.assign(features="judge")
+    others = set(rows["features"]) != {"judge"}
     head = ["class", "images", *FIGURES.values(), "Vendi", "Vendi, real", "generated", "held-out"]
-    table = Table("Likeness to the held-out images, by what the judge sees", head, name="fidelity")
+    seen = "a network sees in them" if others else "the judge sees"
+    table = Table(
+        f"Likeness to the held-out images, by what {seen}", ["network"] * others + head, name="fidelity"
+    )
     few = "fewer than 8 images of a kind"
-    for cls, of_class in rows.groupby("class", sort=False):
-        group = []
-        for k, row in enumerate(of_class.to_dict("records")):
-            first = [header(words(str(cls)), len(of_class))] if k == 0 else []
+    rows = rows.sort_values("features", key=lambda names: names != "judge", kind="stable")
+    for (network, cls), part in rows.groupby(["features", "class"], sort=False):
+        group: list[list[Cell]] = []
+        for row in part.to_dict("records"):
+            labels = [NETWORKS.get(str(network), str(network))] * others + [words(str(cls))]
+            first = [] if group else [header(label, len(part)) for label in labels]
             figures = [number(row[key], few) for key in (*FIGURES, "vendi", "vendi_real")]
-            group.append(
-                [*first, header(words(row["images"])), *figures, count(row["generated"]), count(row["real"])]
-            )
+            counts = [count(row["generated"]), count(row["real"])]
+            group.append([*first, header(words(row["images"])), *figures, *counts])
         table.groups.append(group)
     return table
 
 
 def copies_table(run: RunArtefacts) -> Table | None:
-    """Of evaluate/tables/copies.csv a row a class; None where the data were not at hand. Not which training
-    image: it is a patient's."""
+    """Of evaluate/tables/copies.csv a row a class and space; None where the data were not at hand. Not which
+    training image: it is a patient's."""
     rows = run.tables.get("copies")
     if rows is None:
         return None
+    if "space" not in rows:  # of runs that knew no other
+        rows = rows.assign(space="latent", threshold=0.5)
     table = Table(
-        "Distance to the nearest training image, over the mean of the 50 nearest (latents; 0: a copy)",
-        ["class", "images", "lowest", "median", "flagged, below 0.5"],
+        "Distance to the nearest training image, over the mean of the 50 nearest (0: a copy)",
+        ["class", "distance of", "images", "lowest", "median", "flagged below", "flagged"],
         name="copies",
     )
-    table.groups.append(
-        [
-            [
-                header(words(str(cls))),
-                count(len(of_class)),
-                number(of_class["score"].min()),
-                number(of_class["score"].median()),
-                count(int((of_class["flagged"].astype(str) == "True").sum())),
-            ]
-            for cls, of_class in rows.groupby("class", sort=False)
-        ]
-    )
+    for cls, of_class in rows.groupby("class", sort=False):
+        group: list[list[Cell]] = []
+        for space, of_space in of_class.groupby("space", sort=False):
+            first = [] if group else [header(words(str(cls)), of_class["space"].nunique())]
+            scores = of_space["score"]
+            flagged = int((of_space["flagged"].astype(str) == "True").sum())
+            shown = (scores.min(), scores.median(), of_space["threshold"].iloc[0])
+            figures = [count(len(of_space)), *map(number, shown), count(flagged)]
+            group.append([*first, header(SPACES.get(str(space), str(space))), *figures])
+        table.groups.append(group)
     return table

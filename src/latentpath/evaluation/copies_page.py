@@ -1,0 +1,97 @@
+"""`copies.html`: the generated images likeliest to be copies, each beside its nearest training images.
+
+Training images are patients': the page stays in the run's folder, and no report shows it or links to it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+from torch import Tensor
+
+from latentpath.diffusion.autoencoder import decode
+from latentpath.metrics import lpips_distance
+
+SHOWN = 8  # training images of each space
+NAMES = {"latent": "latents", "judge": "the judge’s features"}
+SIDE = 384  # px, at most
+
+
+def write_copies_page(
+    file: Path,
+    table: pd.DataFrame,
+    latents: Tensor,
+    training: Tensor,
+    vae: Any,
+    lpips: tuple[str, Any] | None = None,
+) -> None:
+    """Write the page of `copy_table`, whole in itself: pictures inlined, nothing asked of a network.
+
+    latents (n, c, h, w) are of its generated images, `training` (m, c, h, w) of the latent cache, both scaled
+    as `vae` expects: what is shown is decoded from them. lpips: name and model, on the device of `vae`. An
+    image of the data is named by its row in the cache, for whoever has the data.
+    """
+    rows = likeliest(table)
+    pairs = rows.drop_duplicates(["generated", "training"])
+    mine, theirs = pairs["generated"].tolist(), pairs["training"].tolist()
+    generated = decode(vae, latents[mine])  # (pairs, 3, h, w) in [-1, 1]
+    nearest = decode(vae, training[theirs])
+    distances: list[float | None] = [None] * len(pairs)
+    if lpips:
+        on_device = [((x + 1) / 2).to(vae.device) for x in (generated, nearest)]
+        distances = lpips_distance(lpips[1], *on_device).tolist()
+    cards: dict[int, dict[Any, Any]] = {}
+    for k, pair in enumerate(pairs.to_dict("records")):
+        told = rows[(rows["generated"] == mine[k]) & (rows["training"] == theirs[k])]
+        card = cards.setdefault(mine[k], {"image": _inline(generated[k]), "matches": [], **pair})
+        card["matches"].append(
+            {
+                "image": _inline(nearest[k]),
+                "row": theirs[k],
+                "lpips": distances[k],
+                "spaces": told.to_dict("records"),
+            }
+        )
+    template = files("latentpath.evaluation").joinpath("copies.html.j2").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    file.write_text(
+        page.from_string(template).render(
+            cards=list(cards.values()),
+            names=NAMES,
+            lpips=lpips and lpips[0],
+            spaces=[
+                (NAMES[str(space)], int(rows["flagged"].sum()), rows["threshold"].iloc[0])
+                for space, rows in table.groupby("space", sort=False)
+            ],
+            images=len(latents),
+            training=len(training),
+        ),
+        encoding="utf-8",
+    )
+
+
+def likeliest(table: pd.DataFrame, shown: int = SHOWN) -> pd.DataFrame:
+    """The rows of `copy_table` to be shown: of each space the first `shown` training images, each with the
+    image likeliest to be its copy, and what all spaces say of that image. Images flagged in any space come
+    first; else by their best place in any."""
+    place = table.groupby("space").cumcount()
+    best = place.where(table["flagged"], place + len(table)).groupby(table["generated"]).transform("min")
+    first = table.drop_duplicates(["space", "training"]).groupby("space").head(shown)
+    rows = table.assign(best=best)[table["generated"].isin(first["generated"])]
+    return rows.sort_values(["best", "generated", "score"], ignore_index=True)
+
+
+def _inline(image: Tensor) -> str:
+    """A data URI of an image (3, h, w) in [-1, 1], without loss up to SIDE."""
+    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    picture, data = Image.fromarray(pixels), BytesIO()
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.save(data, "WEBP", lossless=True, method=0, quality=20)
+    return f"data:image/webp;base64,{b64encode(data.getvalue()).decode()}"

@@ -1,0 +1,83 @@
+"""The tensors of a network that was pickled whole, read without running anything that its pickle names."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+}
+
+
+class _Inert:
+    """Stands for every class and function but those that make tensors: takes any arguments, does nothing."""
+
+    dump_patches = False  # torch looks at it where a pickle also holds the source of its classes
+
+    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.state: Any = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        return _ALLOWED.get((module, name), _Inert)
+
+
+class _InertPickle:
+    """What torch.load takes from the module `pickle`."""
+
+    Unpickler = _Unpickler
+
+    @staticmethod
+    def load(file: Any, **options: Any) -> Any:
+        return _Unpickler(file, **options).load()
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The `state_dict` of the nn.Module that `torch.save(module, file)` wrote, by this torch or an old one.
+
+    A pickle can name any function to be called. Here all names but three that make tensors come to nothing,
+    so that the network's own code is neither needed nor run.
+    Raises ValueError for anything but a pickled module, and whatever torch raises for a damaged file.
+    """
+    content = io.BytesIO(file.read_bytes())  # from memory, torch does not take it for an archive to unpack
+    if zipfile.is_zipfile(content) and "constants.pkl" in (
+        Path(name).name for name in zipfile.ZipFile(content).namelist()
+    ):
+        raise ValueError("it is a TorchScript archive")
+    content.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the source of a class is not the one it was saved with
+        module = torch.load(content, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
+    tensors = dict(_walk(module))
+    if not tensors:
+        raise ValueError("it holds no module")
+    return tensors
+
+
+def _walk(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    state = module.state if isinstance(module, _Inert) and isinstance(module.state, dict) else {}
+    for name, value in {**state.get("_parameters", {}), **state.get("_buffers", {})}.items():
+        if isinstance(value, Tensor):
+            yield prefix + name, value.detach()
+    for name, child in state.get("_modules", {}).items():
+        yield from _walk(child, f"{prefix}{name}.")

@@ -1,0 +1,68 @@
+"""Tables against the data: network by network and space by space, and those of runs that knew but one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from latentpath.report.cells import Table
+from latentpath.report.data_tables import copies_table, fidelity_table
+
+
+def texts(table: Table | None) -> list[list[str]]:
+    assert table is not None
+    table.filled()  # every row has a cell in every column
+    return [[cell.text for cell, _ in row] for group in table.filled() for row in group]
+
+
+def run_with(**tables: pd.DataFrame) -> Any:
+    return SimpleNamespace(tables=tables)
+
+
+def fidelity(**columns: Any) -> pd.DataFrame:
+    figures = dict.fromkeys(("fid", "kid", "kid_std", "precision", "recall", "vendi", "vendi_real"), 0.5)
+    counts = {"generated": 9, "real": 20}
+    keys = [("a", "neutral"), ("a", "gel_bubble"), ("b", "neutral")]
+    return pd.DataFrame([{"class": c, "images": i} | figures | counts for c, i in keys]).assign(**columns)
+
+
+def test_fidelity_by_each_network_the_judge_first():
+    rows = pd.concat([fidelity(features="inception", fid=80.0), fidelity(features="judge")])
+    table = fidelity_table(run_with(fidelity=rows))
+    assert table is not None and table.head[:4] == ["network", "class", "images", "FID"]
+    shown = [line[:4] for line in texts(table)]
+    assert shown[:3] == [
+        ["the judge", "a", "neutral", "0.50"],
+        ["the judge", "a", "gel bubble", "0.50"],
+        ["the judge", "b", "neutral", "0.50"],
+    ]
+    assert shown[5] == ["Inception", "b", "neutral", "80.00"] and len(shown) == 6
+
+
+def test_fidelity_by_the_judge_alone_needs_no_column():
+    for rows in (fidelity(features="judge"), fidelity()):
+        table = fidelity_table(run_with(fidelity=rows))
+        assert table is not None and table.head[:2] == ["class", "images"] and "judge" in table.caption
+        assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 3
+
+
+def test_copies_in_both_spaces():
+    rows = [
+        {"class": cls, "space": space, "score": score, "threshold": limit, "flagged": score < limit}
+        for space, limit in (("latent", 0.5), ("judge", 0.34))
+        for cls in ("a", "b")
+        for score in (0.4, 0.6, 0.8)
+    ]
+    table = copies_table(run_with(copies=pd.DataFrame(rows)))
+    assert [line[:7] for line in texts(table)][:2] == [
+        ["a", "latents", "3", "0.40", "0.60", "0.50", "1"],
+        ["a", "the judge’s features", "3", "0.40", "0.60", "0.34", "0"],
+    ]
+    before = pd.DataFrame(rows[:6]).drop(columns=["space", "threshold"])
+    assert [line[1] for line in texts(copies_table(run_with(copies=before)))] == ["latents", "latents"]
+
+
+def test_without_the_data_there_is_no_table():
+    assert fidelity_table(run_with()) is None and copies_table(run_with()) is None
