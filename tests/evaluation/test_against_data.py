@@ -111,7 +111,7 @@ def test_the_page_of_copies_is_whole_in_itself_and_shows_the_likeliest_first(pla
     assert len(sources) > 10 and all(source.startswith("data:image/") for source in sources)
     assert not any(word in page for word in ("http:", "https:", "url(", "LPIPS", str(tmp_path)))
     first = page[page.index("<li>") : page.index("</li>")]
-    assert "seed 7," in first and first.count("row 42") == 2 and first.count(">flagged<") == 2
+    assert "seed 7," in first and first.count("row 42") == 2 and "flagged by latents and judge<" in first
 
 
 def test_the_page_shows_a_training_image_of_a_space_once(planted):

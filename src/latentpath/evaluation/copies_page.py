@@ -21,6 +21,7 @@ from latentpath.metrics import lpips_distance
 
 SHOWN = 8  # training images of each space
 NAMES = {"latent": "latents", "judge": "the judge’s features"}
+SHORT = {"latent": "latents", "judge": "judge"}
 SIDE = 384  # px, at most
 
 
@@ -50,7 +51,10 @@ def write_copies_page(
     cards: dict[int, dict[Any, Any]] = {}
     for k, pair in enumerate(pairs.to_dict("records")):
         told = rows[(rows["generated"] == mine[k]) & (rows["training"] == theirs[k])]
-        card = cards.setdefault(mine[k], {"image": _inline(generated[k]), "matches": [], **pair})
+        card = cards.setdefault(
+            mine[k], {"image": _inline(generated[k]), "matches": [], "flagged_by": [], **pair}
+        )
+        card["flagged_by"] += [SHORT[space] for space in told.loc[told["flagged"], "space"]]
         card["matches"].append(
             {
                 "image": _inline(nearest[k]),
@@ -64,7 +68,7 @@ def write_copies_page(
     file.write_text(
         page.from_string(template).render(
             cards=list(cards.values()),
-            names=NAMES,
+            names=SHORT,
             lpips=lpips and lpips[0],
             spaces=[
                 (NAMES[str(space)], int(rows["flagged"].sum()), rows["threshold"].iloc[0])
