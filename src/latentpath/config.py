@@ -234,7 +234,7 @@ class TrainerConfig:
 class LoggerConfig:
     name: str = "csv"  # csv always; "wandb", "tensorboard" or "mlflow" besides
     project: str = "latentpath"
-    images: bool = False  # sample grids to wandb (a table) and TensorBoard; a model can remember a patient
+    images: bool = False  # grids and examples to wandb and TensorBoard; a model can remember a patient
 
 
 @dataclass
