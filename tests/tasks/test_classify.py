@@ -411,6 +411,14 @@ def test_the_best_epoch_by_auroc_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     assert all(torch.equal(value, at_end[1][key]) for key, value in saved.items())
 
 
+def run_killed(cfg: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, and be killed in the second epoch."""
+    with monkeypatch.context() as patch:
+        kill_in(patch, epoch=1)
+        with pytest.raises(Killed):
+            classify.run(cfg, run_dir)
+
+
 @pytest.mark.parametrize("change", ["a row", "pixels", "labels"])
 def test_a_killed_run_does_not_go_on_with_other_data(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -418,10 +426,7 @@ def test_a_killed_run_does_not_go_on_with_other_data(
     """Its pixels are kept by position: with a row less, every later image would have another's labels."""
     root = write_images(tmp_path / "data")
     cfg = config(root, **{"classifier.epochs": 2})
-    with monkeypatch.context() as patch:
-        kill_in(patch, epoch=1)
-        with pytest.raises(Killed):
-            classify.run(cfg, tmp_path / "killed")
+    run_killed(cfg, tmp_path / "killed", monkeypatch)
     labels = pd.read_csv(root / "labels.csv")
     if change == "a row":
         labels.drop(index=3).to_csv(root / "labels.csv", index=False)
@@ -443,10 +448,7 @@ def test_files_written_anew_with_the_same_content_are_the_same_data(
     """As where a job copies its data to the node each time."""
     root = write_images(tmp_path / "data")
     cfg = config(root, **{"classifier.epochs": 2})
-    with monkeypatch.context() as patch:
-        kill_in(patch, epoch=1)
-        with pytest.raises(Killed):
-            classify.run(cfg, tmp_path / "killed")
+    run_killed(cfg, tmp_path / "killed", monkeypatch)
     for file in (root / "images").iterdir():
         os.utime(file, (1, 1))
     with caplog.at_level(logging.INFO):
