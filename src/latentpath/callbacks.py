@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from latentpath.tasks.averaging import WeightEMA
 from latentpath.tracking import log_images
 
 
@@ -34,10 +35,8 @@ class SampleGrid(L.Callback):
         step = trainer.global_step
         ended_a_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self.every and ended_a_step and step % self.every == 0 and trainer.is_global_zero:
-            averaged = next(
-                (c._average_model for c in trainer.callbacks if getattr(c, "_average_model", None)), None
-            )
-            unet = pl_module.unet if averaged is None else averaged.module.unet
+            averages = (c.averaged for c in trainer.callbacks if isinstance(c, WeightEMA))
+            unet = (next(averages, None) or pl_module).unet
             unet.eval()
             images = self.sample(unet)
             save_grid(images, self.folder / f"step_{step:06d}.png")

@@ -13,7 +13,7 @@ import lightning as L
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -35,6 +35,7 @@ from latentpath.errors import UserError
 from latentpath.processes import Place, barrier, place_of, shared
 from latentpath.progress import bar, lightning_bar, on_terminal
 from latentpath.stages import open_stage
+from latentpath.tasks.averaging import WeightEMA
 from latentpath.tasks.finetune import UNetFinetuner
 from latentpath.tasks.fit import fit
 from latentpath.tasks.started import Started
@@ -191,9 +192,7 @@ def finetune(
         grid,
     ]
     if tune.ema_decay > 0:
-        callbacks.append(
-            EMAWeightAveraging(decay=tune.ema_decay**tune.ema_every, update_every_n_steps=tune.ema_every)
-        )
+        callbacks.append(WeightEMA(tune.ema_decay, every=tune.ema_every))
     trainer = L.Trainer(
         max_epochs=1,
         max_steps=tune.max_steps,

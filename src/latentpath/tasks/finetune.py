@@ -69,13 +69,32 @@ class UNetFinetuner(L.LightningModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.unet.parameters() if p.requires_grad]
-        fused = parameters[0].device.type in ("cuda", "cpu")
+        parameters = self._trainable()
+        # A fused AdamW divides by the loss scale itself, after clipping: gradients would be clipped scaled.
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        fused = parameters[0].device.type in ("cuda", "cpu") and not scaled
         optimizer = torch.optim.AdamW(
             parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients.
+
+        Lightning's own clipping refuses every fused optimizer under mixed precision. Clipping is right
+        here: bfloat16 has no loss scale, and with float16 `configure_optimizers` takes an unfused optimizer.
+        """
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self._trainable(), gradient_clip_val)
+
+    def _trainable(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.unet.parameters() if p.requires_grad]
 
     def _lr_factor(self, step: int) -> float:
         warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
