@@ -120,7 +120,7 @@ def compose():
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from latentpath.config import Config, conf_dir
+    from latentpath.config.schema import Config, conf_dir
 
     ConfigStore.instance().store(name="schema", node=Config)
 

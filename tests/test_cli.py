@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from latentpath.checks import check
 from latentpath.cli import main
-from latentpath.config import COMMANDS, Config, conf_dir
+from latentpath.config.checks import check
+from latentpath.config.schema import COMMANDS, Config, conf_dir
 
 GROUPS = sorted(
     (p.parent.relative_to(conf_dir()).as_posix(), p.stem)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+CONF_DIR = "from latentpath.config.schema import conf_dir; print(conf_dir())"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -62,7 +64,7 @@ def test_package_and_configuration_come_from_the_wheel(installed: Path, tmp_path
     home = str(installed.parent)
     package = _ask(installed, "import latentpath; print(latentpath.__file__)", cwd=tmp_path)
     assert package.startswith(home)
-    conf = Path(_ask(installed, "from latentpath.config import conf_dir; print(conf_dir())", cwd=tmp_path))
+    conf = Path(_ask(installed, CONF_DIR, cwd=tmp_path))
     assert conf == Path(package).parent / "conf"
     assert (conf / "traverse.yaml").is_file()
 
@@ -79,7 +81,7 @@ def test_command_runs_away_from_the_repository(installed: Path, tmp_path: Path) 
 
 def test_installed_configuration_is_the_one_read(installed: Path, tmp_path: Path) -> None:
     """A mark in the installed copy shows: the repository's files play no part."""
-    conf = Path(_ask(installed, "from latentpath.config import conf_dir; print(conf_dir())", cwd=tmp_path))
+    conf = Path(_ask(installed, CONF_DIR, cwd=tmp_path))
     assert conf.is_relative_to(installed.parent)  # never write into the repository
     root = conf / "traverse.yaml"
     written = root.read_text()

@@ -31,10 +31,10 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import peak_memory
 from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
+from latentpath.judge.classifier import Classifier, class_outputs
+from latentpath.judge.networks import build_network
 from latentpath.metrics import geometry_bands, geometry_table, lpips_or_none, tsne
 from latentpath.metrics.directions import image_distances
-from latentpath.tasks.classify import Classifier, class_outputs
-from latentpath.tasks.networks import build_network
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.evaluation.features import features_of
 from latentpath.evaluation.scoring import Scorer
+from latentpath.judge.features import features_of
 from latentpath.traversal.interpolate import interpolate
 
 Scores = dict[str, Tensor]  # column -> a value an image (n,), or a row of values (n, d)

@@ -34,8 +34,8 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import peak_memory, unet_flops
 from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.schedule import NoiseSchedule
-from latentpath.tasks.finetune import UNetFinetuner
-from latentpath.tasks.fit import EXPECTED, quiet_lightning
+from latentpath.training.finetune import UNetFinetuner
+from latentpath.training.fit import EXPECTED, quiet_lightning
 
 SCHEDULE = {
     "num_train_timesteps": 1000,

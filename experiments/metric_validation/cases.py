@@ -19,8 +19,9 @@ from scipy.special import expit, logit
 from scipy.stats import multivariate_normal, norm
 
 from latentpath.data.phantoms import ATTRIBUTES, DIAGNOSES, draw_dermoscopy
+from latentpath.data.pixels import to_model_range
+from latentpath.judge.classifier import Classifier
 from latentpath.metrics import cfrt_released, cfrt_strict
-from latentpath.tasks.classify import Classifier, to_model_range
 
 A = len(ATTRIBUTES)
 POSITIONS = (0.6, 0.8, 1.0)  # opacity of the asked-for attribute on the strong end of a trajectory

@@ -47,8 +47,8 @@ from rich.table import Table
 
 from latentpath.data.phantoms import ATTRIBUTES
 from latentpath.errors import UserError
+from latentpath.judge.classifier import load_classifier
 from latentpath.report.svg import Line, line_chart
-from latentpath.tasks.classify import load_classifier
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
 OPACITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
 from latentpath.errors import UserError
-from latentpath.sweeps import RESULTS, UNNAMED, locked, read_record, say
+from latentpath.runs.sweeps.records import RESULTS, UNNAMED, locked, read_record, say
 
 HOPELESS = 3  # so many failed and none succeeded: it is the command that is wrong
 

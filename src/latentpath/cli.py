@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from latentpath import __version__
-from latentpath.checks import check
-from latentpath.config import COMMANDS, Config, conf_dir, near
-from latentpath.errors import UserError
-from latentpath.submitted import reported
+from latentpath.config.checks import check
+from latentpath.config.overrides import check_launcher, check_overrides
+from latentpath.config.schema import COMMANDS, Config, conf_dir
+from latentpath.errors import UserError, near
+from latentpath.runs.submitted import reported
 
 # Of what is meant: small data without workers, a machine that has SLURM besides; of Lightning's insides.
 EXPECTED_WARNINGS = (
@@ -68,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(
                 f"no command {command!r}.{near(command, COMMANDS)} `latentpath --help` describes them."
             )
-        _check_launcher(rest)
-        _check_overrides(rest)
+        check_launcher(rest)
+        check_overrides(rest)
         if {"-m", "--multirun", "hydra/sweeper=optuna"} & set(rest):
-            from latentpath.sweeps import check_sweep
+            from latentpath.runs.sweeps.checks import check_sweep
 
             check_sweep(command, rest)
     except UserError as error:
@@ -84,7 +85,7 @@ def _compose_and_call(command: str, args: list[str]) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
 
-    from latentpath.sweeps import concluded, noted
+    from latentpath.runs.sweeps.jobs import concluded, noted
 
     ConfigStore.instance().store(name="schema", node=Config)
     # argparse takes overrides on one side of an option only: -m goes first.
@@ -104,7 +105,7 @@ def _say_cost(args: list[str]) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from latentpath.weights import choose
+    from latentpath.runs.weights import choose
 
     overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
     GlobalHydra.instance().clear()
@@ -126,8 +127,8 @@ def _job(command: str, cfg: Any) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from latentpath.preflight import check_weights
-    from latentpath.processes import ALONE, BATCHES, agree, check_launch, connected, place_of
+    from latentpath.runs.preflight import check_weights
+    from latentpath.runs.ranks import ALONE, BATCHES, agree, check_launch, connected, place_of
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     for chatty in (
@@ -166,87 +167,6 @@ def _job(command: str, cfg: Any) -> float | None:
 def _fail(error: UserError) -> None:
     print(f"latentpath: {error}", file=sys.stderr)
     raise SystemExit(2)
-
-
-def _check_launcher(args: list[str]) -> None:
-    """A launcher is for sweeps: without -m Hydra would take no notice of it, and train on the login node."""
-    from importlib.util import find_spec
-
-    chosen = [arg for arg in args if arg.startswith("hydra/launcher=")]
-    if not chosen:
-        return
-    options = {arg.split("=")[0] for arg in args if arg.startswith("-")}
-    if not options & {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}:
-        raise UserError(f"{chosen[0]} needs -m, also for one job: latentpath <command> -m {chosen[0]} ...")
-    if chosen[0] != "hydra/launcher=basic" and find_spec("submitit") is None:
-        raise UserError(f"{chosen[0]}: not installed (submitit); run `pip install 'latentpath[clusters]'`")
-
-
-def _check_overrides(args: list[str]) -> None:
-    """Misspelt keys, groups and options with their near match, before Hydra composes anything."""
-    if any(
-        arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args
-    ):
-        return  # the user's own folder may bring groups that are unknown here
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-
-    root = conf_dir()
-    groups = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}
-    options = [i for i, arg in enumerate(args) if arg.startswith("-")]
-    # A word without "=" behind an option may be the option's value, as in `--cfg job`.
-    words = [a for i, a in enumerate(args) if i not in options and ("=" in a or i - 1 not in options)]
-    try:
-        overrides = OverridesParser.create().parse_overrides(words)
-    except OverrideParseException as error:
-        raise UserError(
-            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than "
-            "those of words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
-        ) from None
-    for override in overrides:
-        key = override.key_or_group
-        if override.is_add() or override.is_delete() or key.startswith("hydra"):
-            continue
-        if key in groups:
-            options = {path.stem for path in (root / key).glob("*.yaml")}
-            for option in _options(override):
-                if option not in options:
-                    raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
-        else:
-            _check_key(key, groups)
-
-
-def _options(override: Any) -> list[str]:
-    """The option or, in a sweep, the options that an override of a group names; glob(...) names none."""
-    from hydra.core.override_parser.types import ValueType
-
-    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
-        return []
-    if override.is_interval_sweep():
-        raise UserError(f"{override.input_line}: a group has options to list, not an interval.")
-    if override.is_sweep_override():
-        return list(override.sweep_string_iterator())
-    value = override.value()
-    return [
-        "null" if option is None else str(option)
-        for option in (value if isinstance(value, list) else [value])
-    ]
-
-
-def _check_key(key: str, groups: set[str]) -> None:
-    """Walk the schema along `key`; raise UserError at the first part that it does not have."""
-    from dataclasses import fields, is_dataclass
-    from typing import get_type_hints
-
-    node: Any = Config
-    for depth, part in enumerate(key.split(".")):
-        if not is_dataclass(node):
-            return  # below a free dictionary, such as captions.class_names
-        names = {f.name for f in fields(node)} | (groups if depth == 0 else set())
-        if part not in names:
-            above = ".".join(key.split(".")[:depth]) or "the configuration"
-            raise UserError(f"{key}: {above} has no key {part!r}.{near(part, names)}")
-        node = get_type_hints(node).get(part, str)
 
 
 def _complete(args: list[str]) -> None:

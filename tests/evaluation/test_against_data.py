@@ -20,9 +20,9 @@ from latentpath.evaluation.against_data import (
     training_latents,
 )
 from latentpath.evaluation.copies_page import likeliest, write_copies_page
-from latentpath.evaluation.features import features_of, noting_features
-from latentpath.tasks.classify import Classifier
-from latentpath.tasks.networks import build_network
+from latentpath.judge.classifier import Classifier
+from latentpath.judge.features import features_of, noting_features
+from latentpath.judge.networks import build_network
 
 SCALE = 0.5
 RNG = np.random.default_rng(0)

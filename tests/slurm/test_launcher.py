@@ -17,9 +17,9 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from latentpath.cli import main
-from latentpath.config import Config, conf_dir
+from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError
-from latentpath.submitted import reported
+from latentpath.runs.submitted import reported
 
 HERE = Path(__file__).parent
 

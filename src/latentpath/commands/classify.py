@@ -15,27 +15,23 @@ from rich.table import Table
 
 from latentpath.data.latent_cache import file_digests
 from latentpath.data.load import load_dataset
+from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.data.splits import assert_disjoint, copies_across_splits
 from latentpath.errors import UserError
+from latentpath.judge.classifier import Classifier, class_outputs
+from latentpath.judge.networks import build_network
 from latentpath.metrics.classification import classification_metrics
-from latentpath.processes import Place, barrier, place_of, shared
-from latentpath.progress import lightning_bar, on_terminal
-from latentpath.stages import open_stage, write_json
-from latentpath.tasks.augment import Augmentation
-from latentpath.tasks.classify import (
-    AttributeClassifier,
-    Classifier,
-    Patience,
-    balance,
-    build_network,
-    class_outputs,
-    to_model_range,
-)
-from latentpath.tasks.fit import fit, newest_checkpoint, quiet_lightning
-from latentpath.tasks.labelled_images import ImageData, LabelledImages, content_keys, label_tensors
-from latentpath.tasks.started import Started
-from latentpath.tracking import build_loggers
+from latentpath.runs.files import write_json
+from latentpath.runs.progress import lightning_bar, on_terminal
+from latentpath.runs.ranks import Place, barrier, place_of, shared
+from latentpath.runs.stages import open_stage
+from latentpath.runs.tracking import build_loggers
+from latentpath.training.augment import Augmentation
+from latentpath.training.classify import AttributeClassifier, Patience, balance
+from latentpath.training.fit import fit, newest_checkpoint, quiet_lightning
+from latentpath.training.labelled_images import ImageData, LabelledImages, content_keys, label_tensors
+from latentpath.training.launch import Started
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,21 @@ from latentpath.evaluation.against_data import (
     training_latents,
 )
 from latentpath.evaluation.copies_page import NAMES, write_copies_page
-from latentpath.evaluation.features import features_of, in_batches, network_or_none
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
+from latentpath.evaluation.tracked import log_evaluation
+from latentpath.judge.classifier import load_classifier
+from latentpath.judge.features import features_of, in_batches, network_or_none
 from latentpath.metrics import geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
-from latentpath.processes import ALONE
-from latentpath.progress import bar
-from latentpath.stages import open_stage, read_json, stage_dir, write_json
-from latentpath.tasks.classify import load_classifier
-from latentpath.tracking import build_loggers, log_evaluation
+from latentpath.runs.files import read_json, write_json, write_parquet
+from latentpath.runs.progress import bar
+from latentpath.runs.ranks import ALONE
+from latentpath.runs.stages import open_stage, stage_dir
+from latentpath.runs.tracking import build_loggers
+from latentpath.runs.weights import feature_file
 from latentpath.traversal.store import read_flips, read_index, read_latents
-from latentpath.weights import feature_file
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,9 @@ def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> d
             for shard, rows in index.groupby("shard")
         ]
     scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
-    _write_parquet(scores, folder / "scores.parquet")
+    write_parquet(folder / "scores.parquet", scores)
     pictures = pd.concat([pd.read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
-    _write_parquet(pictures, folder / "examples.parquet")
+    write_parquet(folder / "examples.parquet", pictures)
     if cfg.metric.tsne:
         _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
     metrics = summarise(
@@ -168,11 +169,11 @@ def _score_shard(
         advance(1)
     if scorer.pictures:
         kept = write_pictures(folder.parent, scorer.pictures)
-        _write_parquet(kept, folder / f"pictures_{model}_{Path(shard).stem}.parquet")
+        write_parquet(folder / f"pictures_{model}_{Path(shard).stem}.parquet", kept)
     if scorer.features:
         features = pd.concat(scorer.features, ignore_index=True)
-        _write_parquet(features, folder / f"features_{model}_{Path(shard).stem}.parquet")
-    _write_parquet(pd.concat(tables, ignore_index=True), part)
+        write_parquet(folder / f"features_{model}_{Path(shard).stem}.parquet", features)
+    write_parquet(part, pd.concat(tables, ignore_index=True))
     return part
 
 
@@ -255,14 +256,7 @@ def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> N
     table = index[["class", "seed", "method", "attribute", "swap_step"]].assign(
         x=points[:, 0], y=points[:, 1]
     )
-    _write_parquet(table, folder / "tsne.parquet")
-
-
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_parquet(temporary, index=False)
-    temporary.replace(path)
+    write_parquet(folder / "tsne.parquet", table)
 
 
 def _print_summary(metrics: dict[str, Any]) -> None:

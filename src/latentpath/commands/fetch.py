@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from latentpath.errors import UserError
-from latentpath.stages import write_json
-from latentpath.weights import ENVIRONMENT, RECORD, Need, choose, missing, needed
+from latentpath.runs.files import write_json
+from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, choose, missing, needed
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _from_xrayvision(need: Need, place: Path) -> None:
     import torch
     from safetensors.torch import save
 
-    from latentpath.inert_pickle import tensors_of
+    from latentpath.runs.inert_pickle import tensors_of
 
     pickled, kept = place / ".pickled", place / need.files[0][0]
     try:

@@ -18,12 +18,12 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from latentpath.callbacks import SampleGrid, save_grid
 from latentpath.data.batches import LatentBatches
 from latentpath.data.captions import CaptionTemplate
 from latentpath.data.images import load_images
 from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
 from latentpath.data.load import load_dataset
+from latentpath.data.pixels import save_grid, to_uint8
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.execution import device_of
@@ -32,15 +32,16 @@ from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
-from latentpath.processes import Place, barrier, place_of, shared
-from latentpath.progress import bar, lightning_bar, on_terminal
-from latentpath.stages import open_stage
-from latentpath.tasks.averaging import WeightEMA
-from latentpath.tasks.finetune import UNetFinetuner
-from latentpath.tasks.fit import fit
-from latentpath.tasks.started import Started
-from latentpath.tasks.trainable import make_trainable, merge_lora, restore_frozen, save_lora
-from latentpath.tracking import build_loggers, log_images
+from latentpath.runs.progress import bar, lightning_bar, on_terminal
+from latentpath.runs.ranks import Place, barrier, place_of, shared
+from latentpath.runs.stages import open_stage
+from latentpath.runs.tracking import build_loggers, log_images
+from latentpath.training.averaging import WeightEMA
+from latentpath.training.finetune import UNetFinetuner
+from latentpath.training.fit import fit
+from latentpath.training.launch import Started
+from latentpath.training.sample_grid import SampleGrid
+from latentpath.training.trainable import make_trainable, merge_lora, restore_frozen, save_lora
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sweep import denoiser
@@ -77,7 +78,9 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         if place.first:
             images = save(cfg, base, task.unet, schedule, table.captions, stage.path)
             columns, loggers = ["neutral", *cfg.attribute.names], task.trainer.loggers
-            log_images(loggers, "samples", images, columns=columns, step=cfg.finetune.max_steps)
+            pixels, step = to_uint8(images).cpu().numpy(), cfg.finetune.max_steps
+            pixels, step = to_uint8(images).cpu().numpy(), cfg.finetune.max_steps
+            log_images(loggers, "samples", pixels, columns=columns, step=step)
         stage.figures = {
             "loss": loss,
             "images": len(cache.moments),

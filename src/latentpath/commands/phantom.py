@@ -8,7 +8,7 @@ from typing import Any
 
 from latentpath.data.phantoms import write_chexpert, write_isic2019
 from latentpath.errors import UserError
-from latentpath.progress import bar
+from latentpath.runs.progress import bar
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from latentpath.report.contents import every_chart
 from latentpath.report.figure_files import FORMATS, write_figures
 from latentpath.report.grids import write_grids
 from latentpath.report.page import write_report
-from latentpath.stages import open_stage
+from latentpath.runs.stages import open_stage
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from latentpath.processes import barrier, place_of
-from latentpath.stages import reusable
+from latentpath.runs.ranks import barrier, place_of
+from latentpath.runs.stages import reusable
 
 STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
 # Shared among the processes of a job, and taken from another run with from_run where what they are made from

@@ -25,10 +25,11 @@ from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_i
 from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.solvers import Solver, build_solver
 from latentpath.errors import UserError
-from latentpath.processes import Place, place_of
-from latentpath.progress import bar
-from latentpath.stages import open_stage, stage_dir, write_json
-from latentpath.tasks.classify import load_classifier
+from latentpath.judge.classifier import load_classifier
+from latentpath.runs.files import write_json
+from latentpath.runs.progress import bar
+from latentpath.runs.ranks import Place, place_of
+from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.traversal.bisect import bisect_wave, judge_of
 from latentpath.traversal.cost import Cost, cost_of
 from latentpath.traversal.engine import walk

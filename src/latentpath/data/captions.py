@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from latentpath.config import near
-from latentpath.errors import UserError
+from latentpath.errors import UserError, near
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from latentpath.config import near
 from latentpath.data.label_table import LabelTable, files_present
 from latentpath.data.records import Problem, dataset_root
-from latentpath.errors import UserError
+from latentpath.errors import UserError, near
 
 
 def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from rich.progress import track
 
+from latentpath.data.pixels import to_model_range
 from latentpath.data.records import Problem, choice, report_problems
 from latentpath.errors import UserError
 
@@ -24,11 +25,6 @@ def read_image(path: str | Path, *, size: int, resize: Any) -> torch.Tensor:
     Raises UserError, naming the file, where it cannot be read.
     """
     return to_model_range(_read_uint8(path, size=size, resize=resize))
-
-
-def to_model_range(images: np.ndarray) -> torch.Tensor:
-    """uint8 in 0..255, any shape, to float32 in [-1, 1] of the same shape."""
-    return torch.from_numpy(images.astype(np.float32)).div_(127.5).sub_(1.0)
 
 
 def load_images(

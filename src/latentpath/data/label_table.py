@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
 
-from latentpath.config import near
 from latentpath.data.records import NAMED, Problem
-from latentpath.errors import UserError
+from latentpath.errors import UserError, near
 
 
 class LabelTable:

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpath import processes
+from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
-from latentpath.processes import ALONE, Place
+from latentpath.runs import ranks as processes
+from latentpath.runs.ranks import ALONE, Place
 
 READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
 
@@ -167,7 +168,7 @@ def _encode_part(
         block = places[start : start + READ_AT_ONCE]
         images, read_ones = read(block)
         for first in range(0, len(images), batch_size):
-            pixels = torch.from_numpy(images[first : first + batch_size]).to(device).float() / 127.5 - 1
+            pixels = to_model_range(torch.from_numpy(images[first : first + batch_size]).to(device))
             posterior = vae.encode(pixels).latent_dist
             encoded = torch.cat([posterior.mean, posterior.logvar], dim=1).half().cpu().numpy()
             if moments is None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from latentpath.config import near
-from latentpath.errors import UserError
+from latentpath.errors import UserError, near
 
 if TYPE_CHECKING:
     from latentpath.data.captions import CaptionTemplate

@@ -18,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.weights import model_folder
+from latentpath.runs.weights import model_folder
 
 PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
 SAFE: Any = {"use_safetensors": True}  # what was pickled could run code

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpath.data.images import load_images, to_model_range
+from latentpath.data.images import load_images
 from latentpath.data.latent_cache import LatentCache
+from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.metrics import copies, fidelity

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
+from latentpath.data.pixels import to_uint8
 from latentpath.diffusion.autoencoder import decode
 from latentpath.metrics import lpips_distance
 
@@ -94,7 +95,7 @@ def likeliest(table: pd.DataFrame, shown: int = SHOWN) -> pd.DataFrame:
 
 def _inline(image: Tensor) -> str:
     """A data URI of an image (3, h, w) in [-1, 1], without loss up to SIDE."""
-    pixels = ((image.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+    pixels = to_uint8(image).permute(1, 2, 0).numpy()
     picture, data = Image.fromarray(pixels), BytesIO()
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     picture.save(data, "WEBP", lossless=True, method=0, quality=20)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.evaluation.features import in_batches, noting_features
+from latentpath.judge.features import in_batches, noting_features
 from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
 from latentpath.traversal.interpolate import interpolate
 from latentpath.traversal.plan import NEUTRAL

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision import models
 
 from latentpath.errors import UserError
-from latentpath.weights import backbone_file
+from latentpath.runs.weights import backbone_file
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import pandas as pd
 import yaml
 
 from latentpath.errors import UserError
-from latentpath.report.masking import mask_config, mask_text, paths_in
-from latentpath.stages import stage_dir
+from latentpath.runs.masking import mask_config, mask_text, paths_in
+from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
 SEQUENCE_METHODS = ("swap", "bezier", "cubic", "slerp", "lerp")

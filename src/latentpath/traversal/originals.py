@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from latentpath.callbacks import save_grid
-from latentpath.data.images import load_images, to_model_range
+from latentpath.data.images import load_images
+from latentpath.data.pixels import save_grid, to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.errors import UserError

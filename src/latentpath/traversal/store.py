@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latentpath.errors import UserError
+from latentpath.runs.files import write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
 ROW = ["class", "seed", "method", "attribute", "swap_step", "until", "strength", "prompt"]
@@ -48,24 +48,6 @@ def write_shard(
     return path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Bytes to `path` through a synced temporary file. Raises UserError and leaves nothing when it cannot."""
-    temporary = path.with_name(f".{path.name}.{gethostname()}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}. What was finished before stays; "
-            "make room and run the same command again."
-        ) from None
-
-
 def finished_seeds(folder: Path) -> set[tuple[str, int]]:
     """(class, seed) of everything in the shards that are there; leftovers of a killed writer are removed.
 
@@ -91,15 +73,9 @@ def build_index(folder: Path) -> pd.DataFrame:
     index = pd.concat(tables, ignore_index=True)[COLUMNS]
     flips = [flip for path in _shards(folder) for flip in _read(path, "flips")]
     if flips:
-        _write_table(folder / FLIPS, pd.DataFrame(flips).astype({"flip_step": "Int64"}))
-    _write_table(folder / INDEX, index)
+        write_parquet(folder / FLIPS, pd.DataFrame(flips).astype({"flip_step": "Int64"}))
+    write_parquet(folder / INDEX, index)
     return index
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    content = BytesIO()
-    table.to_parquet(content)
-    write_whole(path, content.getvalue())
 
 
 def read_index(folder: Path) -> pd.DataFrame:

@@ -1,0 +1,86 @@
+"""Misspelt overrides, named with their nearest match before Hydra composes anything."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from typing import Any, get_type_hints
+
+from latentpath.config.schema import Config, conf_dir
+from latentpath.errors import UserError, near
+
+
+def check_launcher(args: list[str]) -> None:
+    """A launcher is for sweeps: without -m Hydra would take no notice of it, and train on the login node."""
+    chosen = [arg for arg in args if arg.startswith("hydra/launcher=")]
+    if not chosen:
+        return
+    options = {arg.split("=")[0] for arg in args if arg.startswith("-")}
+    if not options & {"-m", "--multirun", "--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help"}:
+        raise UserError(f"{chosen[0]} needs -m, also for one job: latentpath <command> -m {chosen[0]} ...")
+    if chosen[0] != "hydra/launcher=basic" and find_spec("submitit") is None:
+        raise UserError(f"{chosen[0]}: not installed (submitit); run `pip install 'latentpath[clusters]'`")
+
+
+def check_overrides(args: list[str]) -> None:
+    """Misspelt keys, groups and options with their near match, before Hydra composes anything."""
+    if any(
+        arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args
+    ):
+        return  # the user's own folder may bring groups that are unknown here
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    root = conf_dir()
+    groups = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}
+    options = [i for i, arg in enumerate(args) if arg.startswith("-")]
+    # A word without "=" behind an option may be the option's value, as in `--cfg job`.
+    words = [a for i, a in enumerate(args) if i not in options and ("=" in a or i - 1 not in options)]
+    try:
+        overrides = OverridesParser.create().parse_overrides(words)
+    except OverrideParseException as error:
+        raise UserError(
+            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than "
+            "those of words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
+        ) from None
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_add() or override.is_delete() or key.startswith("hydra"):
+            continue
+        if key in groups:
+            options = {path.stem for path in (root / key).glob("*.yaml")}
+            for option in _options(override):
+                if option not in options:
+                    raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
+        else:
+            _check_key(key, groups)
+
+
+def _options(override: Any) -> list[str]:
+    """The option or, in a sweep, the options that an override of a group names; glob(...) names none."""
+    from hydra.core.override_parser.types import ValueType
+
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return []
+    if override.is_interval_sweep():
+        raise UserError(f"{override.input_line}: a group has options to list, not an interval.")
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    value = override.value()
+    return [
+        "null" if option is None else str(option)
+        for option in (value if isinstance(value, list) else [value])
+    ]
+
+
+def _check_key(key: str, groups: set[str]) -> None:
+    """Walk the schema along `key`; raise UserError at the first part that it does not have."""
+    node: Any = Config
+    for depth, part in enumerate(key.split(".")):
+        if not is_dataclass(node):
+            return  # below a free dictionary, such as captions.class_names
+        names = {f.name for f in fields(node)} | (groups if depth == 0 else set())
+        if part not in names:
+            above = ".".join(key.split(".")[:depth]) or "the configuration"
+            raise UserError(f"{key}: {above} has no key {part!r}.{near(part, names)}")
+        node = get_type_hints(node).get(part, str)

@@ -1,0 +1,52 @@
+"""The figures and images of an evaluation that go to the experiment trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.loggers import Logger
+from numpy.typing import NDArray
+from PIL import Image
+
+from latentpath.runs.files import read_json
+from latentpath.runs.tracking import log_figures, log_images
+
+
+def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
+    """`folder`/metrics.json to all `loggers`, by its own names: the means of CFRT with their intervals, and
+    of every class and attribute the figures of its swaps. With logger.images=true also the neutral images
+    that were kept, each beside its strongest swaps.
+    """
+    metrics = read_json(folder / "metrics.json")
+    figures = {part: metrics[part] for part in ("cfrt_mean", "faithfulness")}
+    for part in ("cfrt", "perceptual"):
+        figures[part] = {
+            "swap": {
+                cls: {
+                    attribute: {name: v for name, v in cell.items() if not name.endswith(("_low", "_high"))}
+                    for attribute, cell in cells.items()
+                }
+                for cls, cells in metrics[part]["swap"].items()
+            }
+        }
+    if any(getattr(logger, "takes_images", False) for logger in loggers):
+        columns = ["neutral", *metrics["attributes"]]
+        if len(images := _examples(folder, metrics["attributes"])):
+            log_images(loggers, "examples", images, columns=columns, step=0)
+    log_figures(loggers, figures)
+
+
+def _examples(folder: Path, attributes: Sequence[str]) -> NDArray[np.uint8]:
+    """(seeds of all classes, 1 + A, 3, h, w): the neutral image, then each attribute's strongest swap."""
+    kept = pd.read_parquet(folder / "examples.parquet")
+    kept = kept[(kept["model"] == "finetuned") & kept["method"].isin(("neutral", "swap"))]
+    kept = kept.sort_values("swap_step").drop_duplicates(["class", "seed", "attribute"])
+    kept.loc[kept["method"] == "neutral", "attribute"] = "neutral"
+    files = kept.pivot(index=["class", "seed"], columns="attribute", values="file")
+    files = files.reindex(columns=["neutral", *attributes]).dropna()
+    images = [[Image.open(folder / "examples" / file).convert("RGB") for file in row] for row in files.values]
+    pixels = np.array([[np.asarray(image) for image in row] for row in images])
+    return pixels.transpose(0, 1, 4, 2, 3) if len(images) else pixels

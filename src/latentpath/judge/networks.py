@@ -1,0 +1,104 @@
+"""Networks by name: small ones for small pictures, and all of timm with ImageNet weights or without."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import timm
+from timm.models._efficientnet_builder import decode_arch_def
+from timm.models.efficientnet import EfficientNet
+from timm.models.resnet import BasicBlock, ResNet
+from torch import nn
+
+from latentpath.errors import UserError, near
+from latentpath.runs.weights import timm_file
+
+log = logging.getLogger(__name__)
+
+TINY, MICRO = "efficientnet_tiny", "resnet_micro"
+# As in EfficientNetV2, fused blocks where maps are large: on a CPU several times faster than depthwise ones.
+TINY_BLOCKS = [
+    "cn_r1_k3_s1_e1_c16_skip",
+    "er_r2_k3_s2_e4_c24",
+    "er_r2_k3_s2_e4_c40",
+    "ir_r3_k3_s2_e4_c80_se0.25",
+]
+
+
+def build_network(arch: str, *, num_outputs: int, pretrained: bool, dropout: float = 0.0) -> nn.Module:
+    """`efficientnet_tiny`, `resnet_micro` (both small, for 32 to 128 px) or any model of timm, with a fresh
+    last layer.
+
+    Raises UserError for an unknown name, and where pretrained weights are asked for that cannot be had.
+    """
+    if arch in (TINY, MICRO) and pretrained:
+        raise UserError(f"classifier.arch: {arch} has no pretrained weights; set classifier.pretrained=false")
+    if arch == MICRO:
+        # Not a ConvNeXt: trained as long, one of this size finds far fewer of the thin rims of bubbles.
+        network = ResNet(
+            BasicBlock,  # pyright: ignore[reportArgumentType] (timm means the class)
+            (1, 1, 1, 1),
+            channels=(24, 48, 96, 128),
+            stem_type="deep",
+            stem_width=12,
+            num_classes=num_outputs,
+            drop_rate=dropout,
+        )
+        network.maxpool = nn.Identity()  # the first blocks see half the picture's resolution, not a quarter
+        return network
+    if arch == TINY:
+        return EfficientNet(
+            decode_arch_def([[block] for block in TINY_BLOCKS]),
+            num_classes=num_outputs,
+            num_features=256,
+            stem_size=24,
+            fix_stem=True,
+            drop_rate=dropout,
+            act_layer=nn.SiLU,
+        )
+    if not timm.is_model(arch):
+        raise UserError(f"classifier.arch: no model {arch!r}.{near(arch, _names())}")
+    overlay = {"file": str(_pretrained_file(arch))} if pretrained else None
+    return timm.create_model(
+        arch,
+        pretrained=pretrained,
+        pretrained_cfg_overlay=overlay,
+        num_classes=num_outputs,
+        drop_rate=dropout,
+    )
+
+
+def _names() -> list[str]:
+    return [TINY, MICRO, *timm.list_models("*efficientnet*"), *timm.list_models("convnext*")]
+
+
+def _pretrained_file(arch: str) -> Path:
+    """The ImageNet weights of a timm model, from the folder of weights, the hub's cache or the hub."""
+    if own := timm_file(arch):
+        return own
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    settings = timm.get_pretrained_cfg(arch)
+    hub_id = settings.hf_hub_id if settings else None
+    instead = "or train from random weights with classifier.pretrained=false"
+    if settings is None or not hub_id:
+        raise UserError(
+            f"classifier.arch: timm has no pretrained weights for {arch}; choose another, {instead}"
+        )
+    file = settings.hf_hub_filename or "model.safetensors"
+    try:
+        return Path(hf_hub_download(hub_id, file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        log.info("fetching %s of %s from the Hugging Face hub", file, hub_id)
+    try:
+        return Path(hf_hub_download(hub_id, file, etag_timeout=5))
+    except (
+        Exception
+    ) as error:  # no network, offline mode, a proxy, a full disk: the user needs the same answer
+        raise UserError(
+            f"classifier.pretrained: the weights {file} of {hub_id} are not in {constants.HF_HUB_CACHE} and "
+            f"cannot be fetched ({type(error).__name__}). Run `hf download {hub_id} {file}` where there is a "
+            f"network and copy its cache folder here (HF_HUB_CACHE sets another place), {instead}"
+        ) from error

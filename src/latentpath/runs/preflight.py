@@ -1,0 +1,129 @@
+"""Before anything slow: are the weights there that the command will load? If not, which, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from latentpath.errors import UserError
+from latentpath.runs.stages import reusable
+from latentpath.runs.weights import ENVIRONMENT, Need, checkpoints, choose, missing, missing_of, needed
+
+
+def check_weights(cfg: Any, command: str, run_dir: Path) -> None:
+    """Take `cfg.weights_dir` for this process; UserError names every file that `command` will miss.
+
+    A file may also lie in the caches of the hub and of torch. With a folder of weights, or HF_HUB_OFFLINE, no
+    server is asked; without both, what is missing is an error where the hub does not answer within a second.
+    """
+    root = choose(cfg.weights_dir)
+    lacking = {
+        need: files
+        for need in needed(cfg, stages_to_do(cfg, command, run_dir))
+        if (files := missing(need, root)) and not _cached(need)
+        if root or not need.spared  # without a folder of weights these figures are n/a, and the log says so
+    }
+    if not lacking or (root is None and not _offline() and _answers(_endpoint())):
+        return
+    raise UserError(_say(lacking, root))
+
+
+def stages_to_do(cfg: Any, command: str, run_dir: Path) -> list[str]:
+    """The stages of `command` that need weights, without those that are complete and stay so."""
+    stages = ["classify", "finetune", "traverse", "evaluate"]
+    if command != "run":
+        return [stage for stage in stages if stage == command and not _complete(cfg, run_dir / stage)]
+    return [
+        stage
+        for stage in stages
+        if not _complete(cfg, run_dir / stage) and not (cfg.from_run and reusable(run_dir, stage, cfg))
+    ]
+
+
+def _complete(cfg: Any, stage: Path) -> bool:
+    """A finished stage is not made again; but a fine-tune looks at its base to know that it is the same."""
+    if cfg.overwrite or stage.name == "finetune":
+        return False
+    try:
+        return json.loads((stage / "manifest.json").read_text())["status"] == "complete"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _cached(need: Need) -> bool:
+    """Is it where the hub's client or torch keeps what they have fetched before?"""
+    if need.spared:
+        return any((checkpoints() / name).is_file() for name in need.files[0])
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if need.kind == "timm":  # the hub id would be known only to timm, which takes seconds to import
+        return any(Path(constants.HF_HUB_CACHE).glob(f"models--timm--{need.source}.*/snapshots/*/model.*"))
+
+    def find(name: str) -> Path | None:
+        found = try_to_load_from_cache(need.source, name, revision=need.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    return not missing_of(need, find)
+
+
+def _say(lacking: dict[Need, list[str]], root: Path | None) -> str:
+    folder = root or Path("weights")
+    lines, overrides = [], []
+    lists: dict[str, list[str]] = {"metric.lpips": [], "metric.features": []}
+    for need, files in lacking.items():
+        place = folder / need.folder
+        whole = len(files) >= len(need.files) and len(files) > 1
+        for file in [f"{place}{os.sep} (the whole folder)"] if whole else [str(place / f) for f in files]:
+            lines.append(f"  {' '.join(need.overrides)}: {file}")
+        if need.spared:
+            key, _, name = need.overrides[0].partition("=")
+            lists[key].append(name.strip("[]"))
+        else:
+            overrides += need.overrides
+    overrides += [f"{key}=[{','.join(names)}]" for key, names in lists.items() if names or "lpips" in key]
+    missing_from = f"not in {root}" if root else f"not on this machine, and {_endpoint()} cannot be reached"
+    command = ["latentpath", "fetch", *overrides, f"weights_dir={folder}"]
+    return (
+        f"weights that this configuration needs are {missing_from}:\n"
+        + "\n".join(lines)
+        + f"\nOn a machine with network run\n  {shlex.join(command)}\nand copy the folder "
+        + (f"to {root} here." if root else f"here, then give weights_dir=... or set {ENVIRONMENT}.")
+        + (" metric.lpips=[] goes without LPIPS." if lists["metric.lpips"] else "")
+        + (" metric.features=[judge] goes without other networks." if lists["metric.features"] else "")
+    )
+
+
+def _offline() -> bool:
+    wanted = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return any(value.upper() in ("1", "ON", "YES", "TRUE") for value in wanted)
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def _answers(url: str, *, seconds: float = 1.0) -> bool:
+    """Does a server answer there? Through a proxy that cannot be told, so it is taken to."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    parts, answered = urlsplit(url), threading.Event()
+
+    def call() -> None:
+        try:
+            port = parts.port or (80 if parts.scheme == "http" else 443)
+            socket.create_connection((parts.hostname or "", port), timeout=seconds).close()
+            answered.set()
+        except OSError:
+            pass
+
+    # In a thread, because looking up a name has no time limit of its own.
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered.is_set()

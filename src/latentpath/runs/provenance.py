@@ -1,0 +1,41 @@
+"""What made a run: its configuration, the state of the code, versions; nothing of machines or of people."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from latentpath.runs.masking import mask_config
+from latentpath.runs.stages import versions
+
+
+def facts(config: Any) -> dict[str, Any]:
+    """What made a run: its resolved configuration without paths and secrets, the state of git, versions."""
+    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True) if config is not None else {}
+    return {"config": mask_config(plain), "git": git_state(), "versions": versions()}
+
+
+def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any]:
+    """{"commit": ..., "dirty": ...} of the repository that tracks `folder`; both None where none does.
+
+    Never fails: without git, without a repository, where it belongs to another user, where it takes too long.
+    """
+    # A hook of another repository sets GIT_DIR and its like.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env["GIT_OPTIONAL_LOCKS"] = "0"  # reading the state is to write nothing
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=10, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", "__init__.py")  # not a virtual environment within a repository
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return {"commit": None, "dirty": None}

@@ -1,0 +1,258 @@
+"""A stage's folder: opened, continued or skipped, and sealed with a manifest of what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from latentpath.errors import UserError
+from latentpath.runs.files import read_json, write_json
+from latentpath.runs.ranks import ALONE, Place, barrier
+
+# The parts of the configuration that decide what a stage makes. A change elsewhere leaves it complete.
+SECTIONS = {
+    "finetune": ("seed", "dataset", "model", "finetune", "trainer.precision"),
+    "classify": ("seed", "dataset", "classifier", "trainer.precision"),
+    "traverse": ("attribute", "timesteps", "sampler", "inversion", "metric.compare_base"),
+    "evaluate": ("metric",),
+    "report": (),
+}
+# They say how fast or where to, not what.
+INDIFFERENT = (
+    "sampler.batch_size",
+    "sampler.shard_seeds",
+    "sampler.channels_last",
+    "sampler.compile",
+    "sampler.attention",
+    "sampler.process",
+    "sampler.processes",
+    "finetune.log_every",
+    "finetune.checkpoint_every",
+    "finetune.sample_every",
+    "finetune.compile",
+    "finetune.channels_last",
+    "finetune.gradient_checkpointing",
+)
+PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
+
+
+@dataclass
+class Stage:
+    path: Path
+    complete: bool
+    figures: dict[str, Any] = field(default_factory=dict)  # kept in the manifest, e.g. {"unet_calls": 950}
+    left: str = ""  # what other processes have still to do: the last one seals
+
+
+@contextmanager
+def open_stage(
+    run_dir: Path,
+    name: str,
+    cfg: Any,
+    *,
+    upstream: Sequence[str] = (),
+    weights: Mapping[str, str] | None = None,
+    place: Place = ALONE,
+) -> Iterator[Stage]:
+    """Open `run_dir/name`; on a clean exit of the block seal it as complete.
+
+    `stage.complete` is true when the folder holds the finished work of this very configuration and of these
+    `weights` (name -> fingerprint of what is read besides). An unfinished folder of this configuration is
+    handed over as it is, to be continued; several processes may have it open at once: the first one of a
+    connected job, or the last one to have `stage.left` empty, seals.
+
+    Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`;
+    and when the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
+    """
+    path = run_dir / name
+    config = _relevant(cfg, name)
+    inputs = {up: _read_complete(run_dir, up, cfg, needed_by=name) for up in upstream}
+    weights = dict(weights or {})
+    fingerprint = _hash({"config": config, "upstream": inputs, "weights": weights})
+    manifest = _read(path)
+    if manifest and manifest["fingerprint"] != fingerprint:
+        if not cfg.overwrite:
+            raise UserError(_differences(path, manifest, config, inputs, weights))
+        if place.first:
+            shutil.rmtree(path)
+        manifest = None
+    barrier(place)
+    if manifest and manifest["status"] == "complete":
+        yield Stage(path, complete=True, figures=manifest["figures"])
+        return
+    stage = Stage(path, complete=False)
+    path.mkdir(parents=True, exist_ok=True)
+    record = {
+        "stage": name,
+        "status": "started",
+        "fingerprint": fingerprint,
+        "config": config,
+        "upstream": inputs,
+        "weights": weights,
+        "made": uuid.uuid4().hex[:12],
+        "versions": versions(),
+        "seconds": 0.0,
+        "figures": {},
+    }
+    record |= {key: value for key, value in _claim(path, record).items() if key in ("made", "seconds")}
+    _write_config(path, cfg)
+    began = time.monotonic()
+    try:
+        yield stage
+        record["status"] = "started" if stage.left else "complete"
+    finally:
+        record["seconds"] += round(time.monotonic() - began, 2)
+        record["figures"] = stage.figures
+        if not stage.left and place.first:
+            _write(path, record)
+
+
+def stage_dir(run_dir: Path, name: str, cfg: Any) -> Path:
+    """Where a stage's artefacts lie: in this run, else in the run of `cfg.from_run`."""
+    own = run_dir / name
+    return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
+
+
+def reusable(run_dir: Path, name: str, cfg: Any) -> bool:
+    """Does `cfg.from_run` hold this stage complete, made with this very configuration, and this run none?"""
+    path = stage_dir(run_dir, name, cfg)
+    manifest = None if path == run_dir / name else _read(path)
+    if not manifest or manifest["status"] != "complete":
+        return False
+    return _without_root(manifest["config"]) == _without_root(_relevant(cfg, name))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for package in ("latentpath", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _relevant(cfg: Any, name: str) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
+    flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
+    wanted = SECTIONS[name]
+    return {k: v for k, v in flat.items() if any(k == w or k.startswith(w + ".") for w in wanted)}
+
+
+def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    file = path / "manifest.json"
+    if not file.exists():
+        return None
+    manifest = read_json(file)
+    if (
+        not isinstance(manifest, dict)
+        or not {"status", "fingerprint", "config", "upstream", "figures"} <= manifest.keys()
+    ):
+        raise UserError(f"{file} is no manifest of a stage. Delete {path} and run its stage again.")
+    return manifest
+
+
+def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str:
+    path = stage_dir(run_dir, name, cfg)
+    manifest = _read(path)
+    if not manifest or manifest["status"] != "complete":
+        state = "was not finished" if manifest else "is missing"
+        raise UserError(
+            f"{needed_by} needs {path}, which {state}. Run `latentpath {name} name={path.parent.name}`"
+            " with the same overrides first, or `latentpath run`, which does all in order; from_run=... "
+            "takes it from another run."
+        )
+    there, here = (_without_root(config) for config in (manifest["config"], _relevant(cfg, name)))
+    if there != here:
+        mended = {**manifest, "config": there}
+        raise UserError(_differences(path, mended, here, manifest["upstream"], manifest.get("weights", {})))
+    for up, value in manifest["upstream"].items():
+        if (made := _read(stage_dir(path.parent, up, cfg))) is None or _identity(made) != value:
+            raise UserError(
+                f"{path} was made from another {up} than the one that is there now. Run"
+                f" `latentpath {name} name={path.parent.name} overwrite=true` with the same overrides first."
+            )
+    return _identity(manifest)
+
+
+def _without_root(config: dict[str, Any]) -> dict[str, Any]:
+    """Where the images lie is no matter to a stage that reads what another made of them."""
+    return {key: value for key, value in config.items() if key != "dataset.root"}
+
+
+def _identity(manifest: dict[str, Any]) -> str:
+    """What a stage is to those that read it: its configuration, and this one making of it."""
+    return f"{manifest['fingerprint']}-{manifest.get('made', '')}"
+
+
+def _differences(path: Path, manifest: dict, config: dict, inputs: dict, weights: dict) -> str:
+    old = manifest["config"]
+    lines = [
+        f"  {key}: {old.get(key, '(absent)')} there, {config.get(key, '(absent)')} now"
+        for key in sorted({*old, *config})
+        if old.get(key, ...) != config.get(key, ...)
+    ]
+    lines += [
+        f"  {up} was made anew since" for up, value in inputs.items() if manifest["upstream"].get(up) != value
+    ]
+    old = manifest.get("weights", {})
+    lines += [
+        f"  the weights of {part}: {old.get(part, '(not noted)')} there, {value} now"
+        for part, value in weights.items()
+        if old.get(part) != value
+    ]
+    return (
+        f"{path} was made with another configuration, and the two are not mixed:\n"
+        + "\n".join(lines)
+        + "\nChoose another name=..., or overwrite=true to discard it."
+    )
+
+
+def _claim(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The manifest that is there, or `record` where this process is the first to open the stage."""
+    first = path / f".manifest.{uuid.uuid4().hex}"
+    first.write_text(json.dumps(record, indent=2) + "\n")
+    try:
+        os.link(first, path / "manifest.json")  # fails where another process was faster
+    except FileExistsError:
+        return read_json(path / "manifest.json")
+    finally:
+        first.unlink()
+    return record
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_json(path / "manifest.json", record)
+
+
+def _write_config(path: Path, cfg: Any) -> None:
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_config(cfg):
+        (path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))

@@ -1,0 +1,66 @@
+"""Sweeps that cannot be made, refused before the first job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from latentpath.errors import UserError
+from latentpath.runs.sweeps.records import RESULTS
+
+
+def check_sweep(command: str, args: Sequence[str]) -> None:
+    """UserError, before anything is composed, for a sweep that cannot be made."""
+    optuna = "hydra/sweeper=optuna" in args
+    if not {"-m", "--multirun"} & set(args):
+        if optuna:
+            raise UserError("hydra/sweeper=optuna needs -m: latentpath <command> -m hydra/sweeper=optuna ...")
+        return
+    if optuna and command not in RESULTS:
+        raise UserError(
+            f"{command} returns no number, so it cannot be optimised; {', '.join(RESULTS)} can, or "
+            "sweep over listed values without hydra/sweeper=optuna."
+        )
+    if optuna and find_spec("optuna") is None:
+        raise UserError("hydra/sweeper=optuna: not installed; run `pip install 'latentpath[optuna]'`")
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [arg for arg in args if "=" in arg and not arg.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(words):
+        if override.is_hydra_override():
+            continue
+        if override.is_interval_sweep() and not any(word.startswith("hydra/sweeper=") for word in words):
+            raise UserError(
+                f"{override.input_line}: an interval needs hydra/sweeper=optuna; without it, list values."
+            )
+
+
+def check_folders(hydra: Any) -> None:
+    """UserError, before the first job, where jobs of different settings would share a folder.
+
+    `hydra`: the sweep's own configuration, unresolved: its overrides, and how it names its jobs' folders.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [*hydra.overrides.task]
+    words += [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
+    sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
+    subdir = str(sweep["subdir"])
+    for override in OverridesParser.create().parse_overrides(words):
+        if not override.is_sweep_override():
+            continue
+        key, by_overrides = override.key_or_group, "override_dirname" in subdir
+        if by_overrides and key in hydra.job.config.override_dirname.exclude_keys:
+            raise UserError(
+                f"{override.input_line}: the folder of a job is named after its overrides, and {key} is not "
+                "part of that name, so these jobs would share one. Start one command for each value."
+            )
+        marks = ("job.num", "job.id", f"${{{key}", f"choices.{key}")
+        if not by_overrides and not any(mark in subdir for mark in marks):
+            raise UserError(
+                f"{override.input_line}: {key} has no part in hydra.sweep.subdir={subdir}, so these jobs "
+                "would share one. Leave that out, or number them: hydra.sweep.subdir='${hydra.job.num}'."
+            )

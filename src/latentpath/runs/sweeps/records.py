@@ -1,0 +1,65 @@
+"""The record that a job of a sweep leaves in its folder, and how the records are found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+# What a command returns, and which way is better; the other commands return nothing.
+RESULTS = {
+    "finetune": ("training loss", "minimize"),
+    "classify": ("validation accuracy", "maximize"),
+    "traverse": ("U-Net calls", "minimize"),
+    "evaluate": ("CFRT (released)", "maximize"),
+    "run": ("CFRT (released)", "maximize"),
+}
+# Not in the names of the jobs' folders, as conf/base.yaml says.
+UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
+
+
+def read_record(folder: Path, command: str) -> dict[str, Any] | None:
+    """What the job in this folder has noted; None where there is none, or half a one."""
+    try:
+        record = json.loads((folder / f".job_{command}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def short(overrides: Sequence[str]) -> str:
+    return " ".join(word for word in overrides if word.split("=")[0] not in UNNAMED)
+
+
+def say(line: str) -> None:
+    print(f"latentpath: {line}", file=sys.stderr, flush=True)
+
+
+def locked(file: IO[str], *, wait: bool = False) -> bool:
+    """Take the file's lock; False where another process has it. True where the disk knows no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def jobs_of(folder: Path) -> list[dict[str, Any]]:
+    """The records of all jobs below a sweep's folder, in the order of their first starts."""
+    found = []
+    for here, folders, files in os.walk(folder):
+        own = [name for name in files if name.startswith(".job_") and name.endswith(".json")]
+        if own or "manifest.json" in files:
+            folders.clear()  # no job lies within a job or a stage
+        for name in own:
+            record = read_record(Path(here), name.removeprefix(".job_").removesuffix(".json"))
+            if record:
+                found.append({**record, "folder": Path(here).relative_to(folder).as_posix()})
+    return sorted(found, key=lambda job: job["first_start"])

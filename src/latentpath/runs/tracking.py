@@ -1,0 +1,247 @@
+"""Where the numbers of a training or an evaluation go: always a CSV file, and one of the trackers besides.
+
+Every record says what made it: the configuration, the state of git, versions. None says where or who: no
+path, no user, no host, no command line, for these can name patients or people.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import re
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from numpy.typing import NDArray
+
+from latentpath.errors import UserError
+from latentpath.runs.provenance import facts
+from latentpath.runs.ranks import ALONE, Place
+
+log = logging.getLogger(__name__)
+
+
+def build_loggers(
+    logger_cfg: Any, stage_path: Path, run_name: str, *, config: Any = None, place: Place = ALONE
+) -> list[Logger]:
+    """A CSV logger (`stage_path/metrics.csv`), then the one that `logger_cfg.name` asks for; of several
+    processes the first alone has any.
+
+    wandb: synchronised where WANDB_MODE or an API key says so, else offline in `stage_path/wandb`.
+    tensorboard: event files in `stage_path/tensorboard`. mlflow: MLFLOW_TRACKING_URI, else `mlflow.db` beside
+    the run's folder. A resumed stage goes on in the same record. `config` is noted in each, and in
+    `stage_path/run.yaml`, without paths, together with the state of git and versions.
+    Raises UserError where the tracker is not installed, naming the extra that installs it.
+    """
+    if not place.first:
+        return []
+    # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    made_by = facts(config)
+    (stage_path / "run.yaml").write_text(yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
+    loggers: list[Logger] = [ContinuedCSV(stage_path)]
+    builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
+    if logger_cfg.name in builders:
+        name = f"{run_name}/{stage_path.name}"
+        try:
+            tracker: Any = builders[logger_cfg.name](logger_cfg.project, stage_path, name, made_by)
+        except ModuleNotFoundError as error:
+            what = "wandb" if logger_cfg.name == "wandb" else "'latentpath[trackers]'"
+            raise UserError(
+                f"logger={logger_cfg.name}: not installed ({error.name or error}); run `pip install {what}`"
+            ) from error
+        tracker.takes_images = logger_cfg.images
+        loggers.append(tracker)
+    return loggers
+
+
+def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int = 0) -> None:
+    """Nested `figures` to all `loggers` by names such as `cfrt_mean/swap/released`; then they are closed.
+
+    What is no number is left out. A name has only the signs that every tracker takes.
+    """
+    flat: dict[str, float] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, Mapping):
+            for key, value in node.items():
+                walk(f"{prefix}/{key}" if prefix else str(key), value)
+        elif isinstance(node, int | float) and not isinstance(node, bool):
+            flat[re.sub(r"[^\w/. -]", "_", prefix, flags=re.ASCII)] = float(node)
+
+    walk("", figures)
+    for logger in loggers:
+        logger.log_metrics(flat, step)
+        logger.finalize("success")
+
+
+def log_images(
+    loggers: Sequence[Logger], name: str, pixels: NDArray[np.uint8], *, columns: Sequence[str], step: int
+) -> None:
+    """`pixels` (rows, columns, 3, h, w): to wandb each image with its column, to TensorBoard as a sheet.
+
+    Only with logger.images=true: what a fine-tuned model draws can be a patient that it remembers.
+    """
+    pixels = pixels.transpose(0, 1, 3, 4, 2)  # (rows, columns, h, w, 3)
+    rows, across, h, w, _ = pixels.shape
+    for logger in loggers:
+        if not getattr(logger, "takes_images", False):
+            continue
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            # Not wandb.Table, which leaves its pictures in the home folder and notes them by absolute path.
+            captioned = [
+                wandb.Image(cell, caption=f"{column} ({row})")
+                for row, line in enumerate(pixels)
+                for column, cell in zip(columns, line, strict=True)
+            ]
+            logger.experiment.log({name: captioned, "trainer/global_step": step})
+        elif isinstance(logger, TensorBoardLogger):
+            sheet = pixels.transpose(0, 2, 1, 3, 4).reshape(rows * h, across * w, 3)
+            logger.experiment.add_image(name, sheet, step, dataformats="HWC")
+            logger.experiment.flush()  # a training may have closed it
+
+
+class ContinuedCSV(CSVLogger):
+    """CSVLogger, but it continues the file of an interrupted run; rows logged again replace theirs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
+        file = folder / "metrics.csv"
+        self._earlier: list[dict[str, str]] = []
+        if file.exists():
+            with file.open(newline="") as lines:
+                self._earlier = list(csv.DictReader(lines))
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        self._restore(before=step if step is not None else 0)
+        super().log_metrics(metrics, step)
+
+    def save(self) -> None:
+        self._restore()  # of a run that had nothing left to train: nothing was logged again
+        super().save()
+
+    def _restore(self, before: float = math.inf) -> None:
+        earlier, self._earlier = self._earlier, []
+        for row in earlier:
+            if int(row["step"]) < before:
+                values = {key: float(text) for key, text in row.items() if key != "step" and text}
+                self.experiment.log_metrics(values, int(row["step"]))
+
+
+def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # a crash report holds paths
+    import wandb
+
+    if wandb.run is not None:
+        wandb.finish()  # an earlier stage's in this process, which Lightning would go on with
+    mode = os.environ.get("WANDB_MODE")
+    if not mode:
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    # Command lines, console output and host details can name patients' files.
+    private = wandb.Settings(
+        console="off",
+        silent=True,
+        host="-",
+        save_code=False,
+        disable_code=True,
+        disable_git=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+    logger = WandbLogger(
+        name=run_name,
+        project=project,
+        save_dir=stage_path,
+        id=_record_id(stage_path),
+        mode=mode,
+        settings=private,
+    )
+    logger._wandb_init.pop("anonymous", None)  # wandb warns of it, whatever its value
+    logger.log_hyperparams(made_by)
+    if mode == "offline":
+        log.info("wandb is offline; to upload: wandb sync %s", stage_path / "wandb" / "offline-run-*")
+    return logger
+
+
+def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+    logger = TensorBoardLogger(stage_path, name="tensorboard", version="", default_hp_metric=False)
+    for name, part in made_by.items():
+        text = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
+        logger.experiment.add_text(name, "    " + text.replace("\n", "\n    "))  # Markdown's code block
+    log.info("to look: tensorboard --logdir %s", stage_path.parents[1])
+    return logger
+
+
+def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    database = (stage_path.parents[1] / "mlflow.db").absolute()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
+    file = stage_path / "mlflow_run_id"
+    run_id = _mlflow_run(uri, project, file.read_text() if file.exists() else None, run_name)
+    file.write_text(run_id)
+    logger = MLFlowLogger(experiment_name=project, run_name=run_name, tracking_uri=uri, run_id=run_id)
+    client = logger.experiment
+    # Parameters are written once and for all; a resumed run may have other code, so that goes to tags.
+    if not client.get_run(run_id).data.params:
+        logger.log_hyperparams(made_by["config"])
+    for part in ("git", "versions"):
+        for key, value in made_by[part].items():
+            client.set_tag(run_id, f"{part}.{key}", str(value))
+    if uri.startswith("sqlite:"):
+        log.info("to look: %s ui --backend-store-uri %s", _mlflow_program(), uri)
+    return logger
+
+
+def _mlflow_run(uri: str, project: str, run_id: str | None, run_name: str) -> str:
+    """The id of the run that goes on, else of a new one.
+
+    Made here and not by Lightning, which tags it with the user's name and the script's path.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    if run_id is not None:
+        try:
+            return client.get_run(run_id).info.run_id
+        except MlflowException:
+            log.warning("MLflow: run %s is no longer at %s; a new one begins", run_id, uri)
+    found = client.get_experiment_by_name(project)
+    if found is not None and found.lifecycle_stage != "deleted":
+        experiment = found.experiment_id
+    else:
+        # Nothing is stored there; the default would note this machine's folder. A server has its own place.
+        place = "mlflow-artifacts:/latentpath" if uri.startswith("sqlite:") else None
+        experiment = client.create_experiment(project, artifact_location=place)
+    return client.create_run(experiment, tags={}, run_name=run_name).info.run_id
+
+
+def _mlflow_program() -> str:
+    """`mlflow-skinny` records; the pages are in `mlflow`, which would hold pyarrow back: uv runs it apart."""
+    try:
+        version("mlflow")
+        return "mlflow"
+    except PackageNotFoundError:
+        return f"uvx mlflow@{version('mlflow-skinny')}"
+
+
+def _record_id(stage_path: Path) -> str:
+    """Random, and the same whenever this folder is trained again: it joins a resumed run to its record."""
+    file = stage_path / "wandb_run_id"
+    if not file.exists():
+        file.write_text(uuid.uuid4().hex[:12])
+    return file.read_text()

@@ -1,0 +1,1 @@
+"""Trains: LightningModules, their data, and how a fit starts, resumes and stops."""

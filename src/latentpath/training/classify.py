@@ -1,0 +1,139 @@
+"""The LightningModule that trains the classifier of classes and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import EarlyStopping
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+
+from latentpath.data.pixels import to_model_range
+from latentpath.judge.classifier import class_outputs
+from latentpath.metrics.classification import mean_auroc
+
+HEAVIEST = 10.0  # a rare label weighs at most this much
+
+
+class AttributeClassifier(L.LightningModule):
+    """Fits a network that maps images in [-1, 1] to logits (n, C + A), such as a `Classifier`.
+
+    Batches: images (n, 3, h, w) uint8, class_labels (n,) int64, attribute_labels (n, A): 0, 1, nan (unknown).
+    class_weights (C,) and pos_weights (A,): as `balance` gives them; None: all equal. `augment` maps training
+    images to training images. Logs val/loss and val/auroc, the mean over the labels that have one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        classes: Sequence[str],
+        attributes: Sequence[str],
+        lr: float,
+        weight_decay: float,
+        seed: int = 0,
+        class_weights: Tensor | None = None,
+        pos_weights: Tensor | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.classes, self.attributes = network, tuple(classes), tuple(attributes)
+        self.class_outputs = class_outputs(classes)
+        self.lr, self.weight_decay, self.seed, self.augment = lr, weight_decay, seed, augment
+        self.judged: list[tuple[Tensor, Tensor, Tensor]] = []  # of this validation: logits and labels
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("pos_weights", pos_weights, persistent=False)
+
+    def on_train_epoch_start(self) -> None:
+        # Randomness is a function of (seed, epoch, rank): a resumed run draws what it would have drawn.
+        state = np.random.SeedSequence((self.seed, self.current_epoch, self.global_rank)).generate_state(
+            1, np.uint64
+        )
+        torch.manual_seed(int(state[0]))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        images = to_model_range(batch["images"])
+        if self.augment is not None:
+            images = self.augment(images)
+        loss = self._loss(self.network(images), batch)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits = self.network(to_model_range(batch["images"]))
+        self.log("val/loss", self._loss(logits, batch), prog_bar=True, sync_dist=True, batch_size=len(logits))
+        self.judged.append(
+            (logits.float().cpu(), batch["class_labels"].cpu(), batch["attribute_labels"].cpu())
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        logits, *labels = map(torch.cat, zip(*self.judged, strict=True))
+        self.judged.clear()
+        auroc = mean_auroc(logits, *labels, classes=self.classes, attributes=self.attributes)
+        self.log("val/auroc", float("nan") if auroc is None else auroc, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        groups = param_groups_weight_decay(self.network, self.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=self.lr)
+        total = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=total, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        return classification_loss(
+            logits.float(),
+            batch["class_labels"],
+            batch["attribute_labels"],
+            class_outputs=self.class_outputs,
+            class_weights=self.class_weights,
+            pos_weights=self.pos_weights,
+        )
+
+
+class Patience(EarlyStopping):
+    """Stops after so many epochs without a better one; also a run that was killed after it had done so."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.wait_count >= self.patience:  # a checkpoint keeps the count, not the stop
+            trainer.should_stop = True
+
+
+def classification_loss(
+    logits: Tensor,
+    class_labels: Tensor,
+    attribute_labels: Tensor,
+    *,
+    class_outputs: int,
+    class_weights: Any = None,
+    pos_weights: Any = None,
+) -> Tensor:
+    """Cross-entropy of the first `class_outputs` logits, plus the mean binary one of the known attributes.
+
+    logits (n, C + A); class_labels (n,), not read if C is 0; attribute_labels (n, A) in {0, 1, nan}.
+    """
+    class_logits, attribute_logits = logits[:, :class_outputs], logits[:, class_outputs:]
+    loss = logits.new_zeros(())
+    if class_outputs:
+        loss = loss + F.cross_entropy(class_logits, class_labels, weight=class_weights)
+    if attribute_logits.shape[1]:
+        known = ~attribute_labels.isnan()
+        each = F.binary_cross_entropy_with_logits(
+            attribute_logits, attribute_labels.nan_to_num(0.0), pos_weight=pos_weights, reduction="none"
+        )
+        loss = loss + (each * known).sum() / known.sum().clamp(min=1)
+    return loss
+
+
+def balance(class_labels: Tensor, attribute_labels: Tensor, *, class_outputs: int) -> tuple[Tensor, Tensor]:
+    """Weights of classes (C,), n / (C n_c), and of positives (A,), negatives / positives, in [1/10, 10]."""
+    counts = torch.bincount(class_labels, minlength=class_outputs)[:class_outputs].float()
+    class_weights = counts.sum() / (class_outputs * counts.clamp(min=1)) if class_outputs else counts
+    positives, known = (attribute_labels == 1).sum(dim=0), (~attribute_labels.isnan()).sum(dim=0)
+    pos_weights = (known - positives) / positives.clamp(min=1)
+    return class_weights.clamp(1 / HEAVIEST, HEAVIEST), pos_weights.clamp(1 / HEAVIEST, HEAVIEST)

@@ -1,0 +1,70 @@
+"""Trainer.fit that goes on from the last checkpoint and never lets an interruption look like a success."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from latentpath.runs.stopping import StopBetweenSteps
+
+log = logging.getLogger(__name__)
+
+# Warnings of what is meant: small data without workers, few batches, the folder of a run that goes on.
+EXPECTED = (
+    ".*does not have many workers.*",
+    "The number of training batches .* is smaller than the logging interval.*",
+    "Checkpoint directory .* exists and is not empty.*",
+    "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches know their number
+    "Your `IterableDataset` has `__len__` defined.*",
+    ".*LeafSpec.*|.*treespec.*",
+)
+
+
+def quiet_lightning() -> None:
+    """Warnings only: nothing of absent devices. Lightning's first import resets this."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any) -> None:
+    """`trainer.fit(task, **data)`, from the newest checkpoint in the folder of `last` if there is one.
+
+    SIGTERM, SIGUSR1 and SIGUSR2 end the process with status 143 after the step, all processes after the same
+    one; where checkpoints are made by the step, that step's is written to `last` before. In a job of
+    submitit's, SIGUSR2 then also puts the job back into SLURM's queue. Ctrl-C raises KeyboardInterrupt. All
+    after Lightning has shut down, so that loggers and processes are closed.
+    """
+    quiet_lightning()  # it would also say that it requeues on SLURM, which it does not
+    resume = newest_checkpoint(last.parent)
+    if resume:
+        log.info("going on from %s", resume)
+    stop = StopBetweenSteps(last, first=trainer.is_global_zero)
+    trainer.callbacks.append(stop)  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings(), stop.listening():
+            for message in EXPECTED:
+                warnings.filterwarnings("ignore", message=message)
+            trainer.fit(task, ckpt_path=resume, weights_only=True, **data)
+    except SIGTERMException:
+        stop.leave(trainer)
+    except Exception:
+        if not stop.received:
+            raise
+        log.exception("after the signal to stop")  # SLURM also sends it to the processes that read batches
+        stop.leave(trainer)
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole one: a kill can cut short what Lightning writes, and leaves the one before."""
+    files = sorted(folder.glob("*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    return next((file for file in files if zipfile.is_zipfile(file)), None)

@@ -1,0 +1,54 @@
+"""Tells Lightning which processes there are, so that it neither guesses nor starts any."""
+
+from __future__ import annotations
+
+import os
+
+from lightning.fabric.plugins.environments import ClusterEnvironment
+
+from latentpath.runs.ranks import Place
+
+
+class Started(ClusterEnvironment):
+    """`Trainer(plugins=[Started(place_of())])`: the processes that torchrun or srun have started.
+
+    Lightning's own SLURMEnvironment refuses `srun --ntasks` without `--ntasks-per-node`; overlooks a step of
+    a job called bash or interactive, as salloc's are, in which each process then starts all others again;
+    and puts jobs back into the queue, which is submitit's to do.
+    """
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return os.environ["MASTER_ADDR"]
+
+    @property
+    def main_port(self) -> int:
+        return int(os.environ["MASTER_PORT"])
+
+    @staticmethod
+    def detect() -> bool:
+        return False  # it is only ever given
+
+    def world_size(self) -> int:
+        return self.place.processes
+
+    def set_world_size(self, size: int) -> None: ...
+
+    def global_rank(self) -> int:
+        return self.place.process
+
+    def set_global_rank(self, rank: int) -> None: ...
+
+    def local_rank(self) -> int:
+        return self.place.local
+
+    def node_rank(self) -> int:
+        return int(os.environ.get("GROUP_RANK", os.environ.get("SLURM_NODEID", 0)))

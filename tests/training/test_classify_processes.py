@@ -1,0 +1,67 @@
+"""Two processes classify as one does: each takes its share of every batch, the first one alone writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from latentpath.data.phantoms import write_isic2019
+from latentpath.judge.classifier import load_classifier
+
+
+def classify(
+    root: Path, out: Path, name: str, *launcher: str, devices: int = 1
+) -> subprocess.CompletedProcess:
+    overrides = [
+        "dataset=phantom_isic2019",
+        f"dataset.root={root}",
+        "dataset.phantom.count=60",
+        "dataset.phantom.size=32",
+        "dataset.image_size=32",
+        "dataset.attributes=[hair,ink]",
+        "classifier=resnet_micro",
+        "classifier.epochs=2",
+        "classifier.batch_size=8",
+        "trainer=cpu",
+        f"trainer.devices={devices}",
+        f"output_dir={out}",
+        f"name={name}",
+    ]
+    line = [sys.executable, *launcher, "-m", "latentpath", "classify", *overrides]
+    # A run that a scheduler started would be taken for one of its processes.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("two")
+    root = write_isic2019(folder / "isic", count=60, size=32)
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    for name, launcher, devices in (("one", (), 1), ("two", torchrun, 2)):
+        done = classify(root, folder, name, *launcher, devices=devices)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return {name: folder / name / "classify" for name in ("one", "two")}
+
+
+def test_they_write_the_files_that_one_writes(runs: dict[str, Path]):
+    one, two = (sorted(p.relative_to(at).as_posix() for p in at.rglob("*")) for at in runs.values())
+    assert one == two
+    assert json.loads((runs["two"] / "manifest.json").read_text())["status"] == "complete"
+
+
+def test_each_image_is_seen_once_an_epoch(runs: dict[str, Path]):
+    """As many steps as one process takes: both share a batch of the same size."""
+    logs = [pd.read_csv(at / "metrics.csv") for at in runs.values()]
+    assert logs[0]["step"].tolist() == logs[1]["step"].tolist()
+    metrics = [json.loads((at / "metrics.json").read_text()) for at in runs.values()]
+    for split in ("test", "val"):
+        counts = [{label: row["count"] for label, row in found[split].items()} for found in metrics]
+        assert counts[0] == counts[1]
+    assert load_classifier(runs["two"]).temperatures is not None

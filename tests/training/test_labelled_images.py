@@ -1,0 +1,35 @@
+"""The order of an epoch is a function of (seed, epoch), and ranks share it out without overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from latentpath.training.labelled_images import EpochOrder, LabelledImages, label_tensors
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    first = list(EpochOrder(20, seed=1, epoch=lambda: 3))
+    assert first == list(EpochOrder(20, seed=1, epoch=lambda: 3)) and sorted(first) == list(range(20))
+    assert first != list(EpochOrder(20, seed=1, epoch=lambda: 4))
+    assert first != list(EpochOrder(20, seed=2, epoch=lambda: 3))
+
+
+def test_ranks_take_disjoint_shares_of_one_length():
+    shares = [EpochOrder(11, seed=0, epoch=lambda: 0, rank=rank, world_size=3) for rank in range(3)]
+    taken = [list(share) for share in shares]
+    assert [len(share) for share in shares] == [len(rows) for rows in taken] == [3, 3, 3]
+    assert len({row for rows in taken for row in rows}) == 9
+
+
+def test_a_list_of_positions_gives_a_batch():
+    rows = pd.DataFrame({"cls": ["b", "a", "b"], "x": [1.0, np.nan, 0.0]})
+    labels = label_tensors(rows, ("a", "b"), ("x",))
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    data = LabelledImages(images, np.array([0, 1, 3]), *labels)
+    batch = data[[2, 0]]
+    assert batch["images"].flatten().tolist() == [3, 0]
+    assert batch["class_labels"].tolist() == [1, 1]
+    assert batch["attribute_labels"].flatten().tolist() == [0.0, 1.0]
+    assert torch.isnan(data[[1]]["attribute_labels"]).all()
