@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from latentpath import __version__
 from latentpath.config.checks import check
@@ -85,7 +85,7 @@ def _compose_and_call(command: str, args: list[str]) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
 
-    from latentpath.runs.sweeps.jobs import concluded, noted
+    from latentpath.runs.sweeps.jobs import record_job, summarize_sweep
 
     ConfigStore.instance().store(name="schema", node=Config)
     # argparse takes overrides on one side of an option only: -m goes first.
@@ -93,8 +93,8 @@ def _compose_and_call(command: str, args: list[str]) -> None:
     sys.argv = ["latentpath", *args]
     entry: Callable[[], Any] = hydra.main(
         version_base="1.3", config_path=str(conf_dir()), config_name=command
-    )(lambda cfg: noted(_job, command, cfg))
-    with concluded():
+    )(lambda cfg: record_job(_job, command, cfg))
+    with summarize_sweep():
         entry()
     if command == "traverse" and any(arg in ("--cfg", "-c") for arg in args):
         _say_cost(args)
@@ -111,7 +111,7 @@ def _say_cost(args: list[str]) -> None:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            cfg = compose("traverse", overrides)
+            cfg = cast(Config, compose("traverse", overrides))
         check(cfg, reads_images=False)
         choose(cfg.weights_dir)
         import_module("latentpath.commands.traverse").say_cost(cfg)
@@ -120,7 +120,7 @@ def _say_cost(args: list[str]) -> None:
 
 
 @reported()
-def _job(command: str, cfg: Any) -> float | None:
+def _job(command: str, cfg: Config) -> float | None:
     import logging
     import warnings
 
@@ -128,7 +128,7 @@ def _job(command: str, cfg: Any) -> float | None:
     from omegaconf import OmegaConf
 
     from latentpath.runs.preflight import check_weights
-    from latentpath.runs.ranks import ALONE, BATCHES, agree, check_launch, connected, place_of
+    from latentpath.runs.ranks import BATCHES, SINGLE, agree, check_launch, connected, current_rank
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     for chatty in (
@@ -145,17 +145,17 @@ def _job(command: str, cfg: Any) -> float | None:
     try:
         reads = command not in ("traverse", "evaluate", "report", "fetch")
         check(cfg, reads_images=reads or (command == "traverse" and cfg.inversion.method is not None))
-        place = place_of()
+        rank = current_rank()
         joined = command in BATCHES
         if joined:
-            check_launch(cfg, place, HydraConfig.get())
-        elif not place.first and command != "traverse":
+            check_launch(cfg, rank, HydraConfig.get())
+        elif not rank.is_zero and command != "traverse":
             return None  # one process is enough; those of a traversal share the seeds
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         check_weights(cfg, command, run_dir)
-        with connected(place if joined else ALONE, accelerator=cfg.trainer.accelerator):
+        with connected(rank if joined else SINGLE, accelerator=cfg.trainer.accelerator):
             if joined:
-                agree(OmegaConf.to_yaml(cfg, resolve=True), place)
+                agree(OmegaConf.to_yaml(cfg, resolve=True), rank)
             return import_module(f"latentpath.commands.{command}").run(cfg, run_dir)
     except UserError as error:
         _fail(error)

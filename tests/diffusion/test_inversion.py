@@ -83,7 +83,8 @@ def test_a_row_is_inverted_by_its_own_seed(model, originals):
     alone = ddpm_inversion(originals[1:], seeds=SEEDS[1:], denoise=predict, solver=schedule)
     assert torch.equal(both.initial([11]), alone.initial([11]))
     for step in range(5):
-        torch.testing.assert_close(both.kick([11, 11], step, 1.0)[1], alone.kick([11], step, 1.0)[0])
+        twice, once = both.step_noise([11, 11], step, 1.0), alone.step_noise([11], step, 1.0)
+        torch.testing.assert_close(twice[1], once[0])
 
 
 def test_the_steps_of_ddpm_inversion_are_noised_each_on_its_own(model, originals):
@@ -121,7 +122,7 @@ def test_ddim_inversion_is_exact_for_a_model_that_says_the_same_everywhere(origi
     state = solver.start(noise.initial(SEEDS))
     for step in range(7):
         state, sigma = solver.step(state, eps, step)
-        assert noise.kick(SEEDS, step, sigma) is None
+        assert noise.step_noise(SEEDS, step, sigma) is None
     torch.testing.assert_close(state[0], originals, atol=1e-5, rtol=0)
 
 

@@ -49,5 +49,5 @@ def test_the_draws_of_torchs_global_generator_are_not_touched():
 def test_seeded_noise_kicks_as_hard_as_it_is_told_to():
     noise = SeededNoise(SHAPE)
     assert torch.equal(noise.initial(SEEDS), initial_noise(SEEDS, SHAPE))
-    torch.testing.assert_close(noise.kick(SEEDS, 5, 0.25), 0.25 * step_noise(SEEDS, 5, SHAPE))
-    assert noise.kick(SEEDS, 5, 0.0) is None
+    torch.testing.assert_close(noise.step_noise(SEEDS, 5, 0.25), 0.25 * step_noise(SEEDS, 5, SHAPE))
+    assert noise.step_noise(SEEDS, 5, 0.0) is None

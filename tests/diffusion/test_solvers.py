@@ -92,8 +92,8 @@ def pseudo_model(z: Tensor, timestep: float) -> Tensor:
 
 def step(solver: Solver, state: State, i: int, model=pseudo_model) -> State:
     (z, *memory), sigma = solver.step(state, model(state[0], solver.timesteps[i]), i)
-    kick = NOISE.kick(SEEDS, i, sigma)
-    return (z if kick is None else z + kick, *memory)
+    noise_term = NOISE.step_noise(SEEDS, i, sigma)
+    return (z if noise_term is None else z + noise_term, *memory)
 
 
 def run(solver: Solver, state: State, steps: range, model=pseudo_model) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentpath.errors import UserError
-from latentpath.runs.ranks import LAUNCHERS, Place, place_of
+from latentpath.runs.ranks import LAUNCHERS, Rank, current_rank
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +15,8 @@ def no_launcher(monkeypatch):
 
 
 def test_alone_it_is_the_only_one():
-    assert place_of() == Place(0, 1, 0)
-    assert place_of().first
+    assert current_rank() == Rank(0, 1, 0)
+    assert current_rank().first
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_alone_it_is_the_only_one():
 def test_launchers_say_it(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert place_of() == Place(5, 8, 1)
-    assert not place_of().first
-    assert place_of(1, 2) == Place(1, 2, int(environment.get("LOCAL_RANK", 0)))  # what is asked for wins
+    assert current_rank() == Rank(5, 8, 1)
+    assert not current_rank().first
+    assert current_rank(1, 2) == Rank(1, 2, int(environment.get("LOCAL_RANK", 0)))  # what is asked for wins
 
 
 @pytest.mark.parametrize("step", [None, "batch"])
@@ -39,7 +39,7 @@ def test_a_batch_script_without_srun_is_one_process(monkeypatch, step):
     for name, value in {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_STEP_ID": step}.items():
         if value is not None:
             monkeypatch.setenv(name, value)
-    assert place_of() == Place(0, 1, 0)
+    assert current_rank() == Rank(0, 1, 0)
 
 
 @pytest.mark.parametrize("rank, world", [("8", "8"), ("one", "2"), ("-1", "2")])
@@ -47,4 +47,4 @@ def test_an_environment_that_makes_no_sense_is_named(monkeypatch, rank, world):
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(UserError, match=f"RANK={rank} and WORLD_SIZE={world}"):
-        place_of()
+        current_rank()

@@ -23,7 +23,7 @@ from latentpath.evaluation.tracked import log_evaluation
 from latentpath.runs import tracking
 from latentpath.runs.files import write_json
 from latentpath.runs.provenance import facts, git_state
-from latentpath.runs.ranks import Place
+from latentpath.runs.ranks import Rank
 from latentpath.runs.tracking import build_loggers, log_figures, log_images
 
 
@@ -178,7 +178,7 @@ def test_mlflow_says_how_to_look(stage: Path, caplog: pytest.LogCaptureFixture):
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
 def test_of_several_processes_the_first_alone_keeps_a_record(name: str, stage: Path):
-    assert build_loggers(LoggerConfig(name=name), stage, "mine", place=Place(process=1, processes=2)) == []
+    assert build_loggers(LoggerConfig(name=name), stage, "mine", rank=Rank(1, 2)) == []
     assert list(stage.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
-from latentpath.runs.ranks import Place
+from latentpath.runs.ranks import Rank
 from latentpath.training.fit import fit, newest_checkpoint
 from latentpath.training.launch import Started
 
@@ -188,7 +188,7 @@ def test_two_processes_stop_after_the_same_step_though_one_has_the_signal(tmp_pa
     def run(rank: int) -> None:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         task = Line(2, send(signal.SIGUSR1) if rank == 1 else None)
-        started = Started(Place(rank, 2, rank))
+        started = Started(Rank(rank, 2, rank))
         train(tmp_path, task, devices=2, strategy="ddp", plugins=[started])
 
     assert forked(2, run) == [143, 143]

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from latentpath.traversal.tree import Level, grow
+from latentpath.traversal.tree import Level, build_trie
 
 
 def read_back(levels: list[Level], node: int) -> list[int]:
@@ -22,7 +22,7 @@ def read_back(levels: list[Level], node: int) -> list[int]:
 def test_swaps_leave_the_trunk_where_they_happen():
     """The drawing in the docstring of `grow`: e neutral, x target."""
     e, x = 0, 1
-    levels, ends = grow([[e, e, e, e], [e, e, x, x], [e, x, x, x]])
+    levels, ends = build_trie([[e, e, e, e], [e, e, x, x], [e, x, x, x]])
     assert levels == [
         Level(parents=(0,), prompts=(e,)),
         Level(parents=(0, 0), prompts=(e, x)),
@@ -34,20 +34,20 @@ def test_swaps_leave_the_trunk_where_they_happen():
 
 def test_a_window_leaves_its_swap_where_it_ends_and_does_not_join_the_trunk_again():
     e, x = 0, 1
-    levels, ends = grow([[e, e, e], [x, x, x], [x, e, e]])
+    levels, ends = build_trie([[e, e, e], [x, x, x], [x, e, e]])
     assert [level.prompts for level in levels] == [(e, x), (e, x, e), (e, x, e)]
     assert [level.parents for level in levels] == [(0, 0), (0, 1, 1), (0, 1, 2)]
     assert ends == [0, 1, 2]
 
 
 def test_equal_words_end_in_one_node():
-    levels, ends = grow([[5, 7], [5, 8], [5, 7]])
+    levels, ends = build_trie([[5, 7], [5, 8], [5, 7]])
     assert ends == [0, 1, 0]
     assert [len(level.prompts) for level in levels] == [1, 2]
 
 
 def test_the_first_node_of_every_level_is_the_first_word():
-    levels, ends = grow([[2, 0, 2], [1, 1, 1], [2, 2, 2]])
+    levels, ends = build_trie([[2, 0, 2], [1, 1, 1], [2, 2, 2]])
     assert read_back(levels, 0) == [2, 0, 2]
     assert ends[0] == 0
     assert all(level.parents[0] == 0 for level in levels)
@@ -58,7 +58,7 @@ def test_random_words_have_a_node_a_prefix_and_can_be_read_back(seed):
     chance = random.Random(seed)
     length, letters = chance.randint(1, 9), chance.randint(1, 4)
     words = [[chance.randrange(letters) for _ in range(length)] for _ in range(chance.randint(1, 40))]
-    levels, ends = grow(words)
+    levels, ends = build_trie(words)
     prefixes = {tuple(word[: i + 1]) for word in words for i in range(length)}
     assert sum(len(level.prompts) for level in levels) == len(prefixes)
     assert [len(level.prompts) for level in levels] == [

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.config.schema import Config
 from latentpath.data.latent_cache import file_digests
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import to_model_range
@@ -24,7 +25,7 @@ from latentpath.judge.networks import build_network
 from latentpath.metrics.classification import classification_metrics
 from latentpath.runs.files import write_json
 from latentpath.runs.progress import lightning_bar, on_terminal
-from latentpath.runs.ranks import Place, barrier, place_of, shared
+from latentpath.runs.ranks import Rank, barrier, current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers
 from latentpath.training.augment import Augmentation
@@ -36,14 +37,14 @@ from latentpath.training.launch import Started
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Train, keep the best epoch on validation, calibrate there, judge; returns the mean accuracy on
     validation: a sweep that chose by the test split would flatter what it chose.
 
     Several processes share every batch; the first one writes.
     """
-    place = place_of()
-    with open_stage(run_dir, "classify", cfg, place=place) as stage:
+    rank = current_rank()
+    with open_stage(run_dir, "classify", cfg, rank=rank) as stage:
         if stage.complete:
             log.info("classify is complete: %s", stage.path)
             return stage.figures["val_accuracy"]
@@ -53,8 +54,8 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         check_labels(table)
         check_validation(table, monitor=cfg.classifier.monitor, patience=cfg.classifier.patience)
         assert_disjoint(table)
-        copies, keys = shared(contents(cfg, table) if place.first else None, place)
-        if copies and place.first:
+        copies, keys = shared(contents(cfg, table) if rank.is_zero else None, rank)
+        if copies and rank.is_zero:
             log.warning(
                 "%s images are byte for byte in another split as well, under another group: held-out figures "
                 "are too good by what was learned by heart. Give copies one group",
@@ -72,8 +73,8 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             seed=cfg.seed,
             num_workers=cfg.trainer.num_workers,
         )
-        best_epoch = train(cfg, classifier, data, stage.path, stage.path / "checkpoints" / keys[1], place)
-        if place.first:
+        best_epoch = train(cfg, classifier, data, stage.path, stage.path / "checkpoints" / keys[1], rank)
+        if rank.is_zero:
             accuracies = judge(cfg, classifier, data, stage.path)
             stage.figures = {
                 **{f"{split}_accuracy": accuracy for split, accuracy in accuracies.items()},
@@ -82,14 +83,14 @@ def run(cfg: Any, run_dir: Path) -> float | None:
                 "copies_across_splits": copies,
                 "best_epoch": best_epoch,
             }
-        stage.figures = shared(stage.figures, place)  # the others wait here
-        if place.first:
+        stage.figures = shared(stage.figures, rank)  # the others wait here
+        if rank.is_zero:
             for scaffold in ("checkpoints", "pixels"):  # the stage is done: nothing will go on from them
                 shutil.rmtree(stage.path / scaffold)
         return stage.figures["val_accuracy"]
 
 
-def contents(cfg: Any, table: ImageTable) -> tuple[int, tuple[str, str]]:
+def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
     """How many images have a copy in another split, and the `content_keys`; reads every file once."""
     rows, dataset = table.rows, cfg.dataset
     # The fine-tune's memo: what it has read, or will read, is read once for both.
@@ -98,7 +99,7 @@ def contents(cfg: Any, table: ImageTable) -> tuple[int, tuple[str, str]]:
     return copies_across_splits(digests, rows["split"].tolist()), keys
 
 
-def build_classifier(cfg: Any, table: ImageTable) -> Classifier:
+def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
     settings = cfg.classifier
     outputs = class_outputs(table.classes) + len(table.attributes)
     network = build_network(
@@ -114,7 +115,7 @@ def build_classifier(cfg: Any, table: ImageTable) -> Classifier:
 
 
 def train(
-    cfg: Any, classifier: Classifier, data: ImageData, folder: Path, checkpoints: Path, place: Place
+    cfg: Config, classifier: Classifier, data: ImageData, folder: Path, checkpoints: Path, rank: Rank
 ) -> int:
     """Fit `classifier`, from the last epoch if the run was killed; its weights end as the best epoch's.
 
@@ -122,9 +123,9 @@ def train(
     at. Returns which epoch that is, counted from 1.
     """
     settings, table = cfg.classifier, data.table
-    if place.first:
+    if rank.is_zero:
         check_checkpoints(checkpoints, folder / "metrics.csv")
-    barrier(place)
+    barrier(rank)
     weights = (None, None)
     if settings.class_weights:
         labels = label_tensors(table.split("train"), table.classes, table.attributes)
@@ -166,11 +167,11 @@ def train(
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=cfg.trainer.strategy,
-        plugins=[Started(place_of())],
-        precision=cfg.trainer.precision,
-        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, place=place),
-        callbacks=[*callbacks, *([lightning_bar()] if place.first else [])],
-        enable_progress_bar=on_terminal() and place.first,
+        plugins=[Started(current_rank())],
+        precision=cfg.trainer.precision,  # pyright: ignore[reportArgumentType] (config.checks has looked)
+        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, rank=rank),
+        callbacks=[*callbacks, *([lightning_bar()] if rank.is_zero else [])],
+        enable_progress_bar=on_terminal() and rank.is_zero,
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validate else 0,
@@ -201,7 +202,7 @@ def check_checkpoints(folder: Path, numbers: Path) -> None:
         numbers.unlink(missing_ok=True)
 
 
-def judge(cfg: Any, classifier: Classifier, data: ImageData, folder: Path) -> dict[str, float | None]:
+def judge(cfg: Config, classifier: Classifier, data: ImageData, folder: Path) -> dict[str, float | None]:
     """Calibrate on validation, save the classifier and metrics.json; returns each split's mean accuracy.
 
     Calibration on validation is that of the very images it was fitted to; the test split's is what counts.

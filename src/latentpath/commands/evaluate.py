@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latentpath.commands.finetune import cached_latents
+from latentpath.config.schema import Config
 from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
@@ -38,7 +39,7 @@ from latentpath.judge.features import features_of, in_batches, network_or_none
 from latentpath.metrics import geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
 from latentpath.runs.files import read_json, write_json, write_parquet
 from latentpath.runs.progress import bar
-from latentpath.runs.ranks import ALONE
+from latentpath.runs.ranks import SINGLE
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import feature_file
@@ -49,7 +50,7 @@ log = logging.getLogger(__name__)
 TSNE_MOST = 10_000
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Returns the mean CFRT over classes and attributes (swaps, released definition)."""
     lpips: dict[str, Any] = {net: lpips_or_none(net) for net in cfg.metric.lpips}
     # Once the weights are there, a column of n/a is not what was asked for.
@@ -68,7 +69,7 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         return stage.figures["cfrt_released"]
 
 
-def _evaluate(cfg: Any, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
     traverse = stage_dir(run_dir, "traverse", cfg)
     plan = read_json(traverse / "plan.json")
     classifier = load_classifier(stage_dir(run_dir, "classify", cfg))
@@ -146,7 +147,7 @@ def _geometry(index: pd.DataFrame, source: Path, scores: pd.DataFrame) -> pd.Dat
     return geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
 
 
-def _other_networks(cfg: Any) -> list[str]:
+def _other_networks(cfg: Config) -> list[str]:
     """Of `metric.features` those besides the judge, where the data are looked at."""
     return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
 
@@ -177,7 +178,7 @@ def _score_shard(
     return part
 
 
-def _against_data(cfg: Any, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
+def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
     """Fidelity to the held-out images, and copies of training images; returns notes."""
     if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
@@ -192,7 +193,12 @@ def _against_data(cfg: Any, folder: Path, scorer: Scorer, index: pd.DataFrame, s
 
 
 def _fidelity(
-    cfg: Any, folder: Path, scorer: Scorer, dataset: ImageTable, index: pd.DataFrame, features: pd.DataFrame
+    cfg: Config,
+    folder: Path,
+    scorer: Scorer,
+    dataset: ImageTable,
+    index: pd.DataFrame,
+    features: pd.DataFrame,
 ) -> list[str]:
     """Write tables/fidelity.csv."""
     networks: dict[str, Any] = {"judge": partial(features_of, scorer.classifier)}
@@ -215,7 +221,7 @@ def _fidelity(
 
 
 def _copies(
-    cfg: Any,
+    cfg: Config,
     folder: Path,
     scorer: Scorer,
     dataset: ImageTable,
@@ -225,7 +231,7 @@ def _copies(
 ) -> list[str]:
     """Write tables/copies.csv and copies.html."""
     base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
-    cache = cached_latents(cfg, base, dataset, ALONE)
+    cache = cached_latents(cfg, base, dataset, SINGLE)
     vae, judge = scorer.vae, partial(features_of, scorer.classifier)
     training = training_latents(cache, vae.config.scaling_factor)
     held_out = held_out_latents(vae, dataset, size=cfg.dataset.image_size, resize=cfg.dataset.resize)

@@ -6,8 +6,8 @@ import hashlib
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.files import write_json
 from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, choose, missing, needed
@@ -15,7 +15,7 @@ from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, choose, missing, 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any, run_dir: Path) -> None:
+def run(cfg: Config, run_dir: Path) -> None:
     """Fetch what `cfg.weights_dir` lacks; what is there is left alone, without asking a server."""
     root = choose(cfg.weights_dir)
     if root is None:

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from latentpath.config.schema import Config
 from latentpath.data.batches import LatentBatches
 from latentpath.data.captions import CaptionTemplate
 from latentpath.data.images import load_images
@@ -33,7 +34,7 @@ from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
 from latentpath.runs.progress import bar, lightning_bar, on_terminal
-from latentpath.runs.ranks import Place, barrier, place_of, shared
+from latentpath.runs.ranks import Rank, barrier, current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers, log_images
 from latentpath.training.averaging import WeightEMA
@@ -49,33 +50,33 @@ from latentpath.traversal.sweep import denoiser
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Fine-tune `cfg.model` on the training split; returns the mean loss over the last tenth of the steps.
 
     Several processes share every batch; the first one writes.
     """
-    place = place_of()
+    rank = current_rank()
     base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
     base.check()
     base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
     weights = {"model.name": base.fingerprint("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
-    with open_stage(run_dir, "finetune", cfg, weights=weights, place=place) as stage:
+    with open_stage(run_dir, "finetune", cfg, weights=weights, rank=rank) as stage:
         if stage.complete:
             log.info("finetune is complete: %s", stage.path)
             return stage.figures["loss"]
         L.seed_everything(cfg.seed, workers=True, verbose=False)
         table = load_dataset(cfg.dataset)
-        cache = cached_latents(cfg, base, table, place)
+        cache = cached_latents(cfg, base, table, rank)
         schedule = base.schedule()
         if cfg.model.prediction_type is not None:
             schedule = dataclasses.replace(schedule, prediction_type=cfg.model.prediction_type.value)
-        task = finetune(cfg, base, cache, schedule, table.captions, stage.path, place)
+        task = finetune(cfg, base, cache, schedule, table.captions, stage.path, rank)
         loss = _final_loss(stage.path / "metrics.csv")
         if not math.isfinite(loss):
             raise UserError(
                 "the loss is not finite. Try a smaller finetune.lr, or trainer.precision=32-true."
             )
-        if place.first:
+        if rank.is_zero:
             images = save(cfg, base, task.unet, schedule, table.captions, stage.path)
             columns, loggers = ["neutral", *cfg.attribute.names], task.trainer.loggers
             pixels, step = to_uint8(images).cpu().numpy(), cfg.finetune.max_steps
@@ -86,12 +87,12 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             "images": len(cache.moments),
             "parameters": sum(p.numel() for p in task.unet.parameters() if p.requires_grad),
         }
-        barrier(place)  # nobody is done before the pipeline is there
+        barrier(rank)  # nobody is done before the pipeline is there
         return stage.figures["loss"]
 
 
 def save(
-    cfg: Any, base: BaseModel, unet: Any, schedule: NoiseSchedule, captions: CaptionTemplate, folder: Path
+    cfg: Config, base: BaseModel, unet: Any, schedule: NoiseSchedule, captions: CaptionTemplate, folder: Path
 ) -> Tensor:
     """The diffusers folder, with LoRA the adapter besides, and a last grid of samples, which is returned."""
     unet = unet.cpu().eval()
@@ -106,7 +107,7 @@ def save(
     return images
 
 
-def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> LatentCache:
+def cached_latents(cfg: Config, base: BaseModel, table: Any, rank: Rank) -> LatentCache:
     """The cache of the training split; shared by every run with the same images, captions and base."""
     rows = table.rows[table.rows["split"] == "train"]
     labels = rows[list(table.attributes)]
@@ -124,9 +125,9 @@ def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> Laten
         "size": dataset.image_size,
         "resize": dataset.resize.value,
     }
-    digests = file_digests(paths, caches / "digests.json") if place.first else []
-    folder = caches / shared(cache_key(digests, captions, identity), place)
-    if shared(folder.exists(), place):
+    digests = file_digests(paths, caches / "digests.json") if rank.is_zero else []
+    folder = caches / shared(cache_key(digests, captions, identity), rank)
+    if shared(folder.exists(), rank):
         return open_cache(folder)
 
     def read(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,27 +135,27 @@ def cached_latents(cfg: Any, base: BaseModel, table: Any, place: Place) -> Laten
         return load_images(rows.iloc[list(places)], **options)
 
     tokenizer, text_encoder = base.tokenizer(), base.text_encoder()
-    with bar("encoding images", -(-len(rows) // place.processes), show=place.first) as advance:
+    with bar("encoding images", -(-len(rows) // rank.world_size), show=rank.is_zero) as advance:
         return build_cache(
             folder,
             captions=captions,
             read=read,
             vae=base.vae(),
             on_images=advance,
-            device=device_of(cfg.trainer.accelerator, place.local),
+            device=device_of(cfg.trainer.accelerator, rank.local_index),
             encode=lambda unique: encode_prompts(unique, tokenizer=tokenizer, text_encoder=text_encoder),
-            place=place,
+            rank=rank,
         )
 
 
 def finetune(
-    cfg: Any,
+    cfg: Config,
     base: BaseModel,
     cache: LatentCache,
     schedule: Any,
     captions: CaptionTemplate,
     folder: Path,
-    place: Place,
+    rank: Rank,
 ) -> Any:
     """Fit for `finetune.max_steps`, from the last checkpoint if there is one."""
     tune = cfg.finetune
@@ -205,10 +206,10 @@ def finetune(
         devices=cfg.trainer.devices,
         num_nodes=cfg.trainer.num_nodes,
         strategy=strategy_of(cfg),
-        plugins=[Started(place)],
-        precision=cfg.trainer.precision,
+        plugins=[Started(rank)],
+        precision=cfg.trainer.precision,  # pyright: ignore[reportArgumentType] (config.checks has looked)
         log_every_n_steps=min(tune.log_every, tune.max_steps),
-        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, place=place),
+        logger=build_loggers(cfg.logger, folder, cfg.name, config=cfg, rank=rank),
         callbacks=callbacks,
         default_root_dir=folder,
         enable_model_summary=False,
@@ -233,7 +234,7 @@ def finetune(
 
 @torch.no_grad()
 def sample_grid(
-    cfg: Any,
+    cfg: Config,
     base: BaseModel,
     unet: Any,
     vae: Any,
@@ -273,7 +274,7 @@ def sample_grid(
     return torch.cat(grids)
 
 
-def strategy_of(cfg: Any) -> Any:
+def strategy_of(cfg: Config) -> Any:
     """DDP, where there are several processes: buckets hold the gradients themselves, and the graph does not
     change unless gradients are accumulated."""
     if cfg.trainer.devices * cfg.trainer.num_nodes == 1 or cfg.trainer.strategy not in ("auto", "ddp"):

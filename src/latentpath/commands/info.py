@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from latentpath.config.schema import Config
 from latentpath.data.load import load_dataset
 from latentpath.data.records import SPLITS, ImageTable, Problem, by_kind
 
 CAPTIONS_SHOWN = 4  # most frequent captions a class
 
 
-def run(cfg: Any, run_dir: Path) -> None:
+def run(cfg: Config, run_dir: Path) -> None:
     """Prints counts per class, split and attribute, the captions and the rows left out; writes nothing."""
     table = load_dataset(cfg.dataset)
     console = Console()

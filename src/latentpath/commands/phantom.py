@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.data.phantoms import write_chexpert, write_isic2019
 from latentpath.errors import UserError
 from latentpath.runs.progress import bar
@@ -13,7 +13,7 @@ from latentpath.runs.progress import bar
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Write `dataset.phantom.count` phantoms in the layout of `dataset.layout`; at once if they are there."""
     dataset, phantom = cfg.dataset, cfg.dataset.phantom
     writers = {"isic2019": write_isic2019, "chexpert": write_chexpert}

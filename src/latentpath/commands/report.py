@@ -4,8 +4,8 @@ each other."""
 import logging
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
 from latentpath.report.compare import write_comparison
@@ -18,7 +18,7 @@ from latentpath.runs.stages import open_stage
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Any, run_dir: Path) -> None:
+def run(cfg: Config, run_dir: Path) -> None:
     """Writes run_dir/report/index.html, tables/, overview.png and a PNG per trajectory; figures/ where
     `figures` names a format. With `compare`, writes compare.html into the first run's report instead."""
     if cfg.figures is not None and cfg.figures not in FORMATS:

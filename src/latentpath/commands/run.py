@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from latentpath.runs.ranks import barrier, place_of
+from latentpath.config.schema import Config
+from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import reusable
 
 STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
@@ -18,10 +18,10 @@ STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
 LONG = {"classify": [], "finetune": [], "traverse": ["finetune"]}
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Returns what `evaluate` returns: the mean CFRT (released definition), the number a sweep maximises."""
-    place, reused = place_of(), dict.fromkeys(LONG, bool(cfg.from_run))
-    console, result, began = Console(quiet=not place.first), None, time.monotonic()
+    rank, reused = current_rank(), dict.fromkeys(LONG, bool(cfg.from_run))
+    console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
     stages = (["phantom"] if cfg.dataset.phantom.count else []) + list(STAGES)
     for number, stage in enumerate(stages, 1):
         console.rule(f"[bold]{number}/{len(stages)} {stage}", align="left")
@@ -31,10 +31,10 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             if reused[stage]:
                 console.print(f"as in {cfg.from_run}")
                 continue
-        if place.first or stage in LONG:
+        if rank.is_zero or stage in LONG:
             value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
             result = value if stage == "evaluate" else result
-        barrier(place)
+        barrier(rank)
     console.print(
         f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"
         f"Open [bold]{run_dir / 'report' / 'index.html'}[/] in a browser."

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from latentpath.config.schema import Config
 from latentpath.data.captions import caption_template
 from latentpath.data.load import load_dataset
 from latentpath.diffusion.components import BaseModel
@@ -28,7 +29,7 @@ from latentpath.errors import UserError
 from latentpath.judge.classifier import load_classifier
 from latentpath.runs.files import write_json
 from latentpath.runs.progress import bar
-from latentpath.runs.ranks import Place, place_of
+from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.traversal.bisect import bisect_wave, judge_of
 from latentpath.traversal.cost import Cost, cost_of
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 BASE_SEEDS = 16  # of each class, sampled with the base for comparison
 
 
-def run(cfg: Any, run_dir: Path) -> float | None:
+def run(cfg: Config, run_dir: Path) -> float | None:
     """Traverse with the fine-tuned model, and sample the base at the strongest swap beside it where asked to.
 
     Returns the U-Net calls of the whole plan.
@@ -54,8 +55,8 @@ def run(cfg: Any, run_dir: Path) -> float | None:
         available = tuned if Path(tuned.source).is_dir() else BaseModel(cfg.model.name, cfg.model.revision)
         announce(cfg, available, measure=True)
         return None
-    place = place_of(cfg.sampler.process, cfg.sampler.processes)
-    if cfg.overwrite and place.processes > 1:
+    rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
+    if cfg.overwrite and rank.world_size > 1:
         raise UserError("overwrite=true discards what other processes write: give it to one process alone.")
     upstream = ["finetune", *(["classify"] if cfg.timesteps.bisect else [])]
     weights = {"finetune/pipeline": tuned.fingerprint("unet", "text_encoder", "tokenizer", "scheduler")}
@@ -64,28 +65,28 @@ def run(cfg: Any, run_dir: Path) -> float | None:
             log.info("traverse is complete: %s", stage.path)
             return stage.figures["unet_calls"]
         plan = plan_of(cfg)
-        if place.first:
+        if rank.is_zero:
             announce(cfg, tuned, measure=False)
             write_json(stage.path / "plan.json", plan.describe() | {"inversion": cfg.inversion.method})
-        calls = _traverse(cfg, run_dir, plan, tuned, stage.path, place)
+        calls = _traverse(cfg, run_dir, plan, tuned, stage.path, rank)
         left = unfinished(plan, stage.path)
         if cfg.metric.compare_base and cfg.inversion.method is None:
             strongest = [min(cfg.timesteps.swap_steps)]
             few = plan_of(cfg, seeds=plan.seeds[:BASE_SEEDS], swap_steps=strongest)
             base = BaseModel(cfg.model.name, cfg.model.revision)
-            _sweep(cfg, few, base, stage.path / "base", place, "sampling the base", _from_noise(cfg, base))
+            _sweep(cfg, few, base, stage.path / "base", rank, "sampling the base", _from_noise(cfg, base))
             left += unfinished(few, stage.path / "base")
         stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
         if left:
             stage.left = f"{left} seeds are left to other processes"
-            log.info("process %d of %d is done; %s", place.process, place.processes, stage.left)
+            log.info("process %d of %d is done; %s", rank.index, rank.world_size, stage.left)
         else:
             log.info("latents of %s images: %s", f"{plan.images:,}", stage.path)
     return plan.unet_calls
 
 
 def plan_of(
-    cfg: Any, *, seeds: Sequence[int] | None = None, swap_steps: Sequence[int] | None = None
+    cfg: Config, *, seeds: Sequence[int] | None = None, swap_steps: Sequence[int] | None = None
 ) -> SweepPlan:
     """The plan that a configuration asks for; with `swap_steps` the plain swaps at these alone."""
     sampler, steps, attribute = cfg.sampler, cfg.timesteps, cfg.attribute
@@ -111,12 +112,12 @@ def plan_of(
     )
 
 
-def say_cost(cfg: Any) -> None:
+def say_cost(cfg: Config) -> None:
     """The cost of the plan as comments of a YAML file, without a measurement."""
     announce(cfg, BaseModel(cfg.model.name, cfg.model.revision), measure=False, prefix="# ")
 
 
-def announce(cfg: Any, model: BaseModel, *, measure: bool, prefix: str = "") -> Cost:
+def announce(cfg: Config, model: BaseModel, *, measure: bool, prefix: str = "") -> Cost:
     """Print the plan and what it costs; `measure` times the U-Net for it, which takes seconds."""
     plan = plan_of(cfg)
     shape = model.latent_shape(cfg.dataset.image_size)
@@ -144,31 +145,31 @@ def announce(cfg: Any, model: BaseModel, *, measure: bool, prefix: str = "") -> 
     return cost
 
 
-def _timed(cfg: Any, plan: SweepPlan, model: BaseModel) -> float:
+def _timed(cfg: Config, plan: SweepPlan, model: BaseModel) -> float:
     device = device_of(cfg.trainer.accelerator)
     shape = model.latent_shape(cfg.dataset.image_size)
     return seconds_per_call(_denoiser(cfg, plan, model, device), latent_shape=shape, device=device)
 
 
-def _traverse(cfg: Any, run_dir: Path, plan: SweepPlan, model: BaseModel, folder: Path, place: Place) -> int:
+def _traverse(cfg: Config, run_dir: Path, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank) -> int:
     """Sweep with the fine-tuned model: from noise, from real images, or in search of flips; returns the U-Net
     calls made now."""
     if cfg.inversion.method is not None:
-        return _traverse_originals(cfg, plan, model, folder, place)
+        return _traverse_originals(cfg, plan, model, folder, rank)
     if cfg.timesteps.bisect:
         sampler = _bisecting(cfg, model, stage_dir(run_dir, "classify", cfg))
-        calls = _sweep(cfg, plan, model, folder, place, "searching", sampler)
+        calls = _sweep(cfg, plan, model, folder, rank, "searching", sampler)
         if not unfinished(plan, folder):
             _print_flips(read_flips(folder), plan.num_inference_steps)
         return calls
-    return _sweep(cfg, plan, model, folder, place, "sweeping", _from_noise(cfg, model))
+    return _sweep(cfg, plan, model, folder, rank, "sweeping", _from_noise(cfg, model))
 
 
 # How a wave is sampled, and from what: takes the plan, a denoiser and the device, and gives a `Sample`.
 Sampler = Callable[[SweepPlan, GuidedDenoiser, torch.device], Sample]
 
 
-def _from_noise(cfg: Any, model: BaseModel) -> Sampler:
+def _from_noise(cfg: Config, model: BaseModel) -> Sampler:
     solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
 
     def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
@@ -178,7 +179,7 @@ def _from_noise(cfg: Any, model: BaseModel) -> Sampler:
     return sampler
 
 
-def _bisecting(cfg: Any, model: BaseModel, classify: Path) -> Sampler:
+def _bisecting(cfg: Config, model: BaseModel, classify: Path) -> Sampler:
     solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
     vae: Any = model.vae()
     search: Any = {
@@ -196,7 +197,7 @@ def _bisecting(cfg: Any, model: BaseModel, classify: Path) -> Sampler:
     return sampler
 
 
-def _traverse_originals(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Path, place: Place) -> int:
+def _traverse_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank) -> int:
     """Sweep from inverted photographs, then say how well they come back without an edit."""
     originals = choose_originals(load_dataset(cfg.dataset), split=cfg.inversion.split, seeds=plan.seeds)
     vae, solver = model.vae(), _solver(cfg, model)
@@ -214,7 +215,7 @@ def _traverse_originals(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Pat
 
         return sample
 
-    calls = _sweep(cfg, plan, model, folder, place, "inverting and sweeping", sampler)
+    calls = _sweep(cfg, plan, model, folder, rank, "inverting and sweeping", sampler)
     if not unfinished(plan, folder):
         index = read_index(folder).query("method == 'neutral'").set_index(["class", "seed"])
         found = read_latents(folder, index.loc[numbers].reset_index())
@@ -225,7 +226,7 @@ def _traverse_originals(cfg: Any, plan: SweepPlan, model: BaseModel, folder: Pat
 
 
 def _invert(
-    cfg: Any, plan: SweepPlan, wave: Wave, latents: Tensor, denoise: GuidedDenoiser, solver: Solver
+    cfg: Config, plan: SweepPlan, wave: Wave, latents: Tensor, denoise: GuidedDenoiser, solver: Solver
 ) -> InvertedNoise:
     """The noise of `latents` (n, c, h, w) under the neutral prompt, as cfg.inversion says."""
     prompts = [plan.prompts.index(plan.source(wave.cls, plan.branches[0]))] * len(latents)
@@ -245,32 +246,32 @@ def _invert(
 
 
 def _sweep(
-    cfg: Any,
+    cfg: Config,
     plan: SweepPlan,
     model: BaseModel,
     folder: Path,
-    place: Place,
+    rank: Rank,
     description: str,
     sampler: Sampler,
 ) -> int:
-    device = device_of(cfg.trainer.accelerator, place.local)
+    device = device_of(cfg.trainer.accelerator, rank.local_index)
     denoise = _denoiser(cfg, plan, model, device)
-    total = (plan.unet_calls + _calls_besides(cfg, plan)) // place.processes
-    with bar(description, total, show=place.first) as advance:
+    total = (plan.unet_calls + _calls_besides(cfg, plan)) // rank.world_size
+    with bar(description, total, show=rank.is_zero) as advance:
         denoise.on_call = advance
         sweep(
             plan,
             sample=sampler(plan, denoise, device),
             folder=folder,
             shard_seeds=cfg.sampler.shard_seeds,
-            process=place.process,
-            processes=place.processes,
+            process=rank.index,
+            processes=rank.world_size,
             on_skipped=lambda seeds: advance(seeds * plan.calls_per_seed),
         )
     return denoise.calls
 
 
-def _denoiser(cfg: Any, plan: SweepPlan, model: BaseModel, device: torch.device) -> GuidedDenoiser:
+def _denoiser(cfg: Config, plan: SweepPlan, model: BaseModel, device: torch.device) -> GuidedDenoiser:
     """The model's U-Net, guided, on `device`, as fast as `cfg.sampler` asks for."""
     sampler, dtype = cfg.sampler, dtype_of(cfg.trainer.precision)
     unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=sampler.channels_last)
@@ -296,13 +297,13 @@ def _denoiser(cfg: Any, plan: SweepPlan, model: BaseModel, device: torch.device)
     return denoise
 
 
-def _solver(cfg: Any, model: BaseModel) -> Solver:
+def _solver(cfg: Config, model: BaseModel) -> Solver:
     """DDPM inversion needs the noise that DDPM adds: eta 1."""
     eta = 1.0 if cfg.inversion.method == "ddpm" else cfg.sampler.eta
     return build_solver(cfg.sampler.solver, model.schedule(), cfg.timesteps.num_inference_steps, eta=eta)
 
 
-def _calls_besides(cfg: Any, plan: SweepPlan) -> int:
+def _calls_besides(cfg: Config, plan: SweepPlan) -> int:
     """U-Net calls that are not of the tree: of the inversion, or of a search (about as many, as if every step
     were as likely a flip point)."""
     n, steps = plan.num_inference_steps, cfg.timesteps.swap_steps

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from latentpath.config.schema import FEATURE_NETWORKS, SOLVERS
+from latentpath.config.schema import FEATURE_NETWORKS, SOLVERS, Config
 from latentpath.errors import UserError, near
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
 
 
-def check(cfg: Any, *, reads_images: bool = True) -> None:
+def check(cfg: Config, *, reads_images: bool = True) -> None:
     """Raise UserError for what is well typed but cannot be: names and ranges across groups, `???` left over.
 
     `reads_images`: does the command read the data set? The others do without its root.
@@ -60,8 +58,8 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
         if seed < 0:
             raise UserError(f"{key} is {seed}, expected 0 or more.")
     for key in ("val_fraction", "test_fraction"):
-        if not 0 <= dataset[key] < 1:
-            raise UserError(f"dataset.{key} is {dataset[key]}, expected a share in [0, 1).")
+        if not 0 <= getattr(dataset, key) < 1:
+            raise UserError(f"dataset.{key} is {getattr(dataset, key)}, expected a share in [0, 1).")
     positive = {
         "timesteps.num_inference_steps": cfg.timesteps.num_inference_steps,
         "sampler.seeds": cfg.sampler.seeds,
@@ -85,24 +83,24 @@ def check(cfg: Any, *, reads_images: bool = True) -> None:
             raise UserError(f"{key} is too small.")
 
 
-def _check_finetune(cfg: Any) -> None:
+def _check_finetune(cfg: Config) -> None:
     tune = cfg.finetune
     if not 0 <= tune.ema_decay < 1:
         raise UserError(f"finetune.ema_decay is {tune.ema_decay}, expected 0 (no average) to below 1.")
     if not 0 <= tune.caption_dropout <= 1:
         raise UserError(f"finetune.caption_dropout is {tune.caption_dropout}, expected a share in [0, 1].")
     for key in ("min_snr_gamma", "noise_offset"):
-        if tune[key] < 0:
-            raise UserError(f"finetune.{key} is {tune[key]}, expected 0 (off) or more.")
+        if getattr(tune, key) < 0:
+            raise UserError(f"finetune.{key} is {getattr(tune, key)}, expected 0 (off) or more.")
 
 
-def _check_classifier(cfg: Any) -> None:
+def _check_classifier(cfg: Config) -> None:
     settings = cfg.classifier
     _one_of("classifier.monitor", settings.monitor, ("loss", "auroc"))
     for key, highest in (("dropout", 1), ("color_jitter", 1), ("rotation", 180), ("blur", None)):
-        if settings[key] < 0 or (highest is not None and settings[key] > highest):
+        if getattr(settings, key) < 0 or (highest is not None and getattr(settings, key) > highest):
             upwards = f"to {highest}" if highest else "or more"
-            raise UserError(f"classifier.{key} is {settings[key]}, expected 0 {upwards}.")
+            raise UserError(f"classifier.{key} is {getattr(settings, key)}, expected 0 {upwards}.")
     if settings.patience < 0:
         raise UserError(f"classifier.patience is {settings.patience}, expected epochs, or 0 to stop never.")
     if cfg.dataset.val_fraction == 0 and (settings.patience or settings.monitor != "loss"):
@@ -112,7 +110,7 @@ def _check_classifier(cfg: Any) -> None:
         )
 
 
-def _check_sweep(cfg: Any) -> None:
+def _check_sweep(cfg: Config) -> None:
     steps, sampler = cfg.timesteps, cfg.sampler
     n, late = steps.num_inference_steps, int(steps.one_step_late)
     for s in steps.swap_steps:
@@ -155,16 +153,17 @@ def _check_sweep(cfg: Any) -> None:
         )
     if sampler.batch_size != "auto" and (not isinstance(sampler.batch_size, int) or sampler.batch_size < 1):
         raise UserError(f"sampler.batch_size is {sampler.batch_size!r}, expected a number from 1, or auto.")
-    if (sampler.process is None) != (sampler.processes is None):
-        raise UserError("give sampler.process and sampler.processes both, or neither.")
-    if sampler.processes is not None and not 0 <= sampler.process < sampler.processes:
+    if sampler.process is None or sampler.processes is None:
+        if sampler.process is not sampler.processes:
+            raise UserError("give sampler.process and sampler.processes both, or neither.")
+    elif not 0 <= sampler.process < sampler.processes:
         raise UserError(
             f"sampler.process is {sampler.process}, expected 0..{sampler.processes - 1}: this one of "
             f"sampler.processes={sampler.processes}."
         )
 
 
-def _check_edits(cfg: Any) -> None:
+def _check_edits(cfg: Config) -> None:
     attribute = cfg.attribute
     for names in attribute.combinations:
         for name in names:
@@ -181,7 +180,7 @@ def _check_edits(cfg: Any) -> None:
         raise UserError(f"attribute.strengths names one twice: {list(attribute.strengths)}.")
 
 
-def _check_inversion(cfg: Any) -> None:
+def _check_inversion(cfg: Config) -> None:
     if cfg.inversion.method is None:
         return
     _one_of("inversion.method", cfg.inversion.method, ("ddpm", "ddim"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data.label_table import LabelTable, files_present
 from latentpath.data.records import Problem, choice, dataset_root
 from latentpath.errors import UserError
@@ -32,26 +31,27 @@ INSIDE = r"(?:.*/)?((?:train|valid|test)/patient[^/]+/[^/]+/[^/]+)"
 UNCERTAIN = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}
 
 
-def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
+def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     """The usable radiographs: path, image_id, cls, group (patient), attributes; and the problems.
 
-    Labels: 1 present, 0 or blank (not mentioned) absent, -1 as `cfg.chexpert.uncertain` says ('ignore': nan).
-    A radiograph with none of `cfg.attributes` is left out where it shows another finding or an attribute is
-    nan: the caption without attributes calls it normal, which would be false or a guess.
+    Labels are 1 (present), 0 or blank (not mentioned: absent), and -1, which is read as
+    `dataset.chexpert.uncertain` says ('ignore': nan). A radiograph with none of `dataset.attributes` is left
+    out where it shows another finding or an attribute is nan: the caption without attributes calls it normal,
+    which would be false or a guess.
     """
-    root, attributes = dataset_root(cfg.root), list(cfg.attributes)
-    if len(cfg.classes) != 1:
+    root, attributes = dataset_root(dataset.root), list(dataset.attributes)
+    if len(dataset.classes) != 1:
         raise UserError(
-            f"dataset.classes is {list(cfg.classes)}; CheXpert has one class, any name, such as [chest]"
+            f"dataset.classes is {list(dataset.classes)}; CheXpert has one class, any name, such as [chest]"
         )
     if NO_FINDING in attributes:
         raise UserError(
             f"dataset.attributes: {NO_FINDING!r} is the absence of the others; leave it out: "
             "such radiographs get the caption dataset.captions.without_attributes"
         )
-    uncertain = UNCERTAIN[choice("dataset.chexpert.uncertain", cfg.chexpert.uncertain, UNCERTAIN)]
+    uncertain = UNCERTAIN[choice("dataset.chexpert.uncertain", dataset.chexpert.uncertain, UNCERTAIN)]
 
-    table = LabelTable(root / cfg.chexpert.labels_csv, text=("Path",))
+    table = LabelTable(root / dataset.chexpert.labels_csv, text=("Path",))
     table.require(["Path"], setting="names the image")
     table.require(
         attributes, setting="dataset.attributes", known=[c for c in table.columns if c not in NOT_LABELS]
@@ -67,7 +67,7 @@ def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
     table.rows["group"] = inside.str.replace(r"^[^/]+/([^/]+)/.*", r"\1", regex=True)
     table.rows["image_id"] = inside.str.replace(r"\.\w+$", "", regex=True).str.replace("/", "_", regex=False)
     table.keep_unique("image_id")
-    if cfg.chexpert.frontal_only:
+    if dataset.chexpert.frontal_only:
         table.drop(_lateral(table.rows), "lateral view", lambda row: row["image_id"], fault=False)
 
     others = [c for c in PATHOLOGIES if c in table.columns and c not in attributes]
@@ -91,7 +91,7 @@ def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
     table.rows["path"] = str(root) + "/" + table.rows["inside"]
     there = files_present(table.rows["path"].tolist())
     table.drop(pd.Series(~there, table.rows.index), "missing image", lambda row: f"no file {row['path']}")
-    table.rows["cls"] = cfg.classes[0]
+    table.rows["cls"] = dataset.classes[0]
     return table.rows, table.problems
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data.label_table import LabelTable, files_present
 from latentpath.data.records import Problem, dataset_root
 from latentpath.errors import UserError, near
 
 
-def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
+def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     """The usable images: path, image_id (as in the path column), cls, group, attributes; and the problems.
 
-    `cfg.table.file` and `cfg.table.images_dir` lie in `cfg.root`. Labels are 0, 1, or -1 and blank for "not
-    known" (nan). Without a group column, or where it is blank, an image is a group of its own.
+    `dataset.table.file` and `dataset.table.images_dir` lie in `dataset.root`. Labels are 0, 1, or -1 and
+    blank for "not known" (nan). Without a group column, or where it is blank, an image is a group of its own.
     """
-    root, table_cfg = dataset_root(cfg.root), cfg.table
-    classes, attributes = list(cfg.classes), list(cfg.attributes)
+    root, table_cfg = dataset_root(dataset.root), dataset.table
+    classes, attributes = list(dataset.classes), list(dataset.attributes)
     keys = {
         f"dataset.table.{key}": getattr(table_cfg, key)
         for key in ("path_column", "class_column", "group_column")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data.label_table import LabelTable
 from latentpath.data.records import Problem, choice, dataset_root
 from latentpath.errors import UserError
@@ -20,13 +21,13 @@ NOT_ARTEFACTS = ("image", "label", "label_string")
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
-    """The usable images of `cfg.classes`: path, image_id, cls, group, attributes; and the problems.
+def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
+    """The usable images of `dataset.classes`: path, image_id, cls, group, attributes; and the problems.
 
     The class is the diagnosis, the group the lesion, or the image where no lesion is given. Ids are without
     `_downsampled`, which some files and tables carry and others do not.
     """
-    root, classes, attributes = dataset_root(cfg.root), list(cfg.classes), list(cfg.attributes)
+    root, classes, attributes = dataset_root(dataset.root), list(dataset.classes), list(dataset.attributes)
     truth = _table(root / GROUND_TRUTH)
     diagnoses = [column for column in truth.columns if column != "image"]
     truth.require(classes, setting="dataset.classes", known=diagnoses)
@@ -45,7 +46,9 @@ def read(cfg: Any) -> tuple[pd.DataFrame, list[Problem]]:
 
     others: list[Problem] = []
     if attributes:
-        artefacts = _artefacts(root, attributes, kind=cfg.isic.artefacts, threshold=cfg.isic.threshold)
+        artefacts = _artefacts(
+            root, attributes, kind=dataset.isic.artefacts, threshold=dataset.isic.threshold
+        )
         labels = artefacts.rows.set_index("image")[attributes]
         truth.rows = truth.rows.join(labels, on="image", validate="one_to_one")
         truth.drop(

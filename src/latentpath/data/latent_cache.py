@@ -19,8 +19,7 @@ from torch import Tensor
 
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
-from latentpath.runs import ranks as processes
-from latentpath.runs.ranks import ALONE, Place
+from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
 READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
 
@@ -112,7 +111,7 @@ def build_cache(
     batch_size: int = 32,
     device: str | torch.device = "cpu",
     on_images: Callable[[int], object] = lambda n: None,
-    place: Place = ALONE,
+    rank: Rank = SINGLE,
 ) -> LatentCache:
     """Encode images and their captions into `folder`, whole or not at all.
 
@@ -121,19 +120,19 @@ def build_cache(
     was faster, its cache is taken: the folder's name says that it holds the same. Raises ValueError without
     images.
     """
-    temporary = folder.with_name(f".{folder.name}.{processes.shared(os.getpid(), place)}")
+    temporary = folder.with_name(f".{folder.name}.{shared(os.getpid(), rank)}")
     try:
-        if place.first:
+        if rank.is_zero:
             shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
             temporary.mkdir(parents=True)
-        processes.barrier(place)
-        mine = range(place.process, len(captions), place.processes)
+        barrier(rank)
+        mine = range(rank.index, len(captions), rank.world_size)
         _encode_part(
-            temporary / f"part{place.process}", mine, read, vae.to(device), batch_size, device, on_images
+            temporary / f"part{rank.index}", mine, read, vae.to(device), batch_size, device, on_images
         )
-        processes.barrier(place)
-        if place.first:
-            kept = _join_parts(temporary, place.processes)
+        barrier(rank)
+        if rank.is_zero:
+            kept = _join_parts(temporary, rank.world_size)
             unique = ["", *sorted({captions[i] for i in kept} - {""})]
             row_of = {caption: row for row, caption in enumerate(unique)}
             np.save(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
@@ -144,9 +143,9 @@ def build_cache(
             (temporary / "cache.json").write_text(json.dumps({"moments": shape, "captions": unique}))
             if not folder.exists():
                 temporary.replace(folder)
-        processes.barrier(place)
+        barrier(rank)
     finally:
-        if place.first:
+        if rank.is_zero:
             shutil.rmtree(temporary, ignore_errors=True)
     return open_cache(folder)
 
@@ -191,15 +190,15 @@ def _join_parts(folder: Path, count: int) -> NDArray[np.int64]:
     if len(kept) == 0:
         raise ValueError("no images to encode")
     parts = {k: np.load(folder / f"part{k}.npy", mmap_mode="r") for k in range(count) if len(kepts[k])}
-    place = np.empty(len(kept), np.int64)  # in the order of the images, of each row of the parts one by one
-    place[np.argsort(kept)] = np.arange(len(kept))
+    row = np.empty(len(kept), np.int64)  # in the order of the images, of each row of the parts one by one
+    row[np.argsort(kept)] = np.arange(len(kept))
     shape = (len(kept), *next(iter(parts.values())).shape[1:])
     moments = np.lib.format.open_memmap(folder / "moments.npy", "w+", np.float16, shape)
     begin = 0
     for k, part in parts.items():
         for start in range(0, len(kepts[k]), READ_AT_ONCE):
             stop = min(start + READ_AT_ONCE, len(kepts[k]))
-            moments[place[begin + start : begin + stop]] = part[start:stop]
+            moments[row[begin + start : begin + stop]] = part[start:stop]
         begin += len(kepts[k])
     moments.flush()
     for file in folder.glob("part*"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data import chexpert, image_table, isic2019
 from latentpath.data.captions import caption_template
 from latentpath.data.records import (
@@ -25,36 +25,38 @@ log = logging.getLogger(__name__)
 LAYOUTS = {"isic2019": isic2019.read, "chexpert": chexpert.read, "image_table": image_table.read}
 
 
-def load_dataset(cfg: Any) -> ImageTable:
+def load_dataset(dataset: DatasetConfig) -> ImageTable:
     """The dataset of the configuration group `dataset`, checked, captioned and split.
 
     Raises UserError where the configuration names what the data do not have, where no usable row is left and,
     with `on_error='fail'`, where a row cannot be used. `images.load_images` opens the images.
     """
-    layout = choice("dataset.layout", cfg.layout, LAYOUTS)
-    classes, attributes = tuple(cfg.classes), tuple(cfg.attributes)
+    layout = choice("dataset.layout", dataset.layout, LAYOUTS)
+    classes, attributes = tuple(dataset.classes), tuple(dataset.attributes)
     _check_names(classes, attributes)
-    rows, problems = LAYOUTS[layout](cfg)
-    captions = caption_template(cfg.captions, classes, attributes)
+    rows, problems = LAYOUTS[layout](dataset)
+    captions = caption_template(dataset.captions, classes, attributes)
     if rows.empty:
-        raise UserError(f"no usable image in {cfg.root}; what was left out:\n{describe_problems(problems)}")
-    report_problems(problems, cfg.on_error)
+        raise UserError(
+            f"no usable image in {dataset.root}; what was left out:\n{describe_problems(problems)}"
+        )
+    report_problems(problems, dataset.on_error)
 
     rows["split"] = assign_splits(
         rows["group"],
-        val_fraction=cfg.val_fraction,
-        test_fraction=cfg.test_fraction,
-        salt=str(cfg.split_salt),
+        val_fraction=dataset.val_fraction,
+        test_fraction=dataset.test_fraction,
+        salt=str(dataset.split_salt),
     )
-    if cfg.limit is not None:
-        if cfg.limit < 1:
-            raise UserError(f"dataset.limit is {cfg.limit}; expected null (all) or at least 1")
+    if dataset.limit is not None:
+        if dataset.limit < 1:
+            raise UserError(f"dataset.limit is {dataset.limit}; expected null (all) or at least 1")
         order = np.argsort(
-            hash_unit(rows["image_id"].tolist(), salt=f"{cfg.split_salt}/limit"), kind="stable"
+            hash_unit(rows["image_id"].tolist(), salt=f"{dataset.split_salt}/limit"), kind="stable"
         )
-        rows = rows.iloc[np.sort(order[: cfg.limit])]
+        rows = rows.iloc[np.sort(order[: dataset.limit])]
     rows = rows[[*COLUMNS, *attributes]].reset_index(drop=True)
-    wanted = {"train": True, "val": cfg.val_fraction > 0, "test": cfg.test_fraction > 0}
+    wanted = {"train": True, "val": dataset.val_fraction > 0, "test": dataset.test_fraction > 0}
     if empty := [name for name in SPLITS if wanted[name] and not (rows["split"] == name).any()]:
         log.warning(
             "no image in %s: the dataset has only %d groups", " and ".join(empty), rows["group"].nunique()

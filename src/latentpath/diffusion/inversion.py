@@ -28,7 +28,7 @@ class InvertedNoise:
     def initial(self, seeds: Sequence[int]) -> Tensor:
         return self.start[self._rows(seeds)]
 
-    def kick(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
+    def step_noise(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
         return None if self.residuals is None else self.residuals[step_index, self._rows(seeds)]
 
     def _rows(self, seeds: Sequence[int]) -> list[int]:
@@ -67,7 +67,7 @@ def ddpm_inversion(
         (mean, *_), _ = solver.step((z,), denoise(z, solver.timesteps[i]), i)
         z = noised(i + 1)
         residuals.append(z - mean)
-    return InvertedNoise(tuple(seeds), start / solver.start_scale, torch.stack(residuals))
+    return InvertedNoise(tuple(seeds), start / solver.init_noise_sigma, torch.stack(residuals))
 
 
 @torch.no_grad()
@@ -100,4 +100,4 @@ def ddim_inversion(
             clean = (later - math.sqrt(1 - after) * epsilon) / math.sqrt(after)
             guess = math.sqrt(alpha) * clean + math.sqrt(1 - alpha) * epsilon
         z = guess
-    return InvertedNoise(tuple(seeds), z / solver.start_scale)
+    return InvertedNoise(tuple(seeds), z / solver.init_noise_sigma)

@@ -18,7 +18,7 @@ class Noise(Protocol):
         """z_T (n, c, h, w), standard normal, one row a seed."""
         ...
 
-    def kick(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
+    def step_noise(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
         """What is added to the latents after a step whose noise has the standard deviation `sigma`:
         (n, c, h, w), or None for nothing."""
         ...
@@ -33,7 +33,7 @@ class SeededNoise:
     def initial(self, seeds: Sequence[int]) -> Tensor:
         return initial_noise(seeds, self.shape)
 
-    def kick(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
+    def step_noise(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
         return sigma * step_noise(seeds, step_index, self.shape) if sigma > 0 else None
 
 

@@ -27,8 +27,8 @@ class Solver:
     """N steps down a grid of levels.
 
     `timesteps` (N,) are what the U-Net is told, `levels` (N,) the pairs of alpha_bar before and after each
-    step. `eta` in [0, 1] is the share of fresh noise; `multistep` makes it DPM-Solver++ 2M. `start_scale`:
-    the initial latents' standard deviation.
+    step. `eta` in [0, 1] is the share of fresh noise; `multistep` makes it DPM-Solver++ 2M.
+    `init_noise_sigma` is the standard deviation of the initial latents.
     """
 
     timesteps: tuple[float, ...]
@@ -36,11 +36,11 @@ class Solver:
     prediction_type: str = "epsilon"
     eta: float = 0.0
     multistep: bool = False
-    start_scale: float = 1.0
+    init_noise_sigma: float = 1.0
 
     def start(self, noise: Tensor) -> State:
         """The state before step 0 from standard normal noise (rows, c, h, w)."""
-        latents = self.start_scale * noise
+        latents = self.init_noise_sigma * noise
         return (latents, torch.zeros_like(latents)) if self.multistep else (latents,)
 
     def step(self, state: State, model_output: Tensor, step_index: int) -> tuple[State, float]:
@@ -140,7 +140,7 @@ def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *
         prediction_type=schedule.prediction_type,
         eta=1.0 if name == "euler_ancestral" else 0.0,
         multistep=multistep,
-        start_scale=1.0 if unit else math.sqrt(1 - alphas[0]),
+        init_noise_sigma=1.0 if unit else math.sqrt(1 - alphas[0]),
     )
 
 

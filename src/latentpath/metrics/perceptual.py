@@ -8,7 +8,6 @@ Other shapes and values outside [0, 1] raise ValueError.
 import logging
 import warnings
 from pathlib import Path
-from typing import Literal
 
 import lpips
 import torch
@@ -21,7 +20,6 @@ from latentpath.runs.weights import backbone_file
 
 log = logging.getLogger(__name__)
 
-Net = Literal["alex", "squeeze", "vgg"]
 _BACKBONES = {
     "alex": models.AlexNet_Weights.IMAGENET1K_V1,
     "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
@@ -69,7 +67,7 @@ def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
         model.spatial = False
 
 
-def lpips_or_none(net: Net, *, allow_download: bool = False) -> lpips.LPIPS | None:
+def lpips_or_none(net: str, *, allow_download: bool = False) -> lpips.LPIPS | None:
     """LPIPS on the CPU, its ImageNet backbone from the folder of weights (see weights.py), else from torch
     hub's checkpoint folder (`TORCH_HOME` moves it).
 

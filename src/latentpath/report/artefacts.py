@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
@@ -141,7 +141,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
 def _folders(run_dir: Path) -> dict[str, Path]:
     """stage -> its folder, which may be that of another run (`from_run`)."""
     config = _yaml(run_dir / "evaluate" / "config.yaml") or {}
-    where = SimpleNamespace(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
+    where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
     return {stage: stage_dir(run_dir, stage, where) for stage in STAGES}
 
 

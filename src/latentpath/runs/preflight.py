@@ -8,15 +8,15 @@ import shlex
 import socket
 import threading
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, checkpoints, choose, missing, missing_of, needed
 
 
-def check_weights(cfg: Any, command: str, run_dir: Path) -> None:
+def check_weights(cfg: Config, command: str, run_dir: Path) -> None:
     """Take `cfg.weights_dir` for this process; UserError names every file that `command` will miss.
 
     A file may also lie in the caches of the hub and of torch. With a folder of weights, or HF_HUB_OFFLINE, no
@@ -27,14 +27,14 @@ def check_weights(cfg: Any, command: str, run_dir: Path) -> None:
         need: files
         for need in needed(cfg, stages_to_do(cfg, command, run_dir))
         if (files := missing(need, root)) and not _cached(need)
-        if root or not need.spared  # without a folder of weights these figures are n/a, and the log says so
+        if root or not need.optional  # without a folder of weights these figures are n/a, and the log says so
     }
     if not lacking or (root is None and not _offline() and _answers(_endpoint())):
         return
     raise UserError(_say(lacking, root))
 
 
-def stages_to_do(cfg: Any, command: str, run_dir: Path) -> list[str]:
+def stages_to_do(cfg: Config, command: str, run_dir: Path) -> list[str]:
     """The stages of `command` that need weights, without those that are complete and stay so."""
     stages = ["classify", "finetune", "traverse", "evaluate"]
     if command != "run":
@@ -46,7 +46,7 @@ def stages_to_do(cfg: Any, command: str, run_dir: Path) -> list[str]:
     ]
 
 
-def _complete(cfg: Any, stage: Path) -> bool:
+def _complete(cfg: Config, stage: Path) -> bool:
     """A finished stage is not made again; but a fine-tune looks at its base to know that it is the same."""
     if cfg.overwrite or stage.name == "finetune":
         return False
@@ -58,7 +58,7 @@ def _complete(cfg: Any, stage: Path) -> bool:
 
 def _cached(need: Need) -> bool:
     """Is it where the hub's client or torch keeps what they have fetched before?"""
-    if need.spared:
+    if need.optional:
         return any((checkpoints() / name).is_file() for name in need.files[0])
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -81,7 +81,7 @@ def _say(lacking: dict[Need, list[str]], root: Path | None) -> str:
         whole = len(files) >= len(need.files) and len(files) > 1
         for file in [f"{place}{os.sep} (the whole folder)"] if whole else [str(place / f) for f in files]:
             lines.append(f"  {' '.join(need.overrides)}: {file}")
-        if need.spared:
+        if need.optional:
             key, _, name = need.overrides[0].partition("=")
             lists[key].append(name.strip("[]"))
         else:

@@ -9,11 +9,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from latentpath.config.schema import Config
 from latentpath.runs.masking import mask_config
 from latentpath.runs.stages import versions
 
 
-def facts(config: Any) -> dict[str, Any]:
+def facts(config: Config | None) -> dict[str, Any]:
     """What made a run: its resolved configuration without paths and secrets, the state of git, versions."""
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True) if config is not None else {}
     return {"config": mask_config(plain), "git": git_state(), "versions": versions()}

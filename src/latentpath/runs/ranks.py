@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
 # launcher -> its names for: this process, their number, this process on its machine
@@ -20,22 +21,22 @@ BATCHES = {"classify": ("classifier",), "finetune": ("finetune",), "run": ("clas
 
 
 @dataclass(frozen=True)
-class Place:
-    """Process `process` of `processes`; `local` of those on this machine, which chooses its GPU."""
+class Rank:
+    """Process `index` of `world_size`; `local_index` of those on this machine, which chooses its GPU."""
 
-    process: int = 0
-    processes: int = 1
-    local: int = 0
+    index: int = 0
+    world_size: int = 1
+    local_index: int = 0
 
     @property
-    def first(self) -> bool:
-        return self.process == 0
+    def is_zero(self) -> bool:
+        return self.index == 0
 
 
-ALONE = Place()
+SINGLE = Rank()
 
 
-def place_of(process: int | None = None, processes: int | None = None) -> Place:
+def current_rank(process: int | None = None, processes: int | None = None) -> Rank:
     """From `process` and `processes` where they are given, for processes started by hand from several shells;
     else from the environment of torchrun or srun; else the only one.
 
@@ -43,24 +44,24 @@ def place_of(process: int | None = None, processes: int | None = None) -> Place:
     Raises UserError where the environment makes no sense.
     """
     if process is not None and processes is not None:
-        return Place(process, processes, int(os.environ.get("LOCAL_RANK", 0)))
+        return Rank(process, processes, int(os.environ.get("LOCAL_RANK", 0)))
     for of_process, of_all, of_local in LAUNCHERS:
         if of_process in os.environ and of_all in os.environ and _is_step(of_process):
             try:
-                place = Place(
-                    process=int(os.environ[of_process]),
-                    processes=int(os.environ[of_all]),
-                    local=int(os.environ.get(of_local, 0)),
+                rank = Rank(
+                    index=int(os.environ[of_process]),
+                    world_size=int(os.environ[of_all]),
+                    local_index=int(os.environ.get(of_local, 0)),
                 )
             except ValueError:
-                place = Place(-1, 0)
-            if not 0 <= place.process < place.processes:
+                rank = Rank(-1, 0)
+            if not 0 <= rank.index < rank.world_size:
                 raise UserError(
                     f"{of_process}={os.environ[of_process]} and {of_all}={os.environ[of_all]} are no process "
                     "of so many. Unset them, or give sampler.process and sampler.processes."
                 )
-            return place
-    return Place()
+            return rank
+    return Rank()
 
 
 def _is_step(variable: str) -> bool:
@@ -68,7 +69,7 @@ def _is_step(variable: str) -> bool:
     return not variable.startswith("SLURM") or os.environ.get("SLURM_STEP_ID", "").isdigit()
 
 
-def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
+def check_launch(cfg: Config, rank: Rank, hydra: Any) -> None:
     """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside, and
     they can share each batch of the command evenly.
 
@@ -80,14 +81,14 @@ def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
     sweeping = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     here = "basic_launcher" in str(hydra.launcher.get("_target_", ""))
     for section in BATCHES[hydra.job.config_name]:
-        size = cfg[section].batch_size
+        size = getattr(cfg, section).batch_size
         if size % wanted:
             raise UserError(
                 f"{section}.batch_size is {size}, of all processes together: {wanted} cannot share it "
                 f"evenly. Take a multiple of {wanted}, such as {-(-size // wanted) * wanted}."
             )
-    if place.processes != wanted:
-        there = "is one" if place.processes == 1 else f"are {place.processes}"
+    if rank.world_size != wanted:
+        there = "is one" if rank.world_size == 1 else f"are {rank.world_size}"
         raise UserError(
             f"trainer.devices={devices} and trainer.num_nodes={nodes} need {wanted} processes, "
             f"there {there}. Start them from outside:\n"
@@ -104,12 +105,12 @@ def check_launch(cfg: Any, place: Place, hydra: Any) -> None:
 
 
 @contextmanager
-def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
+def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
     """Join the processes of a job by torch.distributed, which Lightning then uses too; one alone is left so.
 
     The address is what torchrun or srun say. Raises UserError where the processes do not find each other.
     """
-    if place.processes == 1:
+    if rank.world_size == 1:
         yield
         return
     import torch
@@ -117,7 +118,7 @@ def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
 
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(place.local % torch.cuda.device_count())
+        torch.cuda.set_device(rank.local_index % torch.cuda.device_count())
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
@@ -127,11 +128,11 @@ def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
         os.environ |= {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + number % 10000)}
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     try:
-        dist.init_process_group(backend, rank=place.process, world_size=place.processes)
+        dist.init_process_group(backend, rank=rank.index, world_size=rank.world_size)
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"process {place.process} of {place.processes} cannot join the others at {address}: {error}"
+            f"process {rank.index} of {rank.world_size} cannot join the others at {address}: {error}"
         ) from None
     try:
         yield
@@ -139,17 +140,17 @@ def connected(place: Place, *, accelerator: str = "auto") -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def barrier(place: Place) -> None:
+def barrier(rank: Rank) -> None:
     """Wait until all connected processes are here."""
-    if place.processes > 1:
+    if rank.world_size > 1:
         import torch.distributed as dist
 
         dist.barrier()
 
 
-def shared(value: Any, place: Place) -> Any:
+def shared(value: Any, rank: Rank) -> Any:
     """The first process's value, in all connected processes."""
-    if place.processes == 1:
+    if rank.world_size == 1:
         return value
     import torch.distributed as dist
 
@@ -158,16 +159,16 @@ def shared(value: Any, place: Place) -> Any:
     return holder[0]
 
 
-def agree(text: str, place: Place) -> None:
+def agree(text: str, rank: Rank) -> None:
     """Raise UserError in all connected processes unless `text` is the same in all: a process that has another
     configuration would train, without a word, on something else."""
-    if place.processes == 1:
+    if rank.world_size == 1:
         return
     import difflib
 
     import torch.distributed as dist
 
-    texts: list[Any] = [None] * place.processes
+    texts: list[Any] = [None] * rank.world_size
     dist.all_gather_object(texts, text)
     for process, other in enumerate(texts):
         if other != texts[0]:

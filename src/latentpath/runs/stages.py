@@ -16,9 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.files import read_json, write_json
-from latentpath.runs.ranks import ALONE, Place, barrier
+from latentpath.runs.ranks import SINGLE, Rank, barrier
 
 # The parts of the configuration that decide what a stage makes. A change elsewhere leaves it complete.
 SECTIONS = {
@@ -59,11 +60,11 @@ class Stage:
 def open_stage(
     run_dir: Path,
     name: str,
-    cfg: Any,
+    cfg: Config,
     *,
     upstream: Sequence[str] = (),
     weights: Mapping[str, str] | None = None,
-    place: Place = ALONE,
+    rank: Rank = SINGLE,
 ) -> Iterator[Stage]:
     """Open `run_dir/name`; on a clean exit of the block seal it as complete.
 
@@ -84,10 +85,10 @@ def open_stage(
     if manifest and manifest["fingerprint"] != fingerprint:
         if not cfg.overwrite:
             raise UserError(_differences(path, manifest, config, inputs, weights))
-        if place.first:
+        if rank.is_zero:
             shutil.rmtree(path)
         manifest = None
-    barrier(place)
+    barrier(rank)
     if manifest and manifest["status"] == "complete":
         yield Stage(path, complete=True, figures=manifest["figures"])
         return
@@ -114,17 +115,17 @@ def open_stage(
     finally:
         record["seconds"] += round(time.monotonic() - began, 2)
         record["figures"] = stage.figures
-        if not stage.left and place.first:
+        if not stage.left and rank.is_zero:
             _write(path, record)
 
 
-def stage_dir(run_dir: Path, name: str, cfg: Any) -> Path:
+def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
     """Where a stage's artefacts lie: in this run, else in the run of `cfg.from_run`."""
     own = run_dir / name
     return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
 
 
-def reusable(run_dir: Path, name: str, cfg: Any) -> bool:
+def reusable(run_dir: Path, name: str, cfg: Config) -> bool:
     """Does `cfg.from_run` hold this stage complete, made with this very configuration, and this run none?"""
     path = stage_dir(run_dir, name, cfg)
     manifest = None if path == run_dir / name else _read(path)
@@ -144,7 +145,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _relevant(cfg: Any, name: str) -> dict[str, Any]:
+def _relevant(cfg: Config, name: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
@@ -178,7 +179,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _read_complete(run_dir: Path, name: str, cfg: Any, *, needed_by: str) -> str:
+def _read_complete(run_dir: Path, name: str, cfg: Config, *, needed_by: str) -> str:
     path = stage_dir(run_dir, name, cfg)
     manifest = _read(path)
     if not manifest or manifest["status"] != "complete":
@@ -251,7 +252,7 @@ def _write(path: Path, record: dict[str, Any]) -> None:
     write_json(path / "manifest.json", record)
 
 
-def _write_config(path: Path, cfg: Any) -> None:
+def _write_config(path: Path, cfg: Config) -> None:
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(cfg):

@@ -23,15 +23,21 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 
+from latentpath.config.schema import Config, LoggerConfig
 from latentpath.errors import UserError
 from latentpath.runs.provenance import facts
-from latentpath.runs.ranks import ALONE, Place
+from latentpath.runs.ranks import SINGLE, Rank
 
 log = logging.getLogger(__name__)
 
 
 def build_loggers(
-    logger_cfg: Any, stage_path: Path, run_name: str, *, config: Any = None, place: Place = ALONE
+    logger_cfg: LoggerConfig,
+    stage_path: Path,
+    run_name: str,
+    *,
+    config: Config | None = None,
+    rank: Rank = SINGLE,
 ) -> list[Logger]:
     """A CSV logger (`stage_path/metrics.csv`), then the one that `logger_cfg.name` asks for; of several
     processes the first alone has any.
@@ -42,7 +48,7 @@ def build_loggers(
     `stage_path/run.yaml`, without paths, together with the state of git and versions.
     Raises UserError where the tracker is not installed, naming the extra that installs it.
     """
-    if not place.first:
+    if not rank.is_zero:
         return []
     # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
@@ -224,9 +230,9 @@ def _mlflow_run(uri: str, project: str, run_id: str | None, run_name: str) -> st
     if found is not None and found.lifecycle_stage != "deleted":
         experiment = found.experiment_id
     else:
-        # Nothing is stored there; the default would note this machine's folder. A server has its own place.
-        place = "mlflow-artifacts:/latentpath" if uri.startswith("sqlite:") else None
-        experiment = client.create_experiment(project, artifact_location=place)
+        # Nothing is stored there; the default would note this machine's folder. A server has its own rank.
+        rank = "mlflow-artifacts:/latentpath" if uri.startswith("sqlite:") else None
+        experiment = client.create_experiment(project, artifact_location=rank)
     return client.create_run(experiment, tags={}, run_name=run_name).info.run_id
 
 

@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
@@ -88,7 +88,7 @@ class Need:
     revision: str | None = None
 
     @property
-    def spared(self) -> bool:
+    def optional(self) -> bool:
         """Does a configuration do without it, its figures n/a?"""
         return self.kind == "torchvision" or self.kind in FEATURES
 
@@ -158,7 +158,7 @@ def _check_hash(file: Path, source: str) -> None:
         )
 
 
-def needed(cfg: Any, stages: Iterable[str]) -> list[Need]:
+def needed(cfg: Config, stages: Iterable[str]) -> list[Need]:
     """What `stages` need of the weights that a hub has; nothing for phantom-sd and for folders."""
     stages, needs = set(stages), []
     model, classifier = cfg.model, cfg.classifier

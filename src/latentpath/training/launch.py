@@ -6,20 +6,20 @@ import os
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
 
-from latentpath.runs.ranks import Place
+from latentpath.runs.ranks import Rank
 
 
 class Started(ClusterEnvironment):
-    """`Trainer(plugins=[Started(place_of())])`: the processes that torchrun or srun have started.
+    """`Trainer(plugins=[Started(current_rank())])`: the processes that torchrun or srun have started.
 
     Lightning's own SLURMEnvironment refuses `srun --ntasks` without `--ntasks-per-node`; overlooks a step of
     a job called bash or interactive, as salloc's are, in which each process then starts all others again;
     and puts jobs back into the queue, which is submitit's to do.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, rank: Rank) -> None:
         super().__init__()
-        self.place = place
+        self.rank = rank
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -38,17 +38,17 @@ class Started(ClusterEnvironment):
         return False  # it is only ever given
 
     def world_size(self) -> int:
-        return self.place.processes
+        return self.rank.world_size
 
     def set_world_size(self, size: int) -> None: ...
 
     def global_rank(self) -> int:
-        return self.place.process
+        return self.rank.index
 
     def set_global_rank(self, rank: int) -> None: ...
 
     def local_rank(self) -> int:
-        return self.place.local
+        return self.rank.local_index
 
     def node_rank(self) -> int:
         return int(os.environ.get("GROUP_RANK", os.environ.get("SLURM_NODEID", 0)))

@@ -78,9 +78,9 @@ def advance(
     output = denoise(state[0], solver.timesteps[step_index], prompts)
     (latents, *memory), sigma = solver.step(state, output, step_index)
     unique = list(dict.fromkeys(seeds))
-    kick = noise.kick(unique, step_index, sigma)  # drawn once a seed: its branches share it
-    if kick is not None:
-        latents = latents + kick.to(latents)[[unique.index(seed) for seed in seeds]]
+    noise_term = noise.step_noise(unique, step_index, sigma)  # drawn once a seed: its branches share it
+    if noise_term is not None:
+        latents = latents + noise_term.to(latents)[[unique.index(seed) for seed in seeds]]
     return (latents, *memory)
 
 

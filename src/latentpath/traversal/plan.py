@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.traversal.tree import Level, grow
+from latentpath.traversal.tree import Level, build_trie
 
 NEUTRAL = ""  # the attribute of a neutral image
 
@@ -108,9 +108,9 @@ class SweepPlan:
         )
 
     def tree(self, cls: str) -> tuple[list[Level], list[int]]:
-        """The levels of the prefix tree, and the last node of each branch: see `tree.grow`."""
+        """The levels of the prefix tree, and the last node of each branch: see `tree.build_trie`."""
         place = {prompt: i for i, prompt in enumerate(self.prompts)}
-        return grow([[place[p] for p in self.steps(cls, branch)] for branch in self.branches])
+        return build_trie([[place[p] for p in self.steps(cls, branch)] for branch in self.branches])
 
     @cached_property
     def nodes(self) -> list[int]:

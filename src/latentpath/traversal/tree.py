@@ -17,7 +17,7 @@ class Level:
     prompts: tuple[int, ...]
 
 
-def grow(words: Sequence[Sequence[int]]) -> tuple[list[Level], list[int]]:
+def build_trie(words: Sequence[Sequence[int]]) -> tuple[list[Level], list[int]]:
     """The prefix tree of `words`, and for each word the node of the last level that it ends in.
 
     A word is the prompt of every step, all of one length N. Two images are the same until their words differ,

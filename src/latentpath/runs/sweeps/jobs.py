@@ -20,6 +20,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
+from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.files import write_json
 from latentpath.runs.submitted import STOPPED
@@ -48,7 +49,7 @@ def folder_name(overrides: str) -> str:
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
-def noted(job: Callable[[str, Any], float | None], command: str, cfg: Any) -> float | None:
+def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Config) -> float | None:
     """Call `job`; in a sweep with a record beside its work, and so that the other jobs go on if it fails."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -99,10 +100,10 @@ def noted(job: Callable[[str, Any], float | None], command: str, cfg: Any) -> fl
 
 
 def _first() -> bool:
-    from latentpath.runs.ranks import place_of
+    from latentpath.runs.ranks import current_rank
 
     try:
-        return place_of().first
+        return current_rank().is_zero
     except UserError:
         return True  # the job will say the same, better
 
@@ -139,7 +140,7 @@ class Opened(Callback):
 
 
 @contextmanager
-def concluded() -> Iterator[None]:
+def summarize_sweep() -> Iterator[None]:
     """After the sweep in this block, also one that fails or is interrupted: table, sweep.csv and sweep.svg.
 
     Not at the end of Hydra's own calls, for they are not made where a sweep fails. Exit status 2 where a job
