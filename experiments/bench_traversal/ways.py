@@ -20,6 +20,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import unet_flops
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.engine import walk
@@ -155,15 +156,9 @@ class Model:
 
 
 def tree_way(plan: SweepPlan, model: Model, denoise: GuidedDenoiser) -> Latents:
-    leaves, latents = walk(
-        plan,
-        cls="MEL",
-        seeds=plan.seeds,
-        noise=SeededNoise(model.latent_shape),
-        denoise=denoise,
-        solver=build_solver("ddim", model.schedule, plan.num_inference_steps),
-        device=model.device,
-    )
+    solver = build_solver("ddim", model.schedule, plan.num_inference_steps)
+    sampler = Sampler(denoise, solver, SeededNoise(model.latent_shape), model.device)
+    leaves, latents = walk(plan, sampler, cls="MEL", seeds=plan.seeds)
     return {
         (leaf.seed, leaf.branch.attribute, leaf.branch.swap_step): z
         for leaf, z in zip(leaves, latents, strict=True)

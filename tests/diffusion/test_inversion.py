@@ -9,6 +9,7 @@ from torch import Tensor
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.inversion import ddim_inversion, ddpm_inversion
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
@@ -58,7 +59,7 @@ def there_and_back(
     else:
         noise = ddim_inversion(z, seeds=SEEDS, denoise=predict, solver=solver, iterations=iterations)
     calls = denoise.calls
-    leaves, latents = walk(plan, cls="MEL", seeds=SEEDS, noise=noise, denoise=denoise, solver=solver)
+    leaves, latents = walk(plan, Sampler(denoise, solver, noise), cls="MEL", seeds=SEEDS)
     found = {(leaf.seed, leaf.branch.attribute): z for leaf, z in zip(leaves, latents, strict=True)}
     return (
         torch.stack([found[seed, ""] for seed in SEEDS]),

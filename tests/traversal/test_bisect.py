@@ -12,6 +12,7 @@ import torch
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.bisect import ALREADY, FLIPS, NEVER, bisect_flips, bisect_wave
@@ -119,8 +120,8 @@ def test_a_wave_agrees_with_the_full_sweep_at_a_fraction_of_the_calls(late):
     full = plan_sweep(CAPTIONS, attributes=["hair", "ink"], swap_steps=steps, one_step_late=late, **PLAN)
     first = plan_sweep(CAPTIONS, attributes=["hair", "ink"], swap_steps=[0], one_step_late=late, **PLAN)
     everything, searching = Counting(), Counting()
-    options = {"cls": "MEL", "seeds": list(range(4)), "noise": SeededNoise(SHAPE), "solver": SOLVER}
-    leaves, latents = walk(full, denoise=everything, **options)
+    wave = {"cls": "MEL", "seeds": list(range(4))}
+    leaves, latents = walk(full, Sampler(everything, SOLVER, SeededNoise(SHAPE)), **wave)
     present = dict(
         zip(
             ((f.seed, f.branch.attribute, f.branch.swap_step) for f in leaves),
@@ -129,7 +130,13 @@ def test_a_wave_agrees_with_the_full_sweep_at_a_fraction_of_the_calls(late):
         )
     )
     found_leaves, found_latents, flips = bisect_wave(
-        first, swap_steps=steps, denoise=searching, judge=judge, threshold=0.5, checks=1, **options
+        first,
+        Sampler(searching, SOLVER, SeededNoise(SHAPE)),
+        swap_steps=steps,
+        judge=judge,
+        threshold=0.5,
+        checks=1,
+        **wave,
     )
     assert {flip["status"] for flip in flips} == {FLIPS}
     for flip in flips:

@@ -22,8 +22,9 @@ from latentpath.config.schema import SOLVERS
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.noise import SeededNoise, step_noise
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State, build_solver
-from latentpath.traversal.engine import Leaf, advance, walk
+from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import Branch, SweepPlan, plan_sweep
 from latentpath.traversal.sweep import denoiser
 
@@ -104,9 +105,8 @@ def sample(model) -> Callable:
         steps = build_solver(solver, model.schedule(), asked.num_inference_steps, eta=eta)
         found: dict[Leaf, Tensor] = {}
         for seeds in waves or [asked.seeds]:
-            leaves, latents = walk(
-                asked, cls=cls, seeds=seeds, noise=SeededNoise(SHAPE), denoise=denoise, solver=steps
-            )
+            sampler = Sampler(denoise, steps, SeededNoise(SHAPE))
+            leaves, latents = walk(asked, sampler, cls=cls, seeds=seeds)
             found |= dict(zip(leaves, latents, strict=True))
         return found, denoise.calls
 
@@ -257,7 +257,8 @@ def test_a_branch_under_the_same_prompt_is_its_trunk(sample, solver):
 def test_every_row_of_a_step_gets_its_own_seeds_noise_in_any_order(model, seeds):
     steps = build_solver("euler_ancestral", model.schedule(), N)
     z = torch.zeros(len(seeds), *SHAPE)
-    (latents,) = advance((z,), 2, seeds, [0] * len(seeds), SeededNoise(SHAPE), lambda z, t, p: z, steps)
+    sampler = Sampler(lambda z, t, p: z, steps, SeededNoise(SHAPE))
+    (latents,) = sampler.step((z,), 2, seeds=seeds, prompts=[0] * len(seeds))
     sigma = steps.step((z,), z, 2)[1]
     torch.testing.assert_close(latents, sigma * step_noise(seeds, 2, SHAPE))
 
@@ -267,16 +268,15 @@ def test_the_trunk_that_is_handed_out_is_the_neutral_images_past(model, solver):
     """From any state of it the walk can go on, whatever was walked beside it."""
     asked, steps = plan(), build_solver(solver, model.schedule(), N)
     denoise = lambda z, t, prompts: z.cos() + torch.tensor(prompts)[:, None, None, None] / 9  # noqa: E731
-    noise = SeededNoise(SHAPE)
-    options = {"seeds": SEEDS, "noise": noise, "denoise": denoise, "solver": steps}
+    sampler = Sampler(denoise, steps, SeededNoise(SHAPE))
     trunk: list[State] = []
-    leaves, latents = walk(asked, cls="NV", trunk=trunk, **options)
+    leaves, latents = walk(asked, sampler, cls="NV", seeds=SEEDS, trunk=trunk)
     found = dict(zip(leaves, latents, strict=True))
     assert len(trunk) == N + 1
     hair = asked.prompts.index(asked.target("NV", Branch("swap", ("hair",), 3, N)))
     state = trunk[3]
     for step_index in range(3, N):
-        state = advance(state, step_index, SEEDS, [hair, hair], noise, denoise, steps)
+        state = sampler.step(state, step_index, seeds=SEEDS, prompts=[hair, hair])
     for row, seed in enumerate(SEEDS):
         assert torch.equal(trunk[N][0][row], found[Leaf("NV", seed, asked.branches[0])])
         expected = found[Leaf("NV", seed, Branch("swap", ("hair",), 3, N))]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
@@ -65,10 +66,10 @@ def run(
 ):
     """Sweep with a fresh denoiser; returns the calls made."""
     denoise = GuidedDenoiser(NETWORK, EMBEDS, negative=15, guidance_scale=7.5, batch_size=8, static=True)
-    options = {"noise": SeededNoise(SHAPE), "denoise": denoise, "solver": SOLVER}
+    sampler = Sampler(denoise, SOLVER, SeededNoise(SHAPE))
     sweep(
         asked,
-        sample=lambda wave: Sampled(*walk(asked, cls=wave.cls, seeds=wave.seeds, **options)),
+        sample=lambda wave: Sampled(*walk(asked, sampler, cls=wave.cls, seeds=wave.seeds)),
         folder=folder,
         shard_seeds=shard_seeds,
         process=process,

@@ -30,6 +30,7 @@ from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.execution import device_of
 from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.prompts import encode_prompts
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
@@ -261,15 +262,15 @@ def sample_grid(
         guidance_scale=cfg.sampler.guidance_scale,
         batch_size=32,
     )
-    walker = {
-        "noise": SeededNoise(base.latent_shape(cfg.dataset.image_size)),
-        "denoise": denoise,
-        "solver": build_solver("ddim", schedule, plan.num_inference_steps),
-        "device": unet.device,
-    }
+    sampler = Sampler(
+        denoise,
+        build_solver("ddim", schedule, plan.num_inference_steps),
+        SeededNoise(base.latent_shape(cfg.dataset.image_size)),
+        unet.device,
+    )
     grids = []
     for cls in plan.classes:
-        _, latents = walk(plan, cls=cls, seeds=plan.seeds, **walker)
+        _, latents = walk(plan, sampler, cls=cls, seeds=plan.seeds)
         grids.append(decode(vae, latents).unflatten(0, (-1, seeds)).transpose(0, 1))
     return torch.cat(grids)
 

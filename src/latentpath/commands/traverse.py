@@ -24,6 +24,7 @@ from latentpath.diffusion.execution import device_of, dtype_of, prepare, unet_fl
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_inversion
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver, build_solver
 from latentpath.errors import UserError
 from latentpath.judge.classifier import load_classifier
@@ -157,8 +158,8 @@ def _traverse(cfg: Config, run_dir: Path, plan: SweepPlan, model: BaseModel, fol
     if cfg.inversion.method is not None:
         return _traverse_originals(cfg, plan, model, folder, rank)
     if cfg.timesteps.bisect:
-        sampler = _bisecting(cfg, model, stage_dir(run_dir, "classify", cfg))
-        calls = _sweep(cfg, plan, model, folder, rank, "searching", sampler)
+        way = _bisecting(cfg, model, stage_dir(run_dir, "classify", cfg))
+        calls = _sweep(cfg, plan, model, folder, rank, "searching", way)
         if not unfinished(plan, folder):
             _print_flips(read_flips(folder), plan.num_inference_steps)
         return calls
@@ -166,20 +167,20 @@ def _traverse(cfg: Config, run_dir: Path, plan: SweepPlan, model: BaseModel, fol
 
 
 # How a wave is sampled, and from what: takes the plan, a denoiser and the device, and gives a `Sample`.
-Sampler = Callable[[SweepPlan, GuidedDenoiser, torch.device], Sample]
+Way = Callable[[SweepPlan, GuidedDenoiser, torch.device], Sample]
 
 
-def _from_noise(cfg: Config, model: BaseModel) -> Sampler:
+def _from_noise(cfg: Config, model: BaseModel) -> Way:
     solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
 
-    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
-        options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device}
-        return lambda wave: Sampled(*walk(plan, cls=wave.cls, seeds=wave.seeds, **options))
+    def way(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+        sampler = Sampler(denoise, solver, noise, device)
+        return lambda wave: Sampled(*walk(plan, sampler, cls=wave.cls, seeds=wave.seeds))
 
-    return sampler
+    return way
 
 
-def _bisecting(cfg: Config, model: BaseModel, classify: Path) -> Sampler:
+def _bisecting(cfg: Config, model: BaseModel, classify: Path) -> Way:
     solver, noise = _solver(cfg, model), SeededNoise(model.latent_shape(cfg.dataset.image_size))
     vae: Any = model.vae()
     search: Any = {
@@ -189,12 +190,12 @@ def _bisecting(cfg: Config, model: BaseModel, classify: Path) -> Sampler:
         "checks": cfg.timesteps.checks,
     }
 
-    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+    def way(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
         vae.to(device)
-        options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device, **search}
-        return lambda wave: Sampled(*bisect_wave(plan, cls=wave.cls, seeds=wave.seeds, **options))
+        sampler = Sampler(denoise, solver, noise, device)
+        return lambda wave: Sampled(*bisect_wave(plan, sampler, cls=wave.cls, seeds=wave.seeds, **search))
 
-    return sampler
+    return way
 
 
 def _traverse_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank) -> int:
@@ -206,16 +207,16 @@ def _traverse_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: 
     )
     numbers = list(zip(originals["class"], originals["seed"], strict=True))
 
-    def sampler(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
+    def way(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:
         def sample(wave: Wave) -> Sampled:
             mine = latents[[numbers.index((wave.cls, seed)) for seed in wave.seeds]].to(device)
             noise = _invert(cfg, plan, wave, mine, denoise, solver)
-            options: Any = {"noise": noise, "denoise": denoise, "solver": solver, "device": device}
-            return Sampled(*walk(plan, cls=wave.cls, seeds=wave.seeds, **options))
+            sampler = Sampler(denoise, solver, noise, device)
+            return Sampled(*walk(plan, sampler, cls=wave.cls, seeds=wave.seeds))
 
         return sample
 
-    calls = _sweep(cfg, plan, model, folder, rank, "inverting and sweeping", sampler)
+    calls = _sweep(cfg, plan, model, folder, rank, "inverting and sweeping", way)
     if not unfinished(plan, folder):
         index = read_index(folder).query("method == 'neutral'").set_index(["class", "seed"])
         found = read_latents(folder, index.loc[numbers].reset_index())
@@ -252,7 +253,7 @@ def _sweep(
     folder: Path,
     rank: Rank,
     description: str,
-    sampler: Sampler,
+    way: Way,
 ) -> int:
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     denoise = _denoiser(cfg, plan, model, device)
@@ -261,7 +262,7 @@ def _sweep(
         denoise.on_call = advance
         sweep(
             plan,
-            sample=sampler(plan, denoise, device),
+            sample=way(plan, denoise, device),
             folder=folder,
             shard_seeds=cfg.sampler.shard_seeds,
             process=rank.index,

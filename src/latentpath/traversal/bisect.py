@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.diffusion.noise import Noise
-from latentpath.diffusion.solvers import Solver, State
-from latentpath.traversal.engine import Denoise, Leaf, advance, walk
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.solvers import State
+from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
 
 # (rows, swap steps) -> probability that the attribute of each row is there when swapped in at that step
@@ -115,17 +115,14 @@ def _spread(
 @torch.no_grad()
 def bisect_wave(
     plan: SweepPlan,
+    sampler: Sampler,
     *,
     cls: str,
     seeds: Sequence[int],
     swap_steps: Sequence[int],
-    noise: Noise,
-    denoise: Denoise,
-    solver: Solver,
     judge: Callable[[Tensor, Sequence[str]], Sequence[float]],
     threshold: float,
     checks: int,
-    device: torch.device | str = "cpu",
 ) -> tuple[list[Leaf], Tensor, list[dict[str, Any]]]:
     """Walk `plan`, whose swaps are at the strongest of `swap_steps` alone, then search every trajectory for
     its flip point, each probe a suffix from the trunk that the walk has left.
@@ -135,9 +132,7 @@ def bisect_wave(
     probed_steps, probabilities, contradictions.
     """
     trunk: list[State] = []
-    leaves, latents = walk(
-        plan, cls=cls, seeds=seeds, noise=noise, denoise=denoise, solver=solver, device=device, trunk=trunk
-    )
+    leaves, latents = walk(plan, sampler, cls=cls, seeds=seeds, trunk=trunk)
     place = {(leaf.branch.method, leaf.branch.attribute, leaf.seed): k for k, leaf in enumerate(leaves)}
     swaps = {b.attribute: b for b in plan.branches if b.method == "swap"}
     rows = [(seed, attribute) for attribute in swaps for seed in seeds]
@@ -151,14 +146,12 @@ def bisect_wave(
             found = latents[[place["swap", attribute, seed] for seed, attribute in named]]
         else:
             found = walk_suffixes(
+                sampler,
                 trunk,
                 places=[seeds.index(seed) for seed, _ in named],
                 prompts=[prompts[attribute] for attribute in attributes],
                 steps=[step + plan.one_step_late for step in steps],
                 seeds=seeds,
-                noise=noise,
-                denoise=denoise,
-                solver=solver,
             )
         return judge(found, attributes)
 
@@ -183,35 +176,32 @@ def bisect_wave(
 
 @torch.no_grad()
 def walk_suffixes(
+    sampler: Sampler,
     trunk: Sequence[State],
     *,
     places: Sequence[int],
     prompts: Sequence[int],
     steps: Sequence[int],
     seeds: Sequence[int],
-    noise: Noise,
-    denoise: Denoise,
-    solver: Solver,
 ) -> Tensor:
-    """Rows that leave the trunk each at its own step: row k begins as row places[k] of the trunk before step
-    steps[k] and goes on with prompts[k]; `seeds` are those of the trunk. Returns latents (rows, c, h, w), at
-    the price of N - steps[k] calls a row."""
+    """Sample rows that leave the trunk, each at its own step.
+
+    Row k begins as row places[k] of the trunk before step steps[k] and continues with prompts[k]; `seeds` are
+    those of the trunk. Returns latents (rows, c, h, w). Row k costs N - steps[k] calls.
+    """
     order = sorted(range(len(steps)), key=lambda k: steps[k])
     state: State = tuple(part[:0] for part in trunk[0])
-    for step_index in range(min(steps), len(solver.timesteps)):
+    for step_index in range(min(steps), len(sampler.solver.timesteps)):
         joining = [places[k] for k in order if steps[k] == step_index]
         state = tuple(
             torch.cat([part, of[joining]]) for part, of in zip(state, trunk[step_index], strict=True)
         )
         alive = order[: len(state[0])]
-        state = advance(
+        state = sampler.step(
             state,
             step_index,
-            [seeds[places[k]] for k in alive],
-            [prompts[k] for k in alive],
-            noise,
-            denoise,
-            solver,
+            seeds=[seeds[places[k]] for k in alive],
+            prompts=[prompts[k] for k in alive],
         )
     out = torch.empty_like(state[0])
     out[order] = state[0]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.noise import Noise
-from latentpath.diffusion.solvers import Solver, State
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.solvers import State
 from latentpath.traversal.plan import Branch, SweepPlan
-
-# (latents, timestep, prompt index a row) -> model output
-Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """What one image of a finished sweep is."""
+    """Identifies one image of a finished sweep."""
 
     cls: str
     seed: int
@@ -28,13 +25,10 @@ class Leaf:
 @torch.no_grad()
 def walk(
     plan: SweepPlan,
+    sampler: Sampler,
     *,
     cls: str,
     seeds: Sequence[int],
-    noise: Noise,
-    denoise: Denoise,
-    solver: Solver,
-    device: torch.device | str = "cpu",
     trunk: list[State] | None = None,
 ) -> tuple[list[Leaf], Tensor]:
     """Sample every branch of `seeds` for one class.
@@ -47,43 +41,24 @@ def walk(
                          |       +-- e' - ... -----> swap_step 10
                          +---------- e' - ... -----> swap_step 5
 
-    `denoise` takes for each row the index of its prompt in `plan.prompts`. Returns the leaves, branch by
-    branch, and their final latents (branches x seeds, c, h, w). A list given as `trunk` receives the states
-    of the first branch, the neutral one, before each step and after the last.
+    Prompts are indices into `plan.prompts`. Returns the leaves, branch by branch, and their final latents
+    (branches x seeds, c, h, w). A list given as `trunk` receives the states of the first branch, the neutral
+    one, before each step and after the last.
     """
     levels, ends = plan.tree(cls)
-    state = solver.start(noise.initial(seeds).to(device))  # a row a seed
+    state = sampler.start(seeds)  # one row for each seed
     for step_index, level in enumerate(levels):
         if trunk is not None:
             trunk.append(tuple(part[: len(seeds)].clone() for part in state))
         state = copy_rows(state, level.parents, len(seeds))  # rows: node by node, in each seed by seed
         prompts = [prompt for prompt in level.prompts for _ in seeds]
-        state = advance(state, step_index, list(seeds) * len(level.prompts), prompts, noise, denoise, solver)
+        state = sampler.step(state, step_index, seeds=list(seeds) * len(level.prompts), prompts=prompts)
     if trunk is not None:
         trunk.append(tuple(part[: len(seeds)].clone() for part in state))
     (latents, *_) = copy_rows(state, ends, len(seeds))
     return [Leaf(cls, seed, branch) for branch in plan.branches for seed in seeds], latents
 
 
-def advance(
-    state: State,
-    step_index: int,
-    seeds: Sequence[int],
-    prompts: Sequence[int],
-    noise: Noise,
-    denoise: Denoise,
-    solver: Solver,
-) -> State:
-    """All rows of `state` one step on; row k is of seeds[k] and uses prompts[k]."""
-    output = denoise(state[0], solver.timesteps[step_index], prompts)
-    (latents, *memory), sigma = solver.step(state, output, step_index)
-    unique = list(dict.fromkeys(seeds))
-    noise_term = noise.step_noise(unique, step_index, sigma)  # drawn once a seed: its branches share it
-    if noise_term is not None:
-        latents = latents + noise_term.to(latents)[[unique.index(seed) for seed in seeds]]
-    return (latents, *memory)
-
-
 def copy_rows(state: State, nodes: Sequence[int], seeds: int) -> State:
-    """Of every part of the state (nodes x seeds, ...) the rows of `nodes`, in their order."""
+    """Take from each part of the state (nodes x seeds, ...) the rows of `nodes`, in this order."""
     return tuple(part.unflatten(0, (-1, seeds))[list(nodes)].flatten(0, 1) for part in state)

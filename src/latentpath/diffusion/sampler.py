@@ -1,0 +1,45 @@
+"""The sampler: a model, a solver, a source of noise and a device, as one object that goes step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentpath.diffusion.noise import Noise
+from latentpath.diffusion.solvers import Solver, State
+
+# (latents (rows, c, h, w), timestep, the index of each row's prompt) -> model output (rows, c, h, w)
+Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The reverse diffusion of many rows at once, all at the same step.
+
+        z_N ~ noise,   z' = solver step of z with denoise(z, t, prompt) + noise of the step
+
+    A row is determined by its seed and by the prompt of each step. Prompts are given as indices; `denoise`
+    knows what they stand for. `device` holds the state.
+    """
+
+    denoise: Denoise
+    solver: Solver
+    noise: Noise
+    device: torch.device | str = "cpu"
+
+    def start(self, seeds: Sequence[int]) -> State:
+        """The state before step 0: one row for each seed."""
+        return self.solver.start(self.noise.initial(seeds).to(self.device))
+
+    def step(self, state: State, step_index: int, *, seeds: Sequence[int], prompts: Sequence[int]) -> State:
+        """The state after step `step_index`; row k has the seed seeds[k] and uses the prompt prompts[k]."""
+        output = self.denoise(state[0], self.solver.timesteps[step_index], prompts)
+        (latents, *memory), sigma = self.solver.step(state, output, step_index)
+        unique = list(dict.fromkeys(seeds))
+        noise = self.noise.step_noise(unique, step_index, sigma)  # once a seed: its branches share it
+        if noise is not None:
+            latents = latents + noise.to(latents)[[unique.index(seed) for seed in seeds]]
+        return (latents, *memory)
