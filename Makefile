@@ -37,8 +37,10 @@ $(STAMP): requirements.lock pyproject.toml | $(filter .uv/%,$(UV))
 demo: $(STAMP) ## draw phantoms, fine-tune, traverse, evaluate and report: the whole path, small
 	$(BIN)/latentpath run experiment=demo
 
-test: $(STAMP) ## run the tests, offline; ARGS="-k solvers" narrows them
-	$(OFFLINE) $(BIN)/pytest -q $(ARGS)
+# Two processes: each needs 2 GB of memory. ARGS="-n 0" runs the tests in one process, for a debugger.
+WORKERS ?= 2
+test: $(STAMP) ## run the tests, offline, in WORKERS processes; ARGS="-k solvers" narrows them
+	$(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slurm: $(STAMP) ## run jobs on a SLURM of one node, installed by apt where that may be, and gone afterwards
 	$(OFFLINE) $(PY) tests/slurm/run.py

@@ -1,35 +1,43 @@
-"""What every test runs under, and a Stable Diffusion pipeline of random weights, small enough for seconds."""
+"""The environment of every test, and the expensive fixtures that all test processes share on disk."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# Before anything imports torch or the hub's client, and for the processes that tests start as well. The
-# networks here are so small that a second thread only costs; what would load from a hub is to fail at once.
+# Set before anything imports torch or the hub's client; the processes that tests start inherit it. The
+# networks of the tests are so small that a second thread only costs time. A download must fail at once.
 os.environ |= {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "WANDB_MODE": "offline",
 }
+# Many tests start processes that import torch, lightning and diffusers: 11 s of computing from source files,
+# 5 s from compiled ones. If the user wants no compiled files beside the sources, they go to pytest's cache.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "bytecode")
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alone: runs in a process of its own, for it forks")
+    config.addinivalue_line("markers", "alone: runs in a process of its own because it forks")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """A fork of a process in which hundreds of tests have left threads, loops and groups is no fair trial."""
+    """Run a test marked `alone` in a fresh pytest: this process holds threads that a fork would not copy."""
     if pyfuncitem.get_closest_marker("alone") is None or os.environ.get("LATENTPATH_ALONE"):
         return None
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", pyfuncitem.nodeid],
         env=os.environ | {"LATENTPATH_ALONE": "1"},
         cwd=pyfuncitem.config.rootpath,
         capture_output=True,
@@ -41,14 +49,42 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Also where a plugin imported torch before this file; tests that do without torch stay without."""
+    """Limit torch to one thread if a plugin imported it before this file set the environment."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`once(name, build)` returns the folder `name`, which the first test process that asks fills by `build`.
+
+    The other processes wait for it and read the same files, so a test must not change them.
+    """
+    mine = tmp_path_factory.getbasetemp()
+    shared = (mine.parent if hasattr(request.config, "workerinput") else mine) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def folder_of(name: str, build: Callable[[Path], object]) -> Path:
+        folder, built = shared / name, shared / f"{name}.built"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not built.exists():
+                build(folder)
+                built.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def tiny_sd(once) -> Path:
     """A diffusers folder: 32 px images, latents (4, 8, 8), random weights, the PNDM scheduler of SD 1.5."""
+    return once("tiny_sd", _save_tiny_sd)
+
+
+def _save_tiny_sd(folder: Path) -> None:
     import torch
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -99,7 +135,6 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    folder = tmp_path_factory.mktemp("tiny_sd")
     StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -110,12 +145,11 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def compose():
-    """`compose(command, *overrides)`: the configuration that the command would be called with."""
+    """`compose(command, *overrides)` returns the configuration that the command would be called with."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
