@@ -16,7 +16,7 @@ def no_launcher(monkeypatch):
 
 def test_alone_it_is_the_only_one():
     assert current_rank() == Rank(0, 1, 0)
-    assert current_rank().first
+    assert current_rank().is_zero
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_launchers_say_it(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert current_rank() == Rank(5, 8, 1)
-    assert not current_rank().first
+    assert not current_rank().is_zero
     assert current_rank(1, 2) == Rank(1, 2, int(environment.get("LOCAL_RANK", 0)))  # what is asked for wins
 
 

@@ -253,7 +253,7 @@ def test_pictures_of_an_evaluation_only_where_asked_for(asked: bool, evaluated: 
 def test_images_only_where_asked_for(name: str, asked: bool, stage: Path):
     pytest.importorskip(name)
     loggers = build_loggers(LoggerConfig(name=name, images=asked), stage, "mine")
-    pixels = np.zeros((2, 3, 3, 8, 8), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 8, 8), np.uint8)
     log_images(loggers, "samples", pixels, columns=["neutral", "a", "b"], step=5)
     if name == "wandb":
         loggers[1].experiment.finish()
