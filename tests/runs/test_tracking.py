@@ -258,7 +258,9 @@ def test_images_only_where_asked_for(name: str, asked: bool, stage: Path):
     if name == "wandb":
         loggers[1].experiment.finish()
         assert len(list(stage.glob("wandb/offline-run-*/files/media/**/*.png"))) == (6 if asked else 0)
-        assert not [f for f in stage.parents[2].rglob("*") if f.is_file() and stage not in f.parents]
+        # wandb's own log lies in the home folder if this test is the first of its process to start wandb.
+        outside = [f for f in stage.parents[2].rglob("*") if f.is_file() and stage not in f.parents]
+        assert all(f.suffix == ".log" for f in outside)
     else:
         loggers[1].finalize("success")
         assert _events(stage).Tags()["images"] == (["samples"] if asked else [])

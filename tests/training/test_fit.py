@@ -171,12 +171,13 @@ def forked(count: int, function: Callable[[int], Any]) -> list[int]:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
-def test_processes_that_read_batches_get_the_signal_too(tmp_path, number):
+def test_processes_that_read_batches_get_the_signal_too(tmp_path):
     """SLURM sends it to every process of a step."""
-    to_all = Line(2, lambda: os.killpg(0, number))
-    assert forked(1, lambda rank: train(tmp_path, to_all, workers=1)) == [143]
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        folder = tmp_path / number.name
+        to_all = Line(2, lambda: os.killpg(0, number))  # noqa: B023
+        assert forked(1, lambda rank: train(folder, to_all, workers=1)) == [143], number  # noqa: B023
+        assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
 @pytest.mark.alone
