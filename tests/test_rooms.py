@@ -13,7 +13,7 @@ SOURCE = Path(latentpath.__file__).parent
 
 # From the ground up. A room imports rooms of lower floors only, never one of its own floor or above.
 FLOORS = (
-    {"errors"},
+    {"errors", "keys"},
     {"config"},
     {"runs"},
     {"data", "metrics"},

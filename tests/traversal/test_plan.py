@@ -8,7 +8,8 @@ import pytest
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.errors import UserError
-from latentpath.traversal.plan import METHODS, Branch, Prompt, SweepPlan, plan_sweep
+from latentpath.keys import METHODS
+from latentpath.traversal.plan import Branch, Prompt, SweepPlan, plan_sweep
 
 N, SWAPS = 6, [4, 0, 2]
 CAPTIONS = CaptionTemplate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from latentpath.config.schema import FEATURE_NETWORKS, SOLVERS, Config
 from latentpath.errors import UserError, near
+from latentpath.keys import INTERPOLATIONS
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
@@ -43,7 +44,7 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     for network in cfg.metric.features:
         _one_of("metric.features", network, FEATURE_NETWORKS)
     for method in cfg.metric.interpolations:
-        _one_of("metric.interpolations", method, ("bezier", "cubic", "slerp", "lerp"))
+        _one_of("metric.interpolations", method, INTERPOLATIONS)
     _one_of("trainer.precision", cfg.trainer.precision, PRECISIONS)
     _one_of("trainer.accelerator", cfg.trainer.accelerator, ("auto", "cpu", "gpu", "cuda", "mps"))
     _check_finetune(cfg)

@@ -17,10 +17,10 @@ from latentpath.data.latent_cache import LatentCache
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.keys import LATENT_KEY
 from latentpath.metrics import copies, fidelity
 
 READ_AT_ONCE = 256
-KEY = ["class", "seed", "method", "attribute", "swap_step"]
 
 Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> features (n, d) on the CPU
 
@@ -79,7 +79,7 @@ def copy_table(
             lowest = copies(held_out, training, neighbours=neighbours)["score"].min()
             threshold = min(threshold, lowest)
         table = copies(mine, training, neighbours=neighbours, threshold=threshold)
-        keys = index.iloc[table["generated"]][KEY].reset_index(drop=True)
+        keys = index.iloc[table["generated"]][LATENT_KEY].reset_index(drop=True)
         tables.append(pd.concat([keys, table], axis=1).assign(space=space, threshold=threshold))
     return pd.concat(tables, ignore_index=True)
 

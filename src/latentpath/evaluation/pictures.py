@@ -10,7 +10,8 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor
 
-from latentpath.evaluation.scoring import KEY, Picture
+from latentpath.evaluation.scoring import Picture
+from latentpath.keys import IMAGE_KEY, NULLABLE
 
 
 def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
@@ -37,10 +38,10 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
         if picture.lpips_map is not None:
             _save(folder / "lpips_maps" / name, picture.lpips_map)
         rows.append(
-            {k: key[k] for k in KEY}
+            {k: key[k] for k in IMAGE_KEY}
             | {"file": name, "lpips_map": name if picture.lpips_map is not None else None}
         )
-    return pd.DataFrame(rows).astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
+    return pd.DataFrame(rows).astype(NULLABLE)
 
 
 def _save(path: Path, pixels: Tensor) -> None:

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
 from latentpath.judge.features import in_batches, noting_features
+from latentpath.keys import FINETUNED, NULLABLE, ORIGINS, origin_of
 from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
 from latentpath.traversal.interpolate import interpolate
-from latentpath.traversal.plan import NEUTRAL
-
-KEY = ["class", "seed", "attribute", "method", "swap_step", "until", "strength", "frame", "model"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Scorer:
         table = pd.DataFrame(keys)
         with noting_features(self.classifier.network) as seen:
             class_probs, attribute_probs = self.classifier.predict(images)
-        if model == "finetuned":
+        if model == FINETUNED:
             self._keep_features(rows, torch.cat(seen), images)
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
             table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
@@ -69,7 +67,7 @@ class Scorer:
         for name, values in self._compare(pixels, torch.tensor(origins)).items():
             table[name] = values.numpy()
         table = table.merge(self._cosines(rows, latents), how="left", on=["attribute", "method", "swap_step"])
-        table = table.astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
+        table = table.astype(NULLABLE)
         if keep_pictures:
             self._keep(keys, pixels, pixels[origins])
         return table
@@ -80,13 +78,13 @@ class Scorer:
         """Stored latents, then for each attribute and method the frames of a curve, neutral end first."""
         cls, seed = rows["class"].iloc[0], int(rows["seed"].iloc[0])
         blank = {"class": cls, "seed": seed, "model": model, "strength": 1.0}
-        blank |= dict.fromkeys(("swap_step", "until", "frame"))
+        blank |= dict.fromkeys(NULLABLE)
         columns = ["attribute", "method", "swap_step", "until", "strength"]
         keys = [blank | row for row in rows[columns].to_dict("records")]
         stacks = [latents]
         for attribute, trajectory in self._trajectories(rows, latents).items():
             points = torch.cat([latents[self._neutral(rows)], trajectory["latents"]])
-            for method in self.interpolations if model == "finetuned" else ():
+            for method in self.interpolations if model == FINETUNED else ():
                 stacks.append(interpolate(method, points, self.frames, arc_length=self.arc_length))
                 keys += [
                     {**blank, "attribute": attribute, "method": method, "frame": f}
@@ -112,8 +110,8 @@ class Scorer:
     def _origins(self, keys: list[dict]) -> list[int]:
         """For each image the one that it is to be compared with: of a removal the image with the attribute,
         of all others the neutral one."""
-        place = {key["attribute"]: i for i, key in enumerate(keys) if key["method"] in ("neutral", "present")}
-        return [place[key["attribute"] if key["method"] == "removal" else NEUTRAL] for key in keys]
+        place = {key["attribute"]: i for i, key in enumerate(keys) if key["method"] in ORIGINS}
+        return [place[origin_of(key["method"], key["attribute"])] for key in keys]
 
     def _cosines(self, rows: pd.DataFrame, latents: Tensor) -> pd.DataFrame:
         origin, tables = latents[self._neutral(rows)][0].numpy(), []

@@ -31,8 +31,8 @@ from typing import Any
 
 import pandas as pd
 
+from latentpath.keys import BASE, FINETUNED, trajectories_in
 from latentpath.metrics import cfrt_means, cfrt_table, edit_table, strong_swap_steps
-from latentpath.traversal.interpolate import METHODS as INTERPOLATIONS
 
 FIGURES = {
     "released": "cfrt_released",
@@ -65,8 +65,8 @@ def summarise(
     are flip points that were searched for."""
     swap_steps = sorted(swap_steps)
     strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
-    tuned = scores[scores["model"] == "finetuned"]
-    methods = [m for m in ("swap", *INTERPOLATIONS) if (tuned["method"] == m).any()]
+    tuned = scores[scores["model"] == FINETUNED]
+    methods = trajectories_in(tuned["method"])
     options: dict[str, dict[str, Any]] = {
         m: {
             "positions": strong if m == "swap" else None,
@@ -90,7 +90,7 @@ def summarise(
         "cosine": _cosine(tuned, classes, attributes),
         "faithfulness": {
             model: _faithfulness(scores[scores["model"] == model], classes, attributes, threshold)
-            for model in ("base", "finetuned")
+            for model in (BASE, FINETUNED)
             if (scores["model"] == model).any()
         },
         "edits": _edits(tuned, heads, threshold),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from latentpath.keys import FINETUNED, trajectories_in
 from latentpath.metrics import (
     cfrt_by_position,
     cfrt_sensitivity,
@@ -15,7 +16,6 @@ from latentpath.metrics import (
     flip_table,
     most_entangled,
 )
-from latentpath.traversal.interpolate import METHODS as INTERPOLATIONS
 
 
 def write_tables(
@@ -44,8 +44,7 @@ def write_tables(
     Rates come with 95 % intervals, low and high, over the seeds.
     """
     options = {"threshold": threshold, "intervals": resamples}
-    there = set(scores.loc[scores["model"] == "finetuned", "method"])
-    methods = [method for method in ("swap", *INTERPOLATIONS) if method in there]
+    methods = trajectories_in(scores.loc[scores["model"] == FINETUNED, "method"])
 
     def of_each(table: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
         return pd.concat([table(method) for method in methods], ignore_index=True)

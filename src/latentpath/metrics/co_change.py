@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from latentpath.keys import FINETUNED
 from latentpath.metrics.flips import Array, hard_label
 from latentpath.metrics.intervals import bootstrap_intervals
 from latentpath.metrics.score_arrays import ScoreArrays, Sweep
@@ -36,7 +37,7 @@ def co_change_table(
     positions: Sequence[int] | None = None,
     threshold: float = 0.5,
     *,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     resamples: int = 2000,
 ) -> pd.DataFrame:
     """The matrix of co-changes: one row a class, attribute A moved toward, and head h.
@@ -101,7 +102,7 @@ def example_seeds(
     k: int = 3,
     method: str = "swap",
     positions: Sequence[int] | None = None,
-    model: str = "finetuned",
+    model: str = FINETUNED,
 ) -> pd.DataFrame:
     """The k seeds of class `cls` whose `head` moves furthest toward `attribute`: columns seed, change.
 

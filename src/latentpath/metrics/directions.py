@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentpath.keys import FINETUNED
 from latentpath.metrics.intervals import bootstrap_intervals
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
     return pd.DataFrame(table, columns=columns).astype({"swap_step": "Int64"})
 
 
-def image_distances(scores: "pd.DataFrame", *, model: str = "finetuned") -> "pd.DataFrame":
+def image_distances(scores: "pd.DataFrame", *, model: str = FINETUNED) -> "pd.DataFrame":
     """How far the pictures of the plain swaps are from neutral, in pixels and to a network: rows as those of
     `geometry_table` with the figures `l1`, `ssim` and `lpips_<net>`, from the rows of scores.parquet.
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from latentpath.keys import EDIT_KEY, FINETUNED, JOIN, ORIGINS, origin_of
 from latentpath.metrics.flips import hard_label
-
-EDIT = ["class", "attribute", "method", "swap_step", "until", "strength"]
 
 
 def edit_table(
-    scores: pd.DataFrame, heads: Sequence[str], threshold: float = 0.5, *, model: str = "finetuned"
+    scores: pd.DataFrame, heads: Sequence[str], threshold: float = 0.5, *, model: str = FINETUNED
 ) -> pd.DataFrame:
     """One row an edit (class, attribute, method, swap_step, until, strength), shares over its seeds in [0,
     1]:
@@ -33,15 +32,15 @@ def edit_table(
     labels = dict(zip(rows.index, hard_label(probabilities, threshold), strict=True))
     origins = {
         (key["class"], key["seed"], key["attribute"]): index
-        for index, key in rows[rows["method"].isin(["neutral", "present"])].iterrows()
+        for index, key in rows[rows["method"].isin(ORIGINS)].iterrows()
     }
     table = []
-    for edit, of_edit in rows[~rows["method"].isin(["neutral", "present"])].groupby(EDIT, sort=False):
+    for edit, of_edit in rows[~rows["method"].isin(ORIGINS)].groupby(EDIT_KEY, sort=False):
         cls, attribute, method, *_ = map(str, edit)
-        names = attribute.split("+")
+        names = attribute.split(JOIN)
         named = [list(heads).index(name) for name in names if name in heads]
         known = len(named) == len(names)
-        origin = attribute if method == "removal" else ""
+        origin = origin_of(method, attribute)
         after = np.array([labels[index] for index in of_edit.index])  # (seeds, heads)
         before = np.array([labels[origins[cls, seed, origin]] for seed in of_edit["seed"]])
         asked = np.zeros(len(heads))
@@ -49,7 +48,7 @@ def edit_table(
         others = np.delete(after == before, named, axis=1)
         own = of_edit[[columns[k] for k in named]].to_numpy(np.float64, na_value=np.nan)
         table.append(
-            dict(zip(EDIT, edit, strict=True))
+            dict(zip(EDIT_KEY, edit, strict=True))
             | {
                 "before": _share(before[:, named] == 1, before, known),
                 "after": _share(after[:, named] == 1, after, known),
@@ -59,7 +58,9 @@ def edit_table(
                 "n": len(of_edit),
             }
         )
-    return pd.DataFrame(table, columns=[*EDIT, "before", "after", "match", "others_kept", "probability", "n"])
+    return pd.DataFrame(
+        table, columns=[*EDIT_KEY, "before", "after", "match", "others_kept", "probability", "n"]
+    )
 
 
 def _share(holds: np.ndarray, needs: np.ndarray, known: bool) -> float:

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from latentpath.errors import UserError
+from latentpath.keys import INTERPOLATIONS
 
-_CURVES = ("bezier", "cubic", "slerp", "lerp")
 _NO_CLASS = {
-    *_CURVES,
+    *INTERPOLATIONS,
     "interpolations",
     "interpolation",
     "predictions",
@@ -82,7 +82,7 @@ def as_predictions(table: pd.DataFrame, file: str, attribute: str | None = None)
     if name not in heads:
         raise UserError(f"{file}: no column of the attribute {name!r}; its heads are {', '.join(heads)}.")
     scores = {key: _probabilities(table[column], column, file) for key, column in found.items()}
-    method = "swap" if swaps else next((curve for curve in _CURVES if curve in words), "bezier")
+    method = "swap" if swaps else next((curve for curve in INTERPOLATIONS if curve in words), "bezier")
     cls = "_".join(w for w in _without(words, _words(name)) if w not in _NO_CLASS)
     seeds, parts = _seeds(table["seed"], file), []
     for position in [positions[0], *positions[swaps:]]:  # frame 0 is both: the neutral image, and a frame

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from latentpath.errors import UserError
+from latentpath.keys import position_column
 from latentpath.metrics.flips import Array
 
 
@@ -58,7 +59,7 @@ class Sweep:
 
     def __init__(self, scores: pd.DataFrame, method: str, model: str) -> None:
         of_model = scores["model"] == model if "model" in scores else np.ones(len(scores), dtype=bool)
-        self.method, self.column = method, "swap_step" if method == "swap" else "frame"
+        self.method, self.column = method, position_column(method)
         self.rows = scores.loc[(scores["method"] == method) & of_model]
         self.neutral = scores.loc[(scores["method"] == "neutral") & of_model]
 

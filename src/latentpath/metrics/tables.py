@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from latentpath.keys import FINETUNED
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
 from latentpath.metrics.flips import flip_rate, flip_step, flipped
 from latentpath.metrics.intervals import bootstrap_intervals
@@ -54,7 +55,7 @@ def cfrt_table(
     positions: Sequence[int] | None = None,
     threshold: float = 0.5,
     *,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     intervals: int = 0,
 ) -> pd.DataFrame:
     """Both CFRT definitions and each condition: one row a class and attribute.
@@ -77,7 +78,7 @@ def cfrt_means(
     threshold: float = 0.5,
     *,
     of: Sequence[str] | None = None,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     intervals: int = 0,
 ) -> dict[str, float]:
     """The plain mean of each figure of `cfrt_table` over classes and the attributes `of` (all by default), as
@@ -114,7 +115,7 @@ def cfrt_by_position(
     method: str,
     threshold: float = 0.5,
     *,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     intervals: int = 0,
 ) -> pd.DataFrame:
     """`cfrt_table` at every position alone: the same columns, with `position` in the place of `positions`.
@@ -145,7 +146,7 @@ def cfrt_sensitivity(
     thresholds: Sequence[float] = THRESHOLDS,
     counts: Sequence[int] | None = None,
     temperatures: Mapping[str, float] | None = None,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     intervals: int = 0,
 ) -> pd.DataFrame:
     """How every figure moves with the choices that CFRT leaves open, one at a time.
@@ -191,7 +192,7 @@ def flip_table(
     method: str,
     threshold: float = 0.5,
     *,
-    model: str = "finetuned",
+    model: str = FINETUNED,
     intervals: int = 0,
 ) -> pd.DataFrame:
     """Flip rate at every position; columns class, attribute, method, position, flip_rate, n (seeds)."""
@@ -222,7 +223,7 @@ def flip_step_table(
     method: str,
     threshold: float = 0.5,
     *,
-    model: str = "finetuned",
+    model: str = FINETUNED,
 ) -> pd.DataFrame:
     """`flip_step` of each seed; columns class, attribute, method, seed, flip_step (NaN as there)."""
     sweep = Sweep(scores, method, model)

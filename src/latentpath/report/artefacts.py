@@ -11,11 +11,11 @@ import yaml
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.keys import FINETUNED, INTERPOLATIONS, NEUTRAL, trajectories_in
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
-SEQUENCE_METHODS = ("swap", "bezier", "cubic", "slerp", "lerp")
 _KEY = ["class", "seed", "attribute", "method", "position", "model"]
 
 
@@ -88,7 +88,7 @@ class RunArtefacts:
     def methods(self) -> list[str]:
         """The methods that were scored, swaps first."""
         scored = self.metrics.get("cfrt", {}) | self.metrics.get("perceptual", {})
-        return [method for method in SEQUENCE_METHODS if method in scored]
+        return trajectories_in(scored)
 
     @property
     def seeds(self) -> int:
@@ -170,7 +170,7 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     scores = _positioned(pd.read_parquet(scores_file, filters=seeds))
     heads = [name for name in scores.columns if str(name).startswith(("prob_", "class_prob_"))]
     table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
-    frames = scores.loc[scores["method"].isin(SEQUENCE_METHODS[1:]), "position"]
+    frames = scores.loc[scores["method"].isin(INTERPOLATIONS), "position"]
     return table, int(frames.max()) + 1 if len(frames) else None
 
 
@@ -204,8 +204,8 @@ def _positioned(table: pd.DataFrame) -> pd.DataFrame:
         table[column] = pd.to_numeric(values, errors="coerce").astype("float64")
     table["position"] = table["swap_step"].fillna(table["frame"]).fillna(-1).astype(int)
     neutral = table["method"] == "neutral"
-    table["attribute"] = table["attribute"].fillna("").astype(str).mask(neutral, "")
-    table["model"] = table["model"].fillna("finetuned").astype(str) if "model" in table else "finetuned"
+    table["attribute"] = table["attribute"].fillna(NEUTRAL).astype(str).mask(neutral, NEUTRAL)
+    table["model"] = table["model"].fillna(FINETUNED).astype(str) if "model" in table else FINETUNED
     return table.astype({"class": str, "method": str, "seed": int})
 
 

@@ -8,19 +8,13 @@ from functools import cached_property
 from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
+from latentpath.keys import JOIN
 from latentpath.traversal.tree import Level, build_trie
-
-NEUTRAL = ""  # the attribute of a neutral image
-
-# What a branch is: the neutral image; the target prompt from swap_step on; several attributes at once; a
-# target that is weaker or stronger than its prompt; the target only for a while; an image with the attribute,
-# and that image with the neutral prompt from swap_step on.
-METHODS = ("neutral", "swap", "combination", "strength", "window", "present", "removal")
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One image of a seed.
+    """One image of a seed; `method` is one of `keys.METHODS`.
 
     `swap_step` is the first step_index that uses the target prompt: 0 = from the start, N = never. `until` is
     the first that uses the source prompt again, N = never. `strength` 1 is the target prompt itself.
@@ -35,7 +29,7 @@ class Branch:
     @property
     def attribute(self) -> str:
         """The name in tables: `hair`, of a combination `hair+ruler`."""
-        return "+".join(self.attributes)
+        return JOIN.join(self.attributes)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latentpath.errors import UserError
+from latentpath.keys import LATENT_KEY
 from latentpath.runs.files import write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
-ROW = ["class", "seed", "method", "attribute", "swap_step", "until", "strength", "prompt"]
+ROW = [*LATENT_KEY, "prompt"]
 COLUMNS = [*ROW, "shard", "row"]
 
 
