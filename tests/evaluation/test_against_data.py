@@ -23,6 +23,7 @@ from latentpath.evaluation.copies_page import likeliest, write_copies_page
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.features import features_of, noting_features
 from latentpath.judge.networks import build_network
+from latentpath.keys import LATENT_KEY
 
 SCALE = 0.5
 RNG = np.random.default_rng(0)
@@ -55,7 +56,8 @@ def test_features_are_noted_in_the_pass_that_judges(judge):
 
 
 def index_of(count: int) -> pd.DataFrame:
-    keys = {"class": "a", "seed": range(count), "method": "swap", "attribute": "x", "swap_step": 3}
+    keys = {"class": "a", "seed": range(count), "attribute": "x", "method": "window", "swap_step": 3}
+    keys |= {"until": 5, "strength": 1.5}
     return pd.DataFrame(keys | {"row": range(count)})
 
 
@@ -89,6 +91,14 @@ def test_a_planted_copy_is_found_first_in_both_spaces_and_its_image_named(plante
         rows = table[table["space"] == space].reset_index(drop=True)
         assert rows.loc[0, ["seed", "generated", "training", "flagged"]].tolist() == [7, 7, 42, True], space
         assert not rows.loc[1:, "flagged"].any()
+
+
+def test_a_window_and_a_strength_are_told_apart_from_the_swap_at_the_same_step():
+    edits = {"method": ["swap", "window", "strength"], "until": [9, 5, 9], "strength": [1.0, 1.0, 0.5]}
+    index = pd.DataFrame({"class": "a", "seed": 0, "attribute": "x", "swap_step": 3} | edits)
+    stacks = [RNG.normal(size=(n, 4)) for n in (3, 60, 5)]
+    table = copy_table(index, {"latent": (stacks[0], stacks[1], stacks[2])})
+    assert len(table[LATENT_KEY].drop_duplicates()) == 3
 
 
 def test_what_held_out_images_score_too_is_not_flagged():
