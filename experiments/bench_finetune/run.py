@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from latentpath.data.batches import LatentBatches
+from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import peak_memory, unet_flops
@@ -110,7 +111,7 @@ def main() -> None:
         cache = build_cache(
             Path(folder) / "cache",
             captions=captions,
-            read=lambda places: (images[list(places)], np.arange(len(places))),
+            read=lambda places: ReadImages(images[list(places)], np.arange(len(places)), []),
             vae=parts.vae,
             device=args.device,
             encode=lambda unique: encode_prompts(

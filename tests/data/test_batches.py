@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
+from collections import namedtuple
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from latentpath.data.batches import LatentBatches
+from latentpath.data import batches as module
+from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.latent_cache import LatentCache
 
 IMAGES, CAPTIONS = 23, 5
@@ -129,3 +134,31 @@ def test_places_count_all_samples_and_are_shared_out_with_the_rows(cache):
     assert batches(cache).batch(3)["places"].tolist() == list(range(18, 24))
     shares = [batches(cache, rank=r, world_size=2).batch(3)["places"].tolist() for r in (0, 1)]
     assert shares == [[18, 20, 22], [19, 21, 23]]
+
+
+def test_a_spawned_process_gets_the_batches_without_the_trainer_behind_them(cache):
+    """macOS and Windows pickle the data set for each worker; a closure over a trainer cannot be pickled."""
+    trainer = type("Trainer", (), {"step": 7})()
+    here = batches(cache, total=10, first=lambda: trainer.step)
+    there = pickle.loads(pickle.dumps(here))
+    assert [int(batch["number"]) for batch in there] == [7, 8, 9]
+    assert all(torch.equal(a["moments"], b["moments"]) for a, b in zip(here, there, strict=True))
+
+
+@pytest.mark.parametrize(("free", "expected"), [(64, 4), (7, 0)])
+def test_workers_that_shared_memory_cannot_feed_are_not_started(monkeypatch, caplog, free, expected):
+    usage = namedtuple("usage", "total used free")(0, 0, free * 10**6)
+    monkeypatch.setattr(module, "SHARED_MEMORY", type("Mount", (), {"is_dir": lambda self: True})())
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    with caplog.at_level(logging.WARNING):
+        assert affordable_workers(4, batch_bytes=10**6) == expected
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (expected == 0)
+    assert all("needs 12 MB of shared memory" in text and "has 7 MB free" in text for text in told)
+
+
+def test_without_workers_or_shared_memory_nothing_is_asked(monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: pytest.fail("asked"))
+    assert affordable_workers(0, batch_bytes=10**9) == 0
+    monkeypatch.setattr(module, "SHARED_MEMORY", module.Path("/nothing/like/that"))
+    assert affordable_workers(2, batch_bytes=10**9) == 2

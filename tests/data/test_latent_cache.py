@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache, cache_key, file_digests, open_cache
+from latentpath.data.records import Problem
 from latentpath.diffusion.components import BaseModel
 from latentpath.errors import UserError
 
@@ -17,8 +20,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint
 CAPTIONS = ["with hair", "with ink", "with hair", "", "with hair, ink", "with ink", "with hair"]
 
 
-def read(places) -> tuple[np.ndarray, np.ndarray]:
-    return IMAGES[list(places)], np.arange(len(places))
+def read(places) -> ReadImages:
+    return ReadImages(IMAGES[list(places)], np.arange(len(places)), [])
 
 
 def encode(captions: list[str]) -> torch.Tensor:
@@ -99,13 +102,16 @@ def test_images_that_cannot_be_read_are_left_out(vae, tmp_path, monkeypatch):
     """Also where they are read in several goes."""
     monkeypatch.setattr("latentpath.data.latent_cache.READ_AT_ONCE", 2)
 
-    def some(places) -> tuple[np.ndarray, np.ndarray]:
+    def some(places) -> ReadImages:
         kept = np.array([k for k, place in enumerate(places) if place not in (0, 4)], np.int64)
-        return IMAGES[[places[k] for k in kept]], kept
+        lost = [Problem("unreadable", "", None, f"image {k} is odd") for k in places if k in (0, 4)]
+        return ReadImages(IMAGES[[places[k] for k in kept]], kept, lost)
 
     options = {"captions": CAPTIONS, "vae": vae, "encode": encode}
     left = build_cache(tmp_path / "left", read=some, **options)
     whole = build_cache(tmp_path / "whole", read=read, **options)
+    assert open_cache(tmp_path / "left").unreadable == ("image 0 is odd", "image 4 is odd")
+    assert whole.unreadable == ()
     kept = [1, 2, 3, 5, 6]
     np.testing.assert_allclose(left.moments, whole.moments[kept], atol=1e-3)
     for a, b in zip(left.caption_of, whole.caption_of[kept], strict=True):
@@ -123,14 +129,23 @@ def test_a_damaged_cache_is_named(folder, file, kept):
         open_cache(folder)
 
 
+def test_a_spawned_process_maps_the_files_and_copies_no_latents(folder):
+    cache = open_cache(folder)
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 1000 < cache.moments.nbytes
+    again = pickle.loads(pickled)
+    assert isinstance(again.moments, np.memmap)
+    assert (again.moments == cache.moments).all()
+
+
 def test_files_that_do_not_belong_together_are_named(folder):
     (folder / "cache.json").write_text("{}")
     with pytest.raises(UserError, match="is damaged"):
         open_cache(folder)
-    (folder / "cache.json").write_text(json.dumps({"moments": [8, 8, 8, 8]}))
+    (folder / "cache.json").write_text(json.dumps({"moments": [8, 8, 8, 8], "unreadable": []}))
     with pytest.raises(UserError, match=r"moments \(7, 8, 8, 8\), expected \[8, 8, 8, 8\]"):
         open_cache(folder)
-    (folder / "cache.json").write_text(json.dumps({"moments": [7, 8, 8, 8]}))
+    (folder / "cache.json").write_text(json.dumps({"moments": [7, 8, 8, 8], "unreadable": []}))
     np.save(folder / "caption_of.npy", np.array([0, 1, 2, 3, 4, 0, 0]))
     with pytest.raises(UserError, match="4 captions"):
         open_cache(folder)
@@ -154,9 +169,13 @@ def test_an_interrupted_build_leaves_nothing(vae, tmp_path, error, where):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_images_are_no_cache(vae, tmp_path):
-    with pytest.raises(ValueError, match="no images"):
-        build_cache(tmp_path / "key", read=read, captions=[], vae=vae, encode=encode)
+def test_no_readable_image_is_no_cache(vae, tmp_path):
+    def none(places) -> ReadImages:
+        lost = [Problem("unreadable", "", None, f"image {k} is odd") for k in places]
+        return ReadImages(IMAGES[:0], np.empty(0, np.int64), lost)
+
+    with pytest.raises(UserError, match="none of the 7 training images can be read: image 0 is odd"):
+        build_cache(tmp_path / "key", read=none, captions=CAPTIONS, vae=vae, encode=encode)
     assert list(tmp_path.iterdir()) == []
 
 

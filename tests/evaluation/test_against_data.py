@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
@@ -26,6 +27,7 @@ from latentpath.judge.networks import build_network
 from latentpath.keys import LATENT_KEY
 
 SCALE = 0.5
+SPEC = ImageSpec(32, on_error="skip")
 RNG = np.random.default_rng(0)
 
 
@@ -148,17 +150,17 @@ def table(tmp_path) -> ImageTable:
 
 def test_held_out_images_are_read_once_for_all_networks(table, tiny_sd):
     networks = {"mean": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
-    found = real_features(networks, table, split="test", size=32, resize="squash")
+    found = real_features(networks, table, SPEC, split="test")
     assert {name: list(of) for name, of in found.items()} == {"mean": ["a"], "corner": ["a"]}
     np.testing.assert_allclose(found["corner"]["a"], [[-1], [40 / 127.5 - 1]], atol=1e-6)
     assert found["mean"]["a"].shape == (2, 3)
     vae = BaseModel(str(tiny_sd)).vae()
-    latents = held_out_latents(vae, table, size=32, resize="squash")
+    latents = held_out_latents(vae, table, SPEC)
     assert latents.shape == (2, 4, 8, 8)
     table.rows["split"] = "train"
-    none = held_out_latents(vae, table, size=32, resize="squash")
+    none = held_out_latents(vae, table, SPEC)
     assert len(none) == len(decoded_features(vae, networks["mean"], none)) == 0
-    assert real_features(networks, table, split="test", size=32, resize="squash") == {
+    assert real_features(networks, table, SPEC, split="test") == {
         "mean": {},
         "corner": {},
     }

@@ -20,7 +20,7 @@ from PIL import Image
 from latentpath.commands import classify
 from latentpath.config.checks import check
 from latentpath.config.schema import Config
-from latentpath.data.images import load_images
+from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
@@ -307,7 +307,7 @@ def test_calibrated_figures_are_those_of_predict(tmp_path: Path):
         assert row["ece"] == pytest.approx(found["run"][label]["uncalibrated"]["ece"])
         assert row["accuracy"] == found["run"][label]["accuracy"]
     rows = load_dataset(cfg.dataset).split("test")
-    images, _ = load_images(rows, size=16, resize="squash")
+    images, _ = load_images(rows, ImageSpec(16))
     _, probs = load_classifier(tmp_path / "run" / "classify").predict(
         to_model_range(torch.from_numpy(images))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import torch
@@ -33,3 +35,14 @@ def test_a_list_of_positions_gives_a_batch():
     assert batch["class_labels"].tolist() == [1, 1]
     assert batch["attribute_labels"].flatten().tolist() == [0.0, 1.0]
     assert torch.isnan(data[[1]]["attribute_labels"]).all()
+
+
+def test_a_spawned_process_maps_the_pixels_and_copies_none(tmp_path):
+    np.save(tmp_path / "images.npy", np.arange(4 * 3 * 32 * 32, dtype=np.uint8).reshape(4, 3, 32, 32))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    data = LabelledImages(images, np.arange(4), torch.zeros(4), torch.zeros(4, 1))
+    pickled = pickle.dumps(data)
+    assert len(pickled) < 3000 < images.nbytes
+    again = pickle.loads(pickled)
+    assert isinstance(again.images, np.memmap)
+    assert torch.equal(again[[3, 1]]["images"], data[[3, 1]]["images"])

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latentpath.config.schema import Config
+from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import file_digests
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import to_model_range
@@ -66,9 +67,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             table,
             folder=stage.path / "pixels",
             key=keys[0],
-            size=cfg.dataset.image_size,
-            resize=cfg.dataset.resize,
-            on_error=cfg.dataset.on_error,
+            spec=ImageSpec.of(cfg.dataset),
             batch_size=cfg.classifier.batch_size,
             seed=cfg.seed,
             num_workers=cfg.trainer.num_workers,
@@ -95,7 +94,7 @@ def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
     rows, dataset = table.rows, cfg.dataset
     # The fine-tune's memo: what it has read, or will read, is read once for both.
     digests = file_digests(rows["path"].tolist(), Path(cfg.output_dir) / ".latents" / "digests.json")
-    keys = content_keys(table, digests, size=dataset.image_size, resize=dataset.resize)
+    keys = content_keys(table, digests, ImageSpec.of(dataset))
     return copies_across_splits(digests, rows["split"].tolist()), keys
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from latentpath.commands.finetune import cached_latents
 from latentpath.config.schema import Config
+from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
@@ -204,7 +205,7 @@ def _fidelity(
     networks: dict[str, Any] = {"judge": partial(features_of, scorer.classifier)}
     networks |= {name: partial(in_batches, network) for name, network in scorer.networks.items()}
     there = {name: networks[name] for name in cfg.metric.features if name in networks}
-    real = real_features(there, dataset, split="test", size=cfg.dataset.image_size, resize=cfg.dataset.resize)
+    real = real_features(there, dataset, ImageSpec.of(cfg.dataset), split="test")
     compared = features["compared"]
     generated = index[compared.to_numpy()].reset_index(drop=True)
     tables = {
@@ -234,7 +235,7 @@ def _copies(
     cache = cached_latents(cfg, base, dataset, SINGLE)
     vae, judge = scorer.vae, partial(features_of, scorer.classifier)
     training = training_latents(cache, vae.config.scaling_factor)
-    held_out = held_out_latents(vae, dataset, size=cfg.dataset.image_size, resize=cfg.dataset.resize)
+    held_out = held_out_latents(vae, dataset, ImageSpec.of(cfg.dataset))
     with bar("judging real images", len(training) + len(held_out)) as advance:
         judged = [decoded_features(vae, judge, z, advance) for z in (training, held_out)]
     spaces = {

@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from latentpath.config.schema import Config
-from latentpath.data.batches import LatentBatches
+from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.captions import CaptionTemplate
-from latentpath.data.images import load_images
+from latentpath.data.images import ImageSpec, ReadImages, read_images
 from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import save_grid, to_uint8
+from latentpath.data.records import Problem, report_problems
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.execution import device_of
@@ -120,24 +121,22 @@ def cached_latents(cfg: Config, base: BaseModel, table: Any, rank: Rank) -> Late
     if rows.empty:
         raise UserError("no training image has a known attribute: there is nothing to caption.")
     captions, paths = table.captions_of(rows), rows["path"].tolist()
-    dataset, caches = cfg.dataset, Path(cfg.output_dir) / ".latents"
-    identity = {
-        "weights": base.fingerprint("vae", "text_encoder", "tokenizer"),
-        "size": dataset.image_size,
-        "resize": dataset.resize.value,
-    }
+    spec, caches = ImageSpec.of(cfg.dataset), Path(cfg.output_dir) / ".latents"
+    identity = {"weights": base.fingerprint("vae", "text_encoder", "tokenizer"), **spec.identity}
     digests = file_digests(paths, caches / "digests.json") if rank.is_zero else []
     folder = caches / shared(cache_key(digests, captions, identity), rank)
     if shared(folder.exists(), rank):
-        return open_cache(folder)
+        return _reported(open_cache(folder), spec)
 
-    def read(places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        options = {"size": dataset.image_size, "resize": dataset.resize, "on_error": dataset.on_error}
-        return load_images(rows.iloc[list(places)], **options)
+    def read(places: Sequence[int]) -> ReadImages:
+        found = read_images(rows.iloc[list(places)], spec)
+        if spec.on_error == "fail":
+            report_problems(found.unreadable, "fail")
+        return found
 
     tokenizer, text_encoder = base.tokenizer(), base.text_encoder()
     with bar("encoding images", -(-len(rows) // rank.world_size), show=rank.is_zero) as advance:
-        return build_cache(
+        cache = build_cache(
             folder,
             captions=captions,
             read=read,
@@ -147,6 +146,14 @@ def cached_latents(cfg: Config, base: BaseModel, table: Any, rank: Rank) -> Late
             encode=lambda unique: encode_prompts(unique, tokenizer=tokenizer, text_encoder=text_encoder),
             rank=rank,
         )
+    return _reported(cache, spec)
+
+
+def _reported(cache: LatentCache, spec: ImageSpec) -> LatentCache:
+    """The cache; its unreadable images are a warning, or a UserError where `spec.on_error` is 'fail'."""
+    problems = [Problem("unreadable image", "the training split", None, text) for text in cache.unreadable]
+    report_problems(problems, spec.on_error)
+    return cache
 
 
 def finetune(
@@ -226,7 +233,8 @@ def finetune(
         rank=trainer.global_rank,
         world_size=trainer.world_size,
     )
-    loader = DataLoader(batches, batch_size=None, num_workers=cfg.trainer.num_workers)
+    workers = affordable_workers(cfg.trainer.num_workers, batch_bytes=batches.batch_bytes)
+    loader = DataLoader(batches, batch_size=None, num_workers=workers)
     fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=loader)
     if tune.ema_decay > 0 and tune.trainable.value != "full":
         restore_frozen(unet, base.unet())  # the average of equal numbers is not quite equal

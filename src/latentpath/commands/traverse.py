@@ -18,6 +18,7 @@ from torch import Tensor
 
 from latentpath.config.schema import Config
 from latentpath.data.captions import caption_template
+from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of, dtype_of, prepare, unet_flops
@@ -202,9 +203,7 @@ def _traverse_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: 
     """Sweep from inverted photographs, then say how well they come back without an edit."""
     originals = choose_originals(load_dataset(cfg.dataset), split=cfg.inversion.split, seeds=plan.seeds)
     vae, solver = model.vae(), _solver(cfg, model)
-    images, latents = encode_originals(
-        originals, vae=vae, size=cfg.dataset.image_size, resize=cfg.dataset.resize
-    )
+    images, latents = encode_originals(originals, ImageSpec.of(cfg.dataset), vae=vae)
     numbers = list(zip(originals["class"], originals["seed"], strict=True))
 
     def way(plan: SweepPlan, denoise: GuidedDenoiser, device: torch.device) -> Sample:

@@ -19,7 +19,8 @@ class Layout(Enum):
 
 
 class OnError(Enum):
-    skip = "skip"
+    skip = "skip"  # what cannot be used, unless it is most of a table
+    skip_most = "skip_most"  # even then
     fail = "fail"
 
 

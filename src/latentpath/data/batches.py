@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +16,40 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from latentpath.data.latent_cache import LatentCache
 
+SHARED_MEMORY = Path("/dev/shm")  # where Linux passes batches between processes; Docker gives it 64 MB
+PREFETCHED = 2  # batches that each worker of a DataLoader keeps ready
+
+log = logging.getLogger(__name__)
+
+
+def affordable_workers(wanted: int, *, batch_bytes: int) -> int:
+    """`wanted`, or 0 with a warning where shared memory cannot hold the batches that the workers prefetch.
+
+    Such workers hang, or be killed by the kernel without a word. The batches are the same without workers.
+    """
+    if not wanted or not SHARED_MEMORY.is_dir():
+        return wanted
+    needed = wanted * (PREFETCHED + 1) * batch_bytes  # one more is with the training step
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed <= free:
+        return wanted
+    log.warning(
+        "trainer.num_workers=%d needs %.0f MB of shared memory, and %s has %.0f MB free: batches are read "
+        "without workers. Docker gives more with --shm-size",
+        wanted,
+        needed / 1e6,
+        SHARED_MEMORY,
+        free / 1e6,
+    )
+    return 0
+
 
 class LatentBatches(IterableDataset[dict[str, Tensor]]):
     """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), with their `number`
     and the `places` (n,) of their samples in the endless stream of all.
 
-    Every epoch is a fresh permutation. `first()` says where to begin; it is asked when iteration starts, when
-    a checkpoint has been restored. Of each batch rank r of w takes rows r, r + w, ...
+    Every epoch is a fresh permutation. `first()` gives the number of the first batch; it is called when
+    iteration starts, after a checkpoint was restored. Of each batch rank r of w takes rows r, r + w, ...
     """
 
     def __init__(
@@ -28,13 +60,17 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         total: int,
         seed: int,
         caption_dropout: float = 0.0,
-        first: Callable[[], int] = lambda: 0,
+        first: Callable[[], int] = int,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.cache, self.batch_size, self.total, self.seed = cache, batch_size, total, seed
         self.caption_dropout, self.first = caption_dropout, first
         self.rank, self.world_size = rank, world_size
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a spawned worker gets: the number of the first batch instead of `first` and its trainer."""
+        return self.__dict__ | {"first": partial(int, self.first())}
 
     def __len__(self) -> int:
         return self.total
@@ -44,6 +80,12 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         begin, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for number in range(self.first() + begin, self.total, stride):
             yield self.batch(number)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Memory of one batch in fp32."""
+        sample = self.cache.moments[0].size + self.cache.prompt_embeds[0].numel()
+        return 4 * self.batch_size * sample // self.world_size
 
     def batch(self, number: int) -> dict[str, Tensor]:
         rows = self._rows(number)

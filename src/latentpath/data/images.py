@@ -1,51 +1,95 @@
-"""Image files to tensors: any colour mode, EXIF turned, squashed or cropped to a square, many at once."""
+"""Image files to arrays of one size, many at once; `ImageSpec` says how."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image
 from rich.progress import track
 
+from latentpath.config.schema import DatasetConfig
+from latentpath.data.image_file import read_rgb
 from latentpath.data.pixels import to_model_range
-from latentpath.data.records import Problem, choice, report_problems
+from latentpath.data.records import ON_ERROR, Problem, choice, report_problems
 from latentpath.errors import UserError
 
+RESIZES = ("squash", "crop")
+RULES = 2  # raise it when a file's pixels come out otherwise than before
 
-def read_image(path: str | Path, *, size: int, resize: Any) -> torch.Tensor:
-    """One image, (3, size, size) float32 in [-1, 1], resized with LANCZOS.
 
+@dataclass(frozen=True)
+class ImageSpec:
+    """How an image file becomes pixels, and what to do with files that cannot be read.
+
+    size: side of the square in pixels.
     resize: 'squash' ignores the aspect ratio (the paper's way); 'crop' takes the central square.
-    Raises UserError, naming the file, where it cannot be read.
+    on_error: 'fail' raises a UserError that lists the unreadable files; else a warning names some of them.
     """
-    return to_model_range(_read_uint8(path, size=size, resize=resize))
+
+    size: int
+    resize: str = "squash"
+    on_error: str = "fail"
+
+    def __post_init__(self) -> None:
+        choice("dataset.resize", self.resize, RESIZES)
+
+    @classmethod
+    def of(cls, dataset: DatasetConfig) -> ImageSpec:
+        """The choice of the configuration group `dataset`."""
+        resize = choice("dataset.resize", dataset.resize, RESIZES)
+        return cls(dataset.image_size, resize, choice("dataset.on_error", dataset.on_error, ON_ERROR))
+
+    @property
+    def identity(self) -> dict[str, int | str]:
+        """Everything that decides the pixels of a readable file: a part of every cache's key."""
+        return {"size": self.size, "resize": self.resize, "rules": RULES}
+
+
+class ReadImages(NamedTuple):
+    """images (kept, 3, size, size) uint8, the places (kept,) int64 of these in the rows, and the others."""
+
+    images: NDArray[np.uint8]
+    kept: NDArray[np.int64]
+    unreadable: list[Problem]
+
+
+def read_image(path: str | Path, spec: ImageSpec) -> torch.Tensor:
+    """One image, (3, size, size) float32 in [-1, 1], resized with LANCZOS; UserError if it is unreadable."""
+    return to_model_range(_read_uint8(path, spec))
 
 
 def load_images(
+    rows: pd.DataFrame, spec: ImageSpec, *, progress: bool = False, out: Path | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """`read_images`, with its unreadable files reported as `spec.on_error` says."""
+    images, kept, unreadable = read_images(rows, spec, progress=progress, out=out)
+    report_problems(unreadable, spec.on_error)
+    return images, kept
+
+
+def read_images(
     rows: pd.DataFrame,
+    spec: ImageSpec,
     *,
-    size: int,
-    resize: Any,
-    on_error: Any = "fail",
     progress: bool = False,
     workers: int | None = None,
     out: Path | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every image of `rows['path']`, and the positions in `rows` of those that could be read.
+) -> ReadImages:
+    """Every image of `rows['path']` that can be read, in the order of the rows.
 
-    Returns (kept, 3, size, size) uint8 and (kept,) int64, both in the order of the rows. In memory (12 KiB an
-    image at 64 px, 768 KiB at 512), or in a memory-mapped .npy file `out`, which has unused places at its end
-    where images could not be read; the returned view leaves them out.
-    on_error: 'skip' leaves unreadable images out with one warning, 'fail' raises a UserError that lists them.
+    In memory (12 KiB an image at 64 px, 768 KiB at 512), or in a memory-mapped .npy file `out`, which has
+    unused places at its end where images could not be read; the returned view leaves them out.
     """
     paths = rows["path"].tolist()
-    shape = (len(paths), 3, size, size)
+    shape = (len(paths), 3, spec.size, spec.size)
     if out is None:
         images = np.empty(shape, np.uint8)
     else:
@@ -54,54 +98,37 @@ def load_images(
 
     def read_into(place: int) -> str | None:
         try:
-            images[place] = _read_uint8(paths[place], size=size, resize=resize)
+            images[place] = _read_uint8(paths[place], spec)
         except UserError as error:
             return str(error)
 
-    with ThreadPoolExecutor(workers or _workers()) as pool:  # PIL decodes and resizes without the GIL
+    with ThreadPoolExecutor(workers or cores()) as pool:  # Pillow decodes and resizes without the GIL
         done = pool.map(read_into, range(len(paths)))
         errors = list(track(done, "reading images", total=len(paths), disable=not progress, transient=True))
-    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    report_problems(
-        [Problem("unreadable image", folder, None, text) for text in errors if text is not None], on_error
-    )
     kept = np.array([i for i, text in enumerate(errors) if text is None], dtype=np.int64)
     if len(kept) < len(paths):
-        for new, old in enumerate(
-            kept
-        ):  # forward and in place: new <= old, and a memory map is never doubled
+        # Forward and in place: the new place is never behind the old one, and a memory map is never doubled.
+        for new, old in enumerate(kept):
             images[new] = images[old]
-    return images[: len(kept)], kept
+    return ReadImages(images[: len(kept)], kept, unreadable(paths, errors))
 
 
-def _workers() -> int:
+def unreadable(paths: list[str], errors: list[str | None]) -> list[Problem]:
+    """A Problem for each of the errors, counted under the folder that all of the files are in."""
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [Problem("unreadable image", folder, None, text) for text in errors if text is not None]
+
+
+def cores() -> int:
+    """Threads that read files: as many as this process may use, at most 16."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _read_uint8(path: str | Path, *, size: int, resize: Any) -> np.ndarray:
+def _read_uint8(path: str | Path, spec: ImageSpec) -> NDArray[np.uint8]:
     """(3, size, size) uint8."""
-    resize = choice("dataset.resize", resize, ("squash", "crop"))
-    try:
-        with Image.open(path) as file:
-            # A JPEG decodes at 1/2, 1/4 or 1/8 where that is still twice what is needed: many times faster.
-            file.draft(None, (2 * size, 2 * size))
-            image = _to_rgb(ImageOps.exif_transpose(file))
-    except Exception as error:  # damaged files make decoders raise nearly anything
-        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
-    if resize == "crop":  # not resize(box=...), which lets pixels outside the box bleed in
+    image = read_rgb(path, enough=spec.size)
+    if spec.resize == "crop":  # not resize(box=...), which lets pixels outside the box bleed in
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
         image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255 instead of scaling
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert(
-            "RGB"
-        )
-    if image.mode == "F":
-        raise UserError("floating-point pixels have no known range; save it with 8 or 16 bits a channel")
-    if image.mode in ("P", "PA") and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    return np.asarray(image.resize((spec.size, spec.size), Image.Resampling.LANCZOS)).transpose(2, 0, 1)

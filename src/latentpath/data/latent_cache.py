@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
 READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
 
-Read = Callable[[Sequence[int]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+Read = Callable[[Sequence[int]], ReadImages]
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,20 @@ class LatentCache:
     """`moments` (n, 2c, h, w) float16, memory-mapped: mean and log-variance of the VAE's posterior, unscaled.
 
     `prompt_embeds` (captions, length, dim) float32, row 0 the empty prompt; `caption_of[i]` is image i's row
-    in it. Images that could not be read are left out.
+    in it. `unreadable` says of each image that was left out what is wrong with it.
     """
 
     moments: NDArray[np.float16]
     prompt_embeds: Tensor
     caption_of: NDArray[np.int64]
+    unreadable: tuple[str, ...] = ()
+    folder: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the name of its folder: a spawned process maps the files and copies no latents."""
+        if self.folder is not None:
+            return open_cache, (self.folder,)
+        return LatentCache, (self.moments, self.prompt_embeds, self.caption_of, self.unreadable)
 
 
 def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any]) -> str:
@@ -81,7 +90,8 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
 def open_cache(folder: Path) -> LatentCache:
     """Open a cache that `build_cache` has sealed. Raises UserError naming the file when it is damaged."""
     try:
-        shape = json.loads((folder / "cache.json").read_text())["moments"]
+        record = json.loads((folder / "cache.json").read_text())
+        shape, unreadable = record["moments"], tuple(record["unreadable"])
         moments = np.load(folder / "moments.npy", mmap_mode="r")
         embeds = np.load(folder / "prompt_embeds.npy")
         caption_of = np.load(folder / "caption_of.npy")
@@ -97,7 +107,7 @@ def open_cache(folder: Path) -> LatentCache:
             f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, "
             f"{len(caption_of)} captioned images, {len(embeds)} captions. Delete the folder; it is made anew."
         )
-    return LatentCache(moments, torch.from_numpy(embeds), caption_of)
+    return LatentCache(moments, torch.from_numpy(embeds), caption_of, unreadable, folder)
 
 
 @torch.no_grad()
@@ -115,10 +125,9 @@ def build_cache(
 ) -> LatentCache:
     """Encode images and their captions into `folder`, whole or not at all.
 
-    `read(places)` gives images uint8 (kept, 3, h, w) of these places in `captions`, and the positions in
-    `places` of those that could be read. Connected processes take every n-th image each. Where another job
-    was faster, its cache is taken: the folder's name says that it holds the same. Raises ValueError without
-    images.
+    `read(places)` reads the images at these places in `captions`. Connected processes take every n-th image
+    each. Where another job was faster, its cache is taken: the folder's name says that it holds the same.
+    Raises UserError where no image can be read.
     """
     temporary = folder.with_name(f".{folder.name}.{shared(os.getpid(), rank)}")
     try:
@@ -132,7 +141,7 @@ def build_cache(
         )
         barrier(rank)
         if rank.is_zero:
-            kept = _join_parts(temporary, rank.world_size)
+            kept, unreadable = _join_parts(temporary, rank.world_size)
             unique = ["", *sorted({captions[i] for i in kept} - {""})]
             row_of = {caption: row for row, caption in enumerate(unique)}
             np.save(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
@@ -140,7 +149,8 @@ def build_cache(
                 temporary / "caption_of.npy", np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
             )
             shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
-            (temporary / "cache.json").write_text(json.dumps({"moments": shape, "captions": unique}))
+            record = {"moments": shape, "captions": unique, "unreadable": unreadable}
+            (temporary / "cache.json").write_text(json.dumps(record))
             if not folder.exists():
                 temporary.replace(folder)
         barrier(rank)
@@ -159,13 +169,12 @@ def _encode_part(
     device: Any,
     on_images: Callable[[int], object],
 ) -> None:
-    """Write `part`.npy, the moments of the images at `places` that could be read, and `part`.kept.npy,
-    which.
-    """
-    moments, kept = None, []
+    """Write the moments of the readable images at `places` to `part`.npy, and which they are beside it."""
+    moments, kept, unreadable = None, [], []
     for start in range(0, len(places), READ_AT_ONCE):
         block = places[start : start + READ_AT_ONCE]
-        images, read_ones = read(block)
+        images, read_ones, problems = read(block)
+        unreadable += [problem.message for problem in problems]
         for first in range(0, len(images), batch_size):
             pixels = to_model_range(torch.from_numpy(images[first : first + batch_size]).to(device))
             posterior = vae.encode(pixels).latent_dist
@@ -179,16 +188,18 @@ def _encode_part(
     if moments is not None:
         moments.flush()
     np.save(f"{part}.kept.npy", np.array(kept, dtype=np.int64))
+    Path(f"{part}.unreadable.json").write_text(json.dumps(unreadable))
 
 
-def _join_parts(folder: Path, count: int) -> NDArray[np.int64]:
-    """Join the parts of all processes into moments.npy, in the order of the images; returns which they
-    are.
-    """
+def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]:
+    """Join all parts into moments.npy; returns the places of its images, and why others are unreadable."""
+    notes = (json.loads((folder / f"part{k}.unreadable.json").read_text()) for k in range(count))
+    unreadable = [text for note in notes for text in note]
     kepts = [np.load(folder / f"part{k}.kept.npy") for k in range(count)]
     kept = np.concatenate(kepts)
     if len(kept) == 0:
-        raise ValueError("no images to encode")
+        first = f": {unreadable[0]}" if unreadable else ""
+        raise UserError(f"none of the {len(unreadable):,} training images can be read{first}")
     parts = {k: np.load(folder / f"part{k}.npy", mmap_mode="r") for k in range(count) if len(kepts[k])}
     row = np.empty(len(kept), np.int64)  # in the order of the images, of each row of the parts one by one
     row[np.argsort(kept)] = np.arange(len(kept))
@@ -203,4 +214,4 @@ def _join_parts(folder: Path, count: int) -> NDArray[np.int64]:
     moments.flush()
     for file in folder.glob("part*"):
         file.unlink()
-    return np.sort(kept)
+    return np.sort(kept), unreadable

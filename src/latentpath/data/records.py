@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 NAMED = 3  # rows that a kind of problem names before it only counts
+ON_ERROR = ("skip", "skip_most", "fail")  # dataset.on_error
 COLUMNS = ("path", "image_id", "cls", "group", "split")  # of ImageTable.rows, before the attributes
 
 
@@ -98,8 +99,8 @@ def describe_problems(problems: Iterable[Problem]) -> str:
 
 
 def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
-    """'skip': one warning that sums up the faults. 'fail': UserError that lists them. No faults: nothing."""
-    on_error = choice("dataset.on_error", on_error, ("skip", "fail"))
+    """One warning that sums up the faults, or with 'fail' a UserError that lists them."""
+    on_error = choice("dataset.on_error", on_error, ON_ERROR)
     faults = [p for p in problems if p.fault]
     if not faults:
         return

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpath.data.images import load_images
+from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
@@ -48,13 +48,13 @@ def fidelity_table(
 
 
 def real_features(
-    networks: Mapping[str, Network], table: ImageTable, *, split: str, size: int, resize: Any
+    networks: Mapping[str, Network], table: ImageTable, spec: ImageSpec, *, split: str
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Network -> class -> features (n, d) of the images of `split`, which are read once for all networks."""
     found: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in networks}
     rows = table.split(split)
     for cls in table.classes:
-        features = _features(networks, rows[rows["cls"] == cls], size=size, resize=resize)
+        features = _features(networks, rows[rows["cls"] == cls], spec)
         for name, values in features.items():
             found[name][cls] = values
     return found
@@ -90,9 +90,9 @@ def training_latents(cache: LatentCache, scaling_factor: float) -> Tensor:
     return scaling_factor * torch.from_numpy(np.asarray(cache.moments[:, :channels], np.float32))
 
 
-def held_out_latents(vae: Any, table: ImageTable, *, size: int, resize: Any) -> Tensor:
+def held_out_latents(vae: Any, table: ImageTable, spec: ImageSpec) -> Tensor:
     """Scaled latents (n, c, h, w) of the images of the test split; (0,) where it has none."""
-    return _joined(encode(vae, images) for images in _read(table.split("test"), size, resize))
+    return _joined(encode(vae, images) for images in _read(table.split("test"), spec))
 
 
 def decoded_features(
@@ -120,18 +120,18 @@ def _joined(parts: Iterable[Tensor]) -> Tensor:
 
 
 def _features(
-    networks: Mapping[str, Network], rows: pd.DataFrame, *, size: int, resize: Any
+    networks: Mapping[str, Network], rows: pd.DataFrame, spec: ImageSpec
 ) -> dict[str, NDArray[np.float32]]:
     parts: dict[str, list[Tensor]] = {name: [] for name in networks}
-    for images in _read(rows, size, resize):
+    for images in _read(rows, spec):
         for name, network in networks.items():
             parts[name].append(network(images))
     return {name: torch.cat(part).numpy() for name, part in parts.items() if part}
 
 
-def _read(rows: pd.DataFrame, size: int, resize: Any) -> Iterator[Tensor]:
+def _read(rows: pd.DataFrame, spec: ImageSpec) -> Iterator[Tensor]:
     for start in range(0, len(rows), READ_AT_ONCE):
         part = rows.iloc[start : start + READ_AT_ONCE]
-        images, _ = load_images(part, size=size, resize=resize, on_error="skip")
+        images, _ = load_images(part, spec)
         if len(images):
             yield to_model_range(images)

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from latentpath.data.images import load_images
+from latentpath.data.batches import affordable_workers
+from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.records import ImageTable
+from latentpath.errors import UserError
 
 
 class LabelledImages(Dataset[dict[str, Tensor]]):
@@ -31,6 +33,17 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.images, self.positions = images, positions
         self.class_labels, self.attribute_labels = class_labels, attribute_labels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A memory map is pickled as its file's name: a spawned process maps the file, without a copy."""
+        if not isinstance(self.images, np.memmap):
+            return self.__dict__
+        return self.__dict__ | {"images": Path(str(self.images.filename))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if isinstance(state["images"], Path):
+            self.images = np.load(state["images"], mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -76,9 +89,7 @@ class ImageData(L.LightningDataModule):
         *,
         folder: Path,
         key: str,
-        size: int,
-        resize: Any,
-        on_error: Any,
+        spec: ImageSpec,
         batch_size: int,
         seed: int,
         num_workers: int = 0,
@@ -86,8 +97,7 @@ class ImageData(L.LightningDataModule):
         super().__init__()
         self.prepare_data_per_node = False  # all nodes see the run's folder: two would write one file
         self.table, self.folder, self.pixels = table, folder, folder / key
-        self.size, self.resize, self.on_error = size, resize, on_error
-        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        self.spec, self.batch_size, self.seed, self.num_workers = spec, batch_size, seed, num_workers
         self.splits: dict[str, LabelledImages] = {}
 
     def prepare_data(self) -> None:
@@ -96,14 +106,9 @@ class ImageData(L.LightningDataModule):
         if kept_file.exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)  # another table's, or half written
-        _, kept = load_images(
-            self.table.rows,
-            size=self.size,
-            resize=self.resize,
-            on_error=self.on_error,
-            progress=True,
-            out=self.pixels / "images.npy",
-        )
+        _, kept = load_images(self.table.rows, self.spec, progress=True, out=self.pixels / "images.npy")
+        if not (self.table.rows["split"].iloc[kept] == "train").any():
+            raise UserError("no training image can be read; the warning above names the first of them")
         np.save(kept_file, kept)  # last: it says that the pixels are all there
 
     def setup(self, stage: str | None = None) -> None:
@@ -131,25 +136,27 @@ class ImageData(L.LightningDataModule):
         """All of it on every process: it is small, and the loss that picks the best epoch is then exact."""
         return self._loader(self.splits["val"], batch_size=self.batch_size)
 
-    def _loader(self, data: LabelledImages, **kwargs: Any) -> DataLoader:
+    def _loader(self, data: LabelledImages, *, batch_size: int, **kwargs: Any) -> DataLoader:
+        workers = affordable_workers(self.num_workers, batch_bytes=batch_size * data.images[0].nbytes)
         return DataLoader(
             data,
+            batch_size=batch_size,
             collate_fn=_as_it_is,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             # Its own: else each start of iteration would draw from the generator of dropout and augmentation.
             generator=torch.Generator().manual_seed(self.seed),
             **kwargs,
         )
 
 
-def content_keys(table: ImageTable, digests: Sequence[str], *, size: int, resize: Any) -> tuple[str, str]:
+def content_keys(table: ImageTable, digests: Sequence[str], spec: ImageSpec) -> tuple[str, str]:
     """Names for what is made of a table: (of its pixels, of a training on it).
 
-    `digests`: of the files' contents, in the order of the rows. Pixels depend on them and on how they are
-    resized; a training on the labels and splits besides. Neither depends on where or when a file was written.
+    `digests`: of the files' contents, in the order of the rows. Pixels depend on them and on `spec`; a
+    training depends on the labels and splits besides. Neither depends on where or when a file was written.
     """
-    pixels = [list(digests), size, str(getattr(resize, "value", resize))]
+    pixels = [list(digests), spec.identity, spec.on_error]
     labels = table.rows[["cls", "split", *table.attributes]].to_csv(index=False)
     names = [hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16] for of in (pixels, [pixels, labels])]
     return names[0], names[1]

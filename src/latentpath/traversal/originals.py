@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from latentpath.data.images import load_images
+from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.pixels import save_grid, to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
@@ -40,12 +41,12 @@ def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> 
     return pd.concat(chosen, ignore_index=True)[["cls", "seed", "path"]].rename(columns={"cls": "class"})
 
 
-def encode_originals(originals: pd.DataFrame, *, vae: Any, size: int, resize: Any) -> tuple[Tensor, Tensor]:
+def encode_originals(originals: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> tuple[Tensor, Tensor]:
     """(images (n, 3, size, size) in [-1, 1], latents (n, c, h, w)) of the rows, in their order.
 
     Raises UserError that names an image which cannot be read.
     """
-    pixels, _ = load_images(originals, size=size, resize=resize, on_error="fail")
+    pixels, _ = load_images(originals, replace(spec, on_error="fail"))
     images = to_model_range(pixels)
     return images, encode(vae, images)
 

@@ -1,0 +1,115 @@
+"""One image file to 8-bit RGB, whatever its colour mode and depth, and a quick look at its header alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from latentpath.errors import UserError
+
+DEPTHS = (8, 10, 12, 14, 16)  # bits in use by the films and scanners whose images are saved as 16-bit grey
+STACKS = ("TIFF", "GIF", "WEBP", "PNG")  # formats whose second frame is another picture, not a preview
+DICOM = (
+    "is a DICOM file, which latentpath does not read. Convert it to PNG first, for example with "
+    "`dcmj2pnm --write-16-bit-png` of DCMTK"
+)
+
+
+def check_header(path: str | Path) -> str | None:
+    """Why the file cannot be used, as far as its header tells, or None; costs no decoding."""
+    try:
+        with _opened(path):
+            return None
+    except UserError as error:
+        return str(error)
+
+
+def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
+    """The upright image in 8-bit RGB; a large JPEG comes smaller, with at least 2 * `enough` pixels a side.
+
+    Raises UserError, naming the file, where it cannot be read or its values have no known range.
+    """
+    try:
+        with _opened(path) as file:
+            # A JPEG decodes at 1/2, 1/4 or 1/8 where that is still twice what is needed: many times faster.
+            file.draft(None, (2 * enough, 2 * enough))
+            decoder = str(getattr(file, "tile", ""))  # names the format of the pixels in the file
+            high_bytes = ";16" in decoder and file.mode in ("RGB", "RGBA", "LA")
+            image = ImageOps.exif_transpose(file)
+            if high_bytes:
+                _refuse_dark_colour(image)
+            return _to_rgb(image)
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if str(path) in text else f"cannot read the image {path}: {text}") from None
+    except Exception as error:  # damaged files make decoders raise nearly anything
+        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
+
+
+def bits_in_use(largest: int) -> int:
+    """The smallest of `DEPTHS` that holds the value: 12 for 4095, as 12-bit films in 16-bit files have it."""
+    return next(bits for bits in DEPTHS if largest < 2**bits)
+
+
+def _opened(path: str | Path) -> Image.Image:
+    """The file after its header was read; UserError for what is no single picture of known range."""
+    try:
+        image = Image.open(path)
+    except Exception as error:
+        if _is_dicom(path):
+            raise UserError(f"{path} {DICOM}") from None
+        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
+    frames = getattr(image, "n_frames", 1) if image.format in STACKS else 1
+    if frames > 1:
+        image.close()
+        raise UserError(f"{path} holds {frames} pictures; save each as a file of its own")
+    return image
+
+
+def _is_dicom(path: str | Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM" or Path(path).suffix.lower() in (".dcm", ".dicom")
+    except OSError:
+        return False
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return Image.fromarray(_grey_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        low, high = image.getextrema()
+        raise UserError(
+            f"floating-point pixels, here from {low:g} to {high:g}, have no known black and white; save it "
+            "with 8 or 16 bits a channel"
+        )
+    if image.mode in ("P", "PA") and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _grey_to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Whole numbers to uint8: white is the largest number of the bits in use, 4095 for 12-bit data.
+
+    A 16-bit file does not say how many of its bits its scanner used, and 12-bit data divided by 65535 would
+    be nearly black. Each file is judged by itself, so its pixels depend on no other file.
+    """
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise UserError(
+            f"its values reach from {low} to {high}, expected 0 to 65535. Map the window that is to be seen "
+            "(for CT a level and width in Hounsfield units) to 8 or 16 bits"
+        )
+    white = 2 ** bits_in_use(high) - 1
+    return (values / (white / 255)).round().astype(np.uint8)
+
+
+def _refuse_dark_colour(image: Image.Image) -> None:
+    """Pillow keeps the high byte of 16-bit colour, in which 12-bit data are nearly black."""
+    if (brightest := int(np.asarray(image.convert("RGB")).max())) < 64:
+        raise UserError(
+            f"16 bits a channel, of which the brightest pixel uses {brightest / 255:.0%}, as 12-bit data do; "
+            "save it with 8 bits a channel, or as 16-bit grey"
+        )
