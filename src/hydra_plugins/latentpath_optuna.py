@@ -17,8 +17,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
 
+from latentpath.commands import COMMANDS
 from latentpath.errors import UserError
-from latentpath.runs.sweeps.records import RESULTS, UNNAMED, locked, read_record, say
+from latentpath.runs.sweeps.records import UNNAMED, locked, read_record, say
 
 HOPELESS = 3  # so many failed and none succeeded: it is the command that is wrong
 
@@ -193,7 +194,8 @@ class OptunaSweeper(Sweeper):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         command = self.config.hydra.job.config_name
-        direction = self.direction or RESULTS[command][1]
+        result = COMMANDS[command].result
+        direction = self.direction or (result.direction if result else None)
         if direction not in ("minimize", "maximize"):
             raise UserError(f"hydra.sweeper.direction is {direction!r}, expected minimize or maximize.")
         same = [word for word in fixed if word.split("=")[0] not in UNNAMED or word.startswith("experiment=")]

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from latentpath.commands import fetch
+from latentpath.commands import COMMANDS, EVALUATE, fetch
 from latentpath.errors import UserError
 from latentpath.runs import preflight, weights
 from latentpath.runs.preflight import check_weights
@@ -119,7 +119,7 @@ def test_what_is_there_is_not_fetched_again_and_what_was_cut_short_is(hub, confi
     file.write_bytes(b"x" * 400)
     os.utime(file, (times.st_atime, times.st_mtime))  # as rsync leaves it
     with pytest.raises(UserError, match=str(file)):
-        check_weights(configured("classify"), "classify", tmp_path)
+        check_weights(configured("classify"), COMMANDS["classify"], tmp_path)
     fetch.run(configured("fetch"), tmp_path)
     assert file.stat().st_size == 1000
 
@@ -137,10 +137,10 @@ def test_shards_and_revisions(hub, configured, tmp_path: Path):
     fetch.run(cfg, tmp_path)
     there = tmp_path / "weights" / "hub" / f"{PIPELINE}@v2" / "unet"
     assert all((there / shard).is_file() for shard in shards)
-    check_weights(cfg, "finetune", tmp_path)
+    check_weights(cfg, COMMANDS["finetune"], tmp_path)
     (there / shards[1]).unlink()
     with pytest.raises(UserError, match=shards[1]):
-        check_weights(cfg, "finetune", tmp_path)
+        check_weights(cfg, COMMANDS["finetune"], tmp_path)
 
 
 @pytest.mark.parametrize("inside", ["", "vae"])
@@ -149,7 +149,7 @@ def test_another_vae_alone_or_out_of_a_pipeline(hub, compose, tiny_sd: Path, tmp
     overrides = ("model.vae=fake/vae", f"weights_dir={tmp_path / 'weights'}", "metric.lpips=[]")
     fetch.run(compose("fetch", *overrides), tmp_path)
     assert (tmp_path / "weights" / "hub" / "fake" / "vae" / inside / "config.json").is_file()
-    check_weights(compose("finetune", *overrides), "finetune", tmp_path)
+    check_weights(compose("finetune", *overrides), COMMANDS["finetune"], tmp_path)
 
 
 def test_only_pickles_are_no_weights(hub, configured, tmp_path: Path):
@@ -225,7 +225,7 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_backbones_of_lpips_are_fetched_and_their_hash_checked(backbone: Path, compose, tmp_path: Path):
     overrides = ("metric.lpips=[squeeze]", f"weights_dir={tmp_path / 'weights'}")
     fetch.run(compose("fetch", *overrides), tmp_path)
-    check_weights(compose("evaluate", *overrides), "evaluate", tmp_path)
+    check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
     file = weights.backbone_file("squeeze")
     assert file and file.read_bytes() == backbone.read_bytes()
     file.write_bytes(b"another")
@@ -260,15 +260,15 @@ def test_networks_of_features_are_fetched_of_a_pickled_one_the_tensors(
     features = "metric.features=[judge,inception,xrayvision]"
     overrides = (features, "metric.lpips=[]", f"weights_dir={tmp_path / 'weights'}")
     with pytest.raises(UserError) as caught:
-        check_weights(compose("evaluate", *overrides), "evaluate", tmp_path)
+        check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
     for folder, name in (("torch_fidelity", inception.name), ("torchxrayvision", "densenet121-res224-all")):
         assert f"{tmp_path}/weights/{folder}/{name}" in str(caught.value)
     assert "'metric.features=[inception,xrayvision]'" in str(caught.value)
-    check_weights(compose("evaluate", *overrides, "metric.against_data=false"), "evaluate", tmp_path)
-    check_weights(compose("evaluate", *overrides, "weights_dir=null"), "evaluate", tmp_path)  # n/a, a note
+    check_weights(compose("evaluate", *overrides, "metric.against_data=false"), EVALUATE, tmp_path)
+    check_weights(compose("evaluate", *overrides, "weights_dir=null"), EVALUATE, tmp_path)  # n/a, a note
 
     fetch.run(compose("fetch", *overrides), tmp_path)
-    check_weights(compose("evaluate", *overrides), "evaluate", tmp_path)
+    check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
     assert weights.feature_file("inception").read_bytes() == inception.read_bytes()
     found, state = load_file(weights.feature_file("xrayvision")), network.state_dict()
     assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
@@ -280,7 +280,7 @@ def test_a_node_lacking_weights_says_which_files_and_the_command(configured, tmp
     folder = tmp_path / "weights"
     cfg = configured("run", "metric.lpips=[alex,vgg]")
     with pytest.raises(UserError) as caught:
-        check_weights(cfg, "run", tmp_path)
+        check_weights(cfg, COMMANDS["run"], tmp_path)
     message = str(caught.value)
     assert f"{folder}/hub/{PIPELINE}/ (the whole folder)" in message
     assert f"{folder}/timm/efficientnet_b0/model.safetensors" in message
@@ -304,23 +304,23 @@ def test_a_node_lacking_weights_says_which_files_and_the_command(configured, tmp
 def test_each_command_asks_for_its_own(configured, tmp_path: Path, command: str, lacking: str):
     cfg = configured(command, "metric.lpips=[squeeze]")
     if not lacking:
-        check_weights(cfg, command, tmp_path)
+        check_weights(cfg, COMMANDS[command], tmp_path)
         return
     with pytest.raises(UserError) as caught:
-        check_weights(cfg, command, tmp_path)
+        check_weights(cfg, COMMANDS[command], tmp_path)
     folder = tmp_path / "weights"
     named = {kind for kind in ("timm", "hub", "torchvision") if f"{folder}/{kind}/" in str(caught.value)}
     assert named == {lacking}
 
 
 def test_what_is_complete_or_ships_needs_nothing(configured, compose, tiny_sd: Path, tmp_path: Path):
-    check_weights(compose("run"), "run", tmp_path)  # phantom-sd; without a folder LPIPS may be n/a
-    check_weights(configured("finetune", f"model.name={tiny_sd}"), "finetune", tmp_path)
+    check_weights(compose("run"), COMMANDS["run"], tmp_path)  # phantom-sd; without a folder LPIPS may be n/a
+    check_weights(configured("finetune", f"model.name={tiny_sd}"), COMMANDS["finetune"], tmp_path)
     (tmp_path / "classify").mkdir()
     (tmp_path / "classify" / "manifest.json").write_text('{"status": "complete"}')
-    check_weights(configured("classify"), "classify", tmp_path)
+    check_weights(configured("classify"), COMMANDS["classify"], tmp_path)
     with pytest.raises(UserError, match="timm"):
-        check_weights(configured("classify", "overwrite=true"), "classify", tmp_path)
+        check_weights(configured("classify", "overwrite=true"), COMMANDS["classify"], tmp_path)
 
 
 def test_caches_of_the_hub_and_of_torch_count(configured, tiny_sd: Path, tmp_path: Path):
@@ -335,13 +335,13 @@ def test_caches_of_the_hub_and_of_torch_count(configured, tiny_sd: Path, tmp_pat
     torch_hub = tmp_path / "torch_cache" / "hub" / "checkpoints"
     torch_hub.mkdir(parents=True)
     (torch_hub / weights.BACKBONES["alex"]).touch()
-    check_weights(configured("run", "metric.lpips=[alex]"), "run", tmp_path)
+    check_weights(configured("run", "metric.lpips=[alex]"), COMMANDS["run"], tmp_path)
 
 
 def test_without_a_folder_the_hub_must_answer(configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cfg = configured("finetune", "weights_dir=null")
     with pytest.raises(UserError, match="not on this machine"):
-        check_weights(cfg, "finetune", tmp_path)  # the tests run under HF_HUB_OFFLINE
+        check_weights(cfg, COMMANDS["finetune"], tmp_path)  # the tests run under HF_HUB_OFFLINE
     for name in (
         "HF_HUB_OFFLINE",
         "TRANSFORMERS_OFFLINE",
@@ -353,10 +353,10 @@ def test_without_a_folder_the_hub_must_answer(configured, tmp_path: Path, monkey
         monkeypatch.delenv(name, raising=False)
     server = socket.create_server(("127.0.0.1", 0))
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-    check_weights(cfg, "finetune", tmp_path)  # what is missing will be fetched
+    check_weights(cfg, COMMANDS["finetune"], tmp_path)  # what is missing will be fetched
     server.close()
     with pytest.raises(UserError, match="cannot be reached"):
-        check_weights(cfg, "finetune", tmp_path)
+        check_weights(cfg, COMMANDS["finetune"], tmp_path)
     given_up = threading.Event()
 
     def silence(*_: Any, **__: Any) -> None:  # of a firewall that drops
@@ -371,9 +371,9 @@ def test_without_a_folder_the_hub_must_answer(configured, tmp_path: Path, monkey
 def test_the_environment_names_the_folder_too(configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(weights.ENVIRONMENT, str(tmp_path / "shared"))
     with pytest.raises(UserError, match=f"{tmp_path}/shared/hub"):
-        check_weights(configured("finetune", "weights_dir=null"), "finetune", tmp_path)
+        check_weights(configured("finetune", "weights_dir=null"), COMMANDS["finetune"], tmp_path)
     with pytest.raises(UserError, match=f"{tmp_path}/weights/hub"):
-        check_weights(configured("finetune"), "finetune", tmp_path)
+        check_weights(configured("finetune"), COMMANDS["finetune"], tmp_path)
 
 
 def test_what_is_missing_is_said_before_anything_heavy_is_imported_and_without_a_request(tmp_path: Path):

@@ -1,11 +1,9 @@
 """Which stages a job takes from another run, and which it makes."""
 
-from types import SimpleNamespace
-
 import pytest
 from omegaconf import OmegaConf
 
-from latentpath.commands import run as command
+from latentpath.commands import RUN, run
 
 
 @pytest.mark.parametrize(
@@ -24,14 +22,14 @@ def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same,
     )
     done = []
 
-    def stage(name):
-        return SimpleNamespace(run=lambda cfg, run_dir: done.append(name.rpartition(".")[2]))
+    def function_of(command):
+        return lambda cfg, run_dir: done.append(command.name)
 
-    monkeypatch.setattr(command, "import_module", stage)
-    monkeypatch.setattr(command, "reusable", lambda run_dir, name, cfg: name in same)
-    command.run(cfg, tmp_path)
+    monkeypatch.setattr(run, "function_of", function_of)
+    monkeypatch.setattr(run, "reusable", lambda run_dir, command, cfg: command.name in same)
+    run.run(cfg, tmp_path)
     assert done == made
     done.clear()
     cfg.from_run = None
-    command.run(cfg, tmp_path)
-    assert done == list(command.STAGES)
+    run.run(cfg, tmp_path)
+    assert done == [command.name for command in RUN.stages]

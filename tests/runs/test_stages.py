@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from latentpath.commands import COMMANDS, EVALUATE, TRAVERSE
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.command import Command
 from latentpath.runs.files import read_json, write_json
 from latentpath.runs.stages import open_stage
 
@@ -21,25 +24,33 @@ def config(*dots: str):
     )
 
 
-def make(run_dir: Path, name: str, cfg=None, *, upstream=(), **figures) -> Path:
+def alone(name: str) -> Command:
+    """The command as if it read no other stage."""
+    return replace(COMMANDS[name], upstream=lambda cfg: ())
+
+
+FINETUNE, SWEEP = alone("finetune"), alone("traverse")
+
+
+def make(run_dir: Path, command: Command, cfg=None, **figures) -> Path:
     """Open and seal a stage."""
-    with open_stage(run_dir, name, cfg or config(), upstream=upstream) as stage:
+    with open_stage(run_dir, command, cfg or config()) as stage:
         if not stage.complete:
-            (stage.path / "artefact").write_text(name)
+            (stage.path / "artefact").write_text(command.name)
         stage.figures |= figures
-    return run_dir / name
+    return run_dir / command.name
 
 
-def interrupt(run_dir: Path, name: str, cfg=None, *, upstream=()) -> Path:
+def interrupt(run_dir: Path, command: Command, cfg=None) -> Path:
     """Open a stage and fail in it, half of the work done."""
     with (
         pytest.raises(ZeroDivisionError),
-        open_stage(run_dir, name, cfg or config(), upstream=upstream) as stage,
+        open_stage(run_dir, command, cfg or config()) as stage,
     ):
         (stage.path / "half").write_text("half")
         stage.figures["so_far"] = 1
         raise ZeroDivisionError
-    return run_dir / name
+    return run_dir / command.name
 
 
 def manifest(path: Path) -> dict:
@@ -47,7 +58,7 @@ def manifest(path: Path) -> dict:
 
 
 def test_a_fresh_stage_is_sealed(tmp_path):
-    path = make(tmp_path / "mine", "finetune", config("finetune.lr=0.5"), loss=0.25)
+    path = make(tmp_path / "mine", FINETUNE, config("finetune.lr=0.5"), loss=0.25)
     sealed = manifest(path)
     assert (sealed["stage"], sealed["status"], sealed["figures"]) == ("finetune", "complete", {"loss": 0.25})
     assert sealed["config"]["finetune.lr"] == 0.5
@@ -60,34 +71,34 @@ def test_a_fresh_stage_is_sealed(tmp_path):
 
 
 def test_complete_work_is_handed_over_with_its_figures(tmp_path):
-    path = make(tmp_path, "finetune", loss=0.25)
+    path = make(tmp_path, FINETUNE, loss=0.25)
     before = (path / "manifest.json").read_text()
-    with open_stage(tmp_path, "finetune", config()) as stage:
+    with open_stage(tmp_path, FINETUNE, config()) as stage:
         assert (stage.complete, stage.figures, stage.path) == (True, {"loss": 0.25}, path)
     assert (path / "manifest.json").read_text() == before
 
 
 def test_a_failure_leaves_the_stage_started_and_the_next_run_continues(tmp_path):
-    path = interrupt(tmp_path, "finetune")
+    path = interrupt(tmp_path, FINETUNE)
     assert manifest(path)["status"] == "started"
     assert manifest(path)["figures"] == {"so_far": 1}
-    with open_stage(tmp_path, "finetune", config()) as stage:
+    with open_stage(tmp_path, FINETUNE, config()) as stage:
         assert not stage.complete
         assert (stage.path / "half").read_text() == "half"
     assert manifest(path)["status"] == "complete"
 
 
 def test_seconds_add_up_over_interruptions(tmp_path):
-    path = interrupt(tmp_path, "finetune")
+    path = interrupt(tmp_path, FINETUNE)
     write_json(path / "manifest.json", manifest(path) | {"seconds": 100.0})
-    make(tmp_path, "finetune")
+    make(tmp_path, FINETUNE)
     assert 100 <= manifest(path)["seconds"] < 150
 
 
 @pytest.mark.parametrize("first", [make, interrupt])
 def test_another_configuration_is_refused_with_what_differs(tmp_path, first):
-    path = first(tmp_path, "finetune", config("finetune.lr=0.5", "seed=1"))
-    with pytest.raises(UserError) as caught, open_stage(tmp_path, "finetune", config("seed=2")):
+    path = first(tmp_path, FINETUNE, config("finetune.lr=0.5", "seed=1"))
+    with pytest.raises(UserError) as caught, open_stage(tmp_path, FINETUNE, config("seed=2")):
         pytest.fail("opened")
     message = str(caught.value)
     assert str(path) in message
@@ -99,16 +110,16 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path, first):
 
 
 def test_overwrite_discards_what_another_configuration_made(tmp_path):
-    path = make(tmp_path, "finetune", config("seed=1"))
-    with open_stage(tmp_path, "finetune", config("seed=2", "overwrite=true")) as stage:
+    path = make(tmp_path, FINETUNE, config("seed=1"))
+    with open_stage(tmp_path, FINETUNE, config("seed=2", "overwrite=true")) as stage:
         assert not stage.complete
         assert not (path / "artefact").exists()
     assert manifest(path)["config"]["seed"] == 2
 
 
 def test_overwrite_keeps_what_this_configuration_made(tmp_path):
-    make(tmp_path, "finetune")
-    with open_stage(tmp_path, "finetune", config("overwrite=true")) as stage:
+    make(tmp_path, FINETUNE)
+    with open_stage(tmp_path, FINETUNE, config("overwrite=true")) as stage:
         assert stage.complete
 
 
@@ -128,8 +139,8 @@ def test_overwrite_keeps_what_this_configuration_made(tmp_path):
     ],
 )
 def test_what_does_not_change_the_result_leaves_it_complete(tmp_path, name, indifferent):
-    make(tmp_path, name)
-    with open_stage(tmp_path, name, config(indifferent)) as stage:
+    make(tmp_path, alone(name))
+    with open_stage(tmp_path, alone(name), config(indifferent)) as stage:
         assert stage.complete
 
 
@@ -146,65 +157,68 @@ def test_what_does_not_change_the_result_leaves_it_complete(tmp_path, name, indi
     ],
 )
 def test_what_changes_the_result_is_refused(tmp_path, name, decisive):
-    make(tmp_path, name)
-    with pytest.raises(UserError, match=decisive.split("=")[0]), open_stage(tmp_path, name, config(decisive)):
+    make(tmp_path, alone(name))
+    with (
+        pytest.raises(UserError, match=decisive.split("=")[0]),
+        open_stage(tmp_path, alone(name), config(decisive)),
+    ):
         pytest.fail("opened")
 
 
 def test_a_missing_upstream_is_named_with_its_command(tmp_path):
     with (
         pytest.raises(UserError, match=r"finetune, which is missing\. Run `latentpath finetune name=mine`"),
-        open_stage(tmp_path / "mine", "traverse", config(), upstream=["finetune"]),
+        open_stage(tmp_path / "mine", TRAVERSE, config()),
     ):
         pytest.fail("opened")
     assert not (tmp_path / "mine" / "traverse").exists()
 
 
 def test_an_unfinished_upstream_is_refused(tmp_path):
-    interrupt(tmp_path, "finetune")
+    interrupt(tmp_path, FINETUNE)
     with (
         pytest.raises(UserError, match="finetune, which was not finished"),
-        open_stage(tmp_path, "traverse", config(), upstream=["finetune"]),
+        open_stage(tmp_path, TRAVERSE, config()),
     ):
         pytest.fail("opened")
 
 
 def test_an_upstream_of_another_configuration_is_refused_with_what_differs(tmp_path):
-    make(tmp_path, "finetune", config("finetune.max_steps=2"))
+    make(tmp_path, FINETUNE, config("finetune.max_steps=2"))
     with (
         pytest.raises(UserError, match=r"finetune\.max_steps: 2 there, 500 now"),
-        open_stage(tmp_path, "traverse", config(), upstream=["finetune"]),
+        open_stage(tmp_path, TRAVERSE, config()),
     ):
         pytest.fail("opened")
 
 
 def test_where_the_images_lie_is_no_matter_downstream(tmp_path):
-    make(tmp_path, "finetune")
-    with open_stage(tmp_path, "traverse", config("dataset.root=/else"), upstream=["finetune"]) as stage:
+    make(tmp_path, FINETUNE)
+    with open_stage(tmp_path, TRAVERSE, config("dataset.root=/else")) as stage:
         assert not stage.complete
 
 
 def test_a_stage_whose_upstream_was_made_anew_is_refused(tmp_path):
-    make(tmp_path, "finetune")
-    make(tmp_path, "traverse", upstream=["finetune"])
+    make(tmp_path, FINETUNE)
+    make(tmp_path, TRAVERSE)
     anew = config("finetune.lr=0.5", "overwrite=true")
-    make(tmp_path, "finetune", anew)
+    make(tmp_path, FINETUNE, anew)
     with (
         pytest.raises(UserError, match="finetune was made anew since"),
-        open_stage(tmp_path, "traverse", config("finetune.lr=0.5"), upstream=["finetune"]),
+        open_stage(tmp_path, TRAVERSE, config("finetune.lr=0.5")),
     ):
         pytest.fail("opened")
-    with open_stage(tmp_path, "traverse", anew, upstream=["finetune"]) as stage:
+    with open_stage(tmp_path, TRAVERSE, anew) as stage:
         assert not stage.complete
 
 
 @pytest.mark.parametrize("content", ["", '{"stage": "fine', "[]", '{"status": "complete"}'])
 def test_a_damaged_manifest_is_named(tmp_path, content):
-    path = make(tmp_path, "finetune")
+    path = make(tmp_path, FINETUNE)
     (path / "manifest.json").write_text(content)
     with (
         pytest.raises(UserError, match=str(path / "manifest.json")),
-        open_stage(tmp_path, "finetune", config()),
+        open_stage(tmp_path, FINETUNE, config()),
     ):
         pytest.fail("opened")
 
@@ -223,40 +237,40 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path):
 def test_a_stage_made_from_an_older_upstream_is_not_read(tmp_path):
     """finetune, traverse, then finetune anew: what traverse made belongs to a model that is gone."""
     run_dir = tmp_path / "mine"
-    make(run_dir, "finetune")
-    make(run_dir, "traverse", upstream=["finetune"])
-    make(run_dir, "finetune", config("finetune.lr=0.5", "overwrite=true"))
+    make(run_dir, FINETUNE)
+    make(run_dir, TRAVERSE)
+    make(run_dir, FINETUNE, config("finetune.lr=0.5", "overwrite=true"))
     with pytest.raises(UserError, match="traverse was made from another finetune"):
-        make(run_dir, "evaluate", config("finetune.lr=0.5"), upstream=["traverse"])
+        make(run_dir, replace(EVALUATE, upstream=lambda cfg: (TRAVERSE,)), config("finetune.lr=0.5"))
 
 
 def test_a_stage_that_was_deleted_and_remade_is_another(tmp_path):
     import shutil
 
     run_dir = tmp_path / "mine"
-    make(run_dir, "finetune")
-    make(run_dir, "traverse", upstream=["finetune"])
+    make(run_dir, FINETUNE)
+    make(run_dir, TRAVERSE)
     shutil.rmtree(run_dir / "finetune")
-    make(run_dir, "finetune")
+    make(run_dir, FINETUNE)
     with pytest.raises(UserError, match="finetune was made anew"):
-        make(run_dir, "traverse", upstream=["finetune"])
+        make(run_dir, TRAVERSE)
 
 
 def test_changed_weights_refuse_to_mix_and_are_named(tmp_path):
-    with open_stage(tmp_path, "traverse", config(), weights={"pipeline": "abc"}):
+    with open_stage(tmp_path, SWEEP, config(), weights={"pipeline": "abc"}):
         pass
-    with open_stage(tmp_path, "traverse", config(), weights={"pipeline": "abc"}) as stage:
+    with open_stage(tmp_path, SWEEP, config(), weights={"pipeline": "abc"}) as stage:
         assert stage.complete
     with (
         pytest.raises(UserError, match="the weights of pipeline: abc there, def now"),
-        open_stage(tmp_path, "traverse", config(), weights={"pipeline": "def"}),
+        open_stage(tmp_path, SWEEP, config(), weights={"pipeline": "def"}),
     ):
         pass
 
 
 def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
-    with open_stage(tmp_path, "traverse", config()) as slow:
-        with open_stage(tmp_path, "traverse", config()) as quick:
+    with open_stage(tmp_path, SWEEP, config()) as slow:
+        with open_stage(tmp_path, SWEEP, config()) as quick:
             quick.left = "one shard"
         made = manifest(quick.path)["made"]
         assert manifest(quick.path)["status"] == "started"
@@ -264,8 +278,8 @@ def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
 
 
 def test_who_finishes_early_does_not_open_what_the_last_one_sealed(tmp_path):
-    with open_stage(tmp_path, "traverse", config()) as early:
-        with open_stage(tmp_path, "traverse", config()):
+    with open_stage(tmp_path, SWEEP, config()) as early:
+        with open_stage(tmp_path, SWEEP, config()):
             pass
         early.left = "it looked before the other had finished"
     assert manifest(early.path)["status"] == "complete"

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.commands import CLASSIFY
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import file_digests
@@ -45,7 +46,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     Several processes share every batch; the first one writes.
     """
     rank = current_rank()
-    with open_stage(run_dir, "classify", cfg, rank=rank) as stage:
+    with open_stage(run_dir, CLASSIFY, cfg, rank=rank) as stage:
         if stage.complete:
             log.info("classify is complete: %s", stage.path)
             return stage.figures["val_accuracy"]

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.commands import EVALUATE
 from latentpath.commands.finetune import cached_latents
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
@@ -56,10 +57,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     lpips: dict[str, Any] = {net: lpips_or_none(net) for net in cfg.metric.lpips}
     # Once the weights are there, a column of n/a is not what was asked for.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
-    upstream = ["finetune", "classify", "traverse"]
     for name in _other_networks(cfg):
         weights[f"features {name}"] = "there" if feature_file(name).is_file() else "missing"
-    with open_stage(run_dir, "evaluate", cfg, upstream=upstream, weights=weights) as stage:
+    with open_stage(run_dir, EVALUATE, cfg, weights=weights) as stage:
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
         else:

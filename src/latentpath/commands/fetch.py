@@ -20,7 +20,7 @@ def run(cfg: Config, run_dir: Path) -> None:
     root = choose(cfg.weights_dir)
     if root is None:
         raise UserError(f"fetch needs a folder: weights_dir=/scratch/weights, or set {ENVIRONMENT}")
-    needs = needed(cfg, ("finetune", "classify", "evaluate"))
+    needs = needed(cfg, ("base", "classifier", "metrics"))
     for need in needs:
         place = root / need.folder
         lacking = missing(need, root)

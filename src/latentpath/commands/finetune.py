@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from latentpath.commands import FINETUNE
 from latentpath.config.schema import Config
 from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.captions import CaptionTemplate
@@ -62,7 +63,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     base.check()
     base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
     weights = {"model.name": base.fingerprint("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
-    with open_stage(run_dir, "finetune", cfg, weights=weights, rank=rank) as stage:
+    with open_stage(run_dir, FINETUNE, cfg, weights=weights, rank=rank) as stage:
         if stage.complete:
             log.info("finetune is complete: %s", stage.path)
             return stage.figures["loss"]

@@ -5,6 +5,7 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
+from latentpath.commands import REPORT
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
@@ -29,7 +30,7 @@ def run(cfg: Config, run_dir: Path) -> None:
         with suppress(OSError):
             run_dir.rmdir()  # Hydra made it for `name`, which nothing was asked of
         return
-    with open_stage(run_dir, "report", cfg, upstream=["classify", "traverse", "evaluate"]) as stage:
+    with open_stage(run_dir, REPORT, cfg) as stage:
         if not stage.complete or cfg.overwrite:
             write_grids(run_dir, stage.path)
             write_report(run_dir, stage.path)

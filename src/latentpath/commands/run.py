@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import time
-from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
 
+from latentpath.commands import EVALUATE, PHANTOM, RUN, function_of
 from latentpath.config.schema import Config
 from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import reusable
 
-STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
-# Shared among the processes of a job, and taken from another run with from_run where what they are made from
-# is; the others take one process and little time.
-LONG = {"classify": [], "finetune": [], "traverse": ["finetune"]}
-
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Returns what `evaluate` returns: the mean CFRT (released definition), the number a sweep maximises."""
-    rank, reused = current_rank(), dict.fromkeys(LONG, bool(cfg.from_run))
+    """Call all stages. Returns what `evaluate` returns: the mean CFRT (released), which a sweep maximizes.
+
+    With `from_run` a stage is taken from that run where it is the same there, with all that it reads. The
+    processes of a job take part in the parallel stages and wait for the first one in the others.
+    """
+    rank, reused = current_rank(), set()
     console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
-    stages = (["phantom"] if cfg.dataset.phantom.count else []) + list(STAGES)
-    for number, stage in enumerate(stages, 1):
-        console.rule(f"[bold]{number}/{len(stages)} {stage}", align="left")
-        if stage in LONG:
-            made_from = LONG[stage] + (["classify"] if stage == "traverse" and cfg.timesteps.bisect else [])
-            reused[stage] &= all(reused[s] for s in made_from) and reusable(run_dir, stage, cfg)
-            if reused[stage]:
-                console.print(f"as in {cfg.from_run}")
-                continue
-        if rank.is_zero or stage in LONG:
-            value = import_module(f"latentpath.commands.{stage}").run(cfg, run_dir)
-            result = value if stage == "evaluate" else result
+    commands = [PHANTOM, *RUN.stages] if cfg.dataset.phantom.count else list(RUN.stages)
+    for number, command in enumerate(commands, 1):
+        console.rule(f"[bold]{number}/{len(commands)} {command.name}", align="left")
+        reads_reused = {up.name for up in command.upstream(cfg)} <= reused
+        if cfg.from_run and command.reusable and reads_reused and reusable(run_dir, command, cfg):
+            reused.add(command.name)
+            console.print(f"as in {cfg.from_run}")
+            continue
+        if rank.is_zero or command.parallel:
+            value = function_of(command)(cfg, run_dir)
+            result = value if command is EVALUATE else result
         barrier(rank)
     console.print(
         f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from latentpath.commands import TRAVERSE
 from latentpath.config.schema import Config
 from latentpath.data.captions import caption_template
 from latentpath.data.images import ImageSpec
@@ -60,9 +61,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     if cfg.overwrite and rank.world_size > 1:
         raise UserError("overwrite=true discards what other processes write: give it to one process alone.")
-    upstream = ["finetune", *(["classify"] if cfg.timesteps.bisect else [])]
     weights = {"finetune/pipeline": tuned.fingerprint("unet", "text_encoder", "tokenizer", "scheduler")}
-    with open_stage(run_dir, "traverse", cfg, upstream=upstream, weights=weights) as stage:
+    with open_stage(run_dir, TRAVERSE, cfg, weights=weights) as stage:
         if stage.complete:
             log.info("traverse is complete: %s", stage.path)
             return stage.figures["unet_calls"]

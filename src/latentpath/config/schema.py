@@ -9,7 +9,6 @@ from typing import Any
 
 FEATURE_NETWORKS = ("judge", "inception", "xrayvision")  # metric.features
 SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
-COMMANDS = ("phantom", "finetune", "classify", "traverse", "evaluate", "report", "run", "info", "fetch")
 
 
 class Layout(Enum):

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.command import Command
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, checkpoints, choose, missing, missing_of, needed
 
 
-def check_weights(cfg: Config, command: str, run_dir: Path) -> None:
+def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
     """Take `cfg.weights_dir` for this process; UserError names every file that `command` will miss.
 
     A file may also lie in the caches of the hub and of torch. With a folder of weights, or HF_HUB_OFFLINE, no
@@ -25,7 +26,7 @@ def check_weights(cfg: Config, command: str, run_dir: Path) -> None:
     root = choose(cfg.weights_dir)
     lacking = {
         need: files
-        for need in needed(cfg, stages_to_do(cfg, command, run_dir))
+        for need in needed(cfg, weights_to_load(cfg, command, run_dir))
         if (files := missing(need, root)) and not _cached(need)
         if root or not need.optional  # without a folder of weights these figures are n/a, and the log says so
     }
@@ -34,24 +35,23 @@ def check_weights(cfg: Config, command: str, run_dir: Path) -> None:
     raise UserError(_say(lacking, root))
 
 
-def stages_to_do(cfg: Config, command: str, run_dir: Path) -> list[str]:
-    """The stages of `command` that need weights, without those that are complete and stay so."""
-    stages = ["classify", "finetune", "traverse", "evaluate"]
-    if command != "run":
-        return [stage for stage in stages if stage == command and not _complete(cfg, run_dir / stage)]
-    return [
+def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
+    """The weights of `command`, or of the stages that it calls, but of none that will not be made again."""
+    stages = [
         stage
-        for stage in stages
-        if not _complete(cfg, run_dir / stage) and not (cfg.from_run and reusable(run_dir, stage, cfg))
+        for stage in command.stages or (command,)
+        if not _complete(cfg, stage, run_dir)
+        and not (command.stages and cfg.from_run and stage.reusable and reusable(run_dir, stage, cfg))
     ]
+    return list(dict.fromkeys(name for stage in stages for name in stage.weights(cfg)))
 
 
-def _complete(cfg: Config, stage: Path) -> bool:
-    """A finished stage is not made again; but a fine-tune looks at its base to know that it is the same."""
-    if cfg.overwrite or stage.name == "finetune":
+def _complete(cfg: Config, stage: Command, run_dir: Path) -> bool:
+    """Is the stage finished, so that it loads no weights? Some load theirs to see that they are the same."""
+    if cfg.overwrite or stage.compares_weights:
         return False
     try:
-        return json.loads((stage / "manifest.json").read_text())["status"] == "complete"
+        return json.loads((run_dir / stage.name / "manifest.json").read_text())["status"] == "complete"
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

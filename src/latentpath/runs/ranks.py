@@ -10,14 +10,13 @@ from typing import Any
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.command import Command
 
 # launcher -> its names for: this process, their number, this process on its machine
 LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 )
-# The commands whose processes work on one thing and talk to each other: the batches that these share
-BATCHES = {"classify": ("classifier",), "finetune": ("finetune",), "run": ("classifier", "finetune")}
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,9 @@ def _is_step(variable: str) -> bool:
     return not variable.startswith("SLURM") or os.environ.get("SLURM_STEP_ID", "").isdigit()
 
 
-def check_launch(cfg: Config, rank: Rank, hydra: Any) -> None:
+def check_launch(cfg: Config, command: Command, rank: Rank, hydra: Any) -> None:
     """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside, and
-    they can share each batch of the command evenly.
+    they can share each batch of `command` evenly.
 
     Lightning would start the missing ones by running the command line again, under a sweep that of another
     job: ranks would train with different settings and end well.
@@ -80,7 +79,7 @@ def check_launch(cfg: Config, rank: Rank, hydra: Any) -> None:
     wanted = devices * nodes
     sweeping = hydra.mode is not None and hydra.mode.name == "MULTIRUN"
     here = "basic_launcher" in str(hydra.launcher.get("_target_", ""))
-    for section in BATCHES[hydra.job.config_name]:
+    for section in command.batches:
         size = getattr(cfg, section).batch_size
         if size % wanted:
             raise UserError(

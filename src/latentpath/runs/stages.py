@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -18,18 +18,11 @@ from typing import Any
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.command import Command
 from latentpath.runs.files import read_json, write_json
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 
-# The parts of the configuration that decide what a stage makes. A change elsewhere leaves it complete.
-SECTIONS = {
-    "finetune": ("seed", "dataset", "model", "finetune", "trainer.precision"),
-    "classify": ("seed", "dataset", "classifier", "trainer.precision"),
-    "traverse": ("attribute", "timesteps", "sampler", "inversion", "metric.compare_base"),
-    "evaluate": ("metric",),
-    "report": (),
-}
-# They say how fast or where to, not what.
+# Settings that affect speed or location only, so a change does not invalidate a stage.
 INDIFFERENT = (
     "sampler.batch_size",
     "sampler.shard_seeds",
@@ -59,14 +52,13 @@ class Stage:
 @contextmanager
 def open_stage(
     run_dir: Path,
-    name: str,
+    command: Command,
     cfg: Config,
     *,
-    upstream: Sequence[str] = (),
     weights: Mapping[str, str] | None = None,
     rank: Rank = SINGLE,
 ) -> Iterator[Stage]:
-    """Open `run_dir/name`; on a clean exit of the block seal it as complete.
+    """Open the stage of `command`, the folder of its name in `run_dir`; a clean exit seals it as complete.
 
     `stage.complete` is true when the folder holds the finished work of this very configuration and of these
     `weights` (name -> fingerprint of what is read besides). An unfinished folder of this configuration is
@@ -76,9 +68,9 @@ def open_stage(
     Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`;
     and when the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
     """
-    path = run_dir / name
-    config = _relevant(cfg, name)
-    inputs = {up: _read_complete(run_dir, up, cfg, needed_by=name) for up in upstream}
+    path = run_dir / command.name
+    config = _relevant(cfg, command)
+    inputs = {up.name: _read_complete(run_dir, up, cfg, needed_by=command) for up in command.upstream(cfg)}
     weights = dict(weights or {})
     fingerprint = _hash({"config": config, "upstream": inputs, "weights": weights})
     manifest = _read(path)
@@ -95,7 +87,7 @@ def open_stage(
     stage = Stage(path, complete=False)
     path.mkdir(parents=True, exist_ok=True)
     record = {
-        "stage": name,
+        "stage": command.name,
         "status": "started",
         "fingerprint": fingerprint,
         "config": config,
@@ -125,13 +117,13 @@ def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
     return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
 
 
-def reusable(run_dir: Path, name: str, cfg: Config) -> bool:
+def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
     """Does `cfg.from_run` hold this stage complete, made with this very configuration, and this run none?"""
-    path = stage_dir(run_dir, name, cfg)
-    manifest = None if path == run_dir / name else _read(path)
+    path = stage_dir(run_dir, command.name, cfg)
+    manifest = None if path == run_dir / command.name else _read(path)
     if not manifest or manifest["status"] != "complete":
         return False
-    return _without_root(manifest["config"]) == _without_root(_relevant(cfg, name))
+    return _without_root(manifest["config"]) == _without_root(_relevant(cfg, command))
 
 
 def versions() -> dict[str, str]:
@@ -145,13 +137,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _relevant(cfg: Config, name: str) -> dict[str, Any]:
+def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
     flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
-    wanted = SECTIONS[name]
-    return {k: v for k, v in flat.items() if any(k == w or k.startswith(w + ".") for w in wanted)}
+    decisive = command.decided_by
+    return {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -179,17 +171,17 @@ def _read(path: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _read_complete(run_dir: Path, name: str, cfg: Config, *, needed_by: str) -> str:
-    path = stage_dir(run_dir, name, cfg)
+def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> str:
+    name, path = command.name, stage_dir(run_dir, command.name, cfg)
     manifest = _read(path)
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
         raise UserError(
-            f"{needed_by} needs {path}, which {state}. Run `latentpath {name} name={path.parent.name}`"
+            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {name} name={path.parent.name}`"
             " with the same overrides first, or `latentpath run`, which does all in order; from_run=... "
             "takes it from another run."
         )
-    there, here = (_without_root(config) for config in (manifest["config"], _relevant(cfg, name)))
+    there, here = (_without_root(config) for config in (manifest["config"], _relevant(cfg, command)))
     if there != here:
         mended = {**manifest, "config": there}
         raise UserError(_differences(path, mended, here, manifest["upstream"], manifest.get("weights", {})))

@@ -158,12 +158,12 @@ def _check_hash(file: Path, source: str) -> None:
         )
 
 
-def needed(cfg: Config, stages: Iterable[str]) -> list[Need]:
-    """What `stages` need of the weights that a hub has; nothing for phantom-sd and for folders."""
-    stages, needs = set(stages), []
+def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
+    """The files that the base ("base"), the classifier's network ("classifier") and the networks of the
+    metrics ("metrics") need of those that do not ship; nothing for phantom-sd and for local folders."""
+    what, needs = set(what), []
     model, classifier = cfg.model, cfg.classifier
-    compares = cfg.metric.compare_base and cfg.inversion.method is None
-    if "finetune" in stages or ("traverse" in stages and compares):
+    if "base" in what:
         if is_hub_id(model.name):
             overrides = [f"model.name={model.name}"]
             overrides += [f"model.revision={model.revision}"] if model.revision else []
@@ -173,11 +173,11 @@ def needed(cfg: Config, stages: Iterable[str]) -> list[Need]:
             )
         if model.vae and is_hub_id(model.vae):
             needs.append(Need((f"model.vae={model.vae}",), "vae", model.vae, _hub(model.vae), _VAE_FILES))
-    if "classify" in stages and classifier.pretrained:
+    if "classifier" in what and classifier.pretrained:
         overrides = (f"classifier.arch={classifier.arch}", "classifier.pretrained=true")
         place = f"timm/{classifier.arch}"
         needs.append(Need(overrides, "timm", classifier.arch, place, (("model.safetensors",),)))
-    if "evaluate" in stages:
+    if "metrics" in what:
         for net in cfg.metric.lpips:
             file = BACKBONES[net]
             url = BACKBONES_URL + file

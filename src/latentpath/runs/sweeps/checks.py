@@ -9,20 +9,20 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from latentpath.errors import UserError
-from latentpath.runs.sweeps.records import RESULTS
+from latentpath.runs.command import Command
 
 
-def check_sweep(command: str, args: Sequence[str]) -> None:
+def check_sweep(command: Command, args: Sequence[str]) -> None:
     """UserError, before anything is composed, for a sweep that cannot be made."""
     optuna = "hydra/sweeper=optuna" in args
     if not {"-m", "--multirun"} & set(args):
         if optuna:
             raise UserError("hydra/sweeper=optuna needs -m: latentpath <command> -m hydra/sweeper=optuna ...")
         return
-    if optuna and command not in RESULTS:
+    if optuna and command.result is None:
         raise UserError(
-            f"{command} returns no number, so it cannot be optimised; {', '.join(RESULTS)} can, or "
-            "sweep over listed values without hydra/sweeper=optuna."
+            f"{command.name} returns no number, so it cannot be optimised. Sweep over listed values without "
+            "hydra/sweeper=optuna."
         )
     if optuna and find_spec("optuna") is None:
         raise UserError("hydra/sweeper=optuna: not installed; run `pip install 'latentpath[optuna]'`")

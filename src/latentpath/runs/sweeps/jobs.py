@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.command import Command
 from latentpath.runs.files import write_json
 from latentpath.runs.submitted import STOPPED
 from latentpath.runs.sweeps.checks import check_folders
@@ -123,7 +124,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield  # the lock ends with the open file, also where the process is killed
 
 
-_opened: list[tuple[Path, str, str, float]] = []  # folder, command, sweeper, when
+_opened: list[tuple[Path, str, float]] = []  # folder, sweeper, when
 
 
 class Opened(Callback):
@@ -136,12 +137,12 @@ class Opened(Callback):
         except UserError as error:
             say(str(error))
             raise SystemExit(2) from None  # Hydra makes a warning of any other exception here
-        _opened.append((Path(hydra.sweep.dir), hydra.job.config_name, hydra.sweeper["_target_"], time.time()))
+        _opened.append((Path(hydra.sweep.dir), hydra.sweeper["_target_"], time.time()))
 
 
 @contextmanager
-def summarize_sweep() -> Iterator[None]:
-    """After the sweep in this block, also one that fails or is interrupted: table, sweep.csv and sweep.svg.
+def summarize_sweep(command: Command) -> Iterator[None]:
+    """After the sweep of `command` in this block, also one that fails: the table, sweep.csv and sweep.svg.
 
     Not at the end of Hydra's own calls, for they are not made where a sweep fails. Exit status 2 where a job
     of a grid failed; with Optuna a trial may.
@@ -152,9 +153,9 @@ def summarize_sweep() -> Iterator[None]:
         done = True
     finally:
         while _opened:
-            folder, command, sweeper, began = _opened.pop()
+            folder, sweeper, began = _opened.pop()
             jobs = jobs_of(folder)
-            own = [job for job in jobs if job["command"] == command]
+            own = [job for job in jobs if job["command"] == command.name]
             now = [job for job in own if job["last_start"] >= began]
             if now or (own and done):  # not below the message of a sweep that was refused
                 conclude(folder, command, jobs)

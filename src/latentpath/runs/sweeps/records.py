@@ -9,14 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-# What a command returns, and which way is better; the other commands return nothing.
-RESULTS = {
-    "finetune": ("training loss", "minimize"),
-    "classify": ("validation accuracy", "maximize"),
-    "traverse": ("U-Net calls", "minimize"),
-    "evaluate": ("CFRT (released)", "maximize"),
-    "run": ("CFRT (released)", "maximize"),
-}
 # Not in the names of the jobs' folders, as conf/base.yaml says.
 UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
 

@@ -11,31 +11,33 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.runs.command import Command
 from latentpath.runs.sweeps.chart import sweep_chart
-from latentpath.runs.sweeps.records import RESULTS, UNNAMED
+from latentpath.runs.sweeps.records import UNNAMED
 
 
-def conclude(folder: Path, command: str, jobs: Sequence[dict[str, Any]]) -> None:
+def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> None:
     """Write sweep.csv (all jobs) and sweep.svg (of this command), and print the table and the best job."""
     for job in jobs:
         words = (word.partition("=") for word in job["overrides"])
         job["values"] = {key: value for key, _, value in words if key not in UNNAMED or key == "experiment"}
     _write_csv(folder / "sweep.csv", jobs)
-    jobs = [job for job in jobs if job["command"] == command]
+    jobs = [job for job in jobs if job["command"] == command.name]
     varied = [
         key
         for key in dict.fromkeys(key for job in jobs for key in job["values"])
         if len({job["values"].get(key) for job in jobs}) > 1
     ]
-    label, direction = RESULTS.get(command, ("result", ""))
-    better = -1 if direction == "maximize" else 1
-    judged = [job for job in jobs if job["result"] is not None] if direction else []
+    result = command.result
+    label = result.label if result else "result"
+    better = -1 if result and result.direction == "maximize" else 1
+    judged = [job for job in jobs if job["result"] is not None] if result else []
     best = min(judged, key=lambda job: better * job["result"], default=None)
     points = [(job["values"], job["result"]) for job in jobs]
     chart = sweep_chart(points, varied, label=label, best=best["result"] if best else None)
     if chart:
         (folder / "sweep.svg").write_text(chart)
-    table = Table("job", title=f"{command}: {folder}")
+    table = Table("job", title=f"{command.name}: {folder}")
     table.add_column("overrides", overflow="fold", ratio=2)
     table.add_column(label, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)

@@ -1,0 +1,82 @@
+"""One job: a command called with its composed configuration, after every check that can come first."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from latentpath.config.checks import check
+from latentpath.config.schema import Config
+from latentpath.errors import UserError
+from latentpath.runs.command import Command
+from latentpath.runs.submitted import reported
+
+# Libraries whose messages of level INFO say nothing about the run.
+CHATTY = (
+    "httpx",
+    "matplotlib",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "openTSNE",
+    "PIL",
+    "fsspec",
+)
+# Expected warnings: small data without workers, a machine that also has SLURM, Lightning's internals.
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*|The `srun` command is available.*|.*LeafSpec.*|.*treespec.*"
+)
+
+
+@reported()
+def run_job(
+    command: Command, function_of: Callable[[Command], Callable[[Config, Path], float | None]], cfg: Config
+) -> float | None:
+    """Check `cfg`, join the job's processes, and return what the command's function returns.
+
+    `function_of` imports that function, which takes seconds, so it is called after the checks. Ends the
+    process with status 2 for a mistake that the user can mend, and with 130 after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=EXPECTED_WARNINGS)
+    try:
+        return _checked(command, function_of, cfg)
+    except UserError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\nlatentpath: interrupted; the same command continues from here", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _checked(
+    command: Command, function_of: Callable[[Command], Callable[[Config, Path], float | None]], cfg: Config
+) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from latentpath.runs.preflight import check_weights
+    from latentpath.runs.ranks import SINGLE, agree, check_launch, connected, current_rank
+
+    check(cfg, reads_images=command.reads_images(cfg))
+    rank, hydra = current_rank(), HydraConfig.get()
+    together = rank if command.batches else SINGLE
+    if command.batches:
+        check_launch(cfg, command, rank, hydra)
+    elif not rank.is_zero and not command.parallel:
+        return None  # the first process does all the work
+    run_dir = Path(hydra.runtime.output_dir)
+    check_weights(cfg, command, run_dir)
+    with connected(together, accelerator=cfg.trainer.accelerator):
+        agree(OmegaConf.to_yaml(cfg, resolve=True), together)
+        return function_of(command)(cfg, run_dir)
+
+
+def fail(error: UserError) -> NoReturn:
+    """Show the error as one message and end the process with status 2."""
+    print(f"latentpath: {error}", file=sys.stderr)
+    raise SystemExit(2)
