@@ -148,6 +148,14 @@ def _save_tiny_sd(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def isic_32(once) -> Path:
+    """The root of a phantom data set in the layout of ISIC 2019: 40 images of 32 px."""
+    from latentpath.data.phantoms import write_isic2019
+
+    return once("isic_32", lambda folder: write_isic2019(folder, count=40, size=32))
+
+
+@pytest.fixture(scope="session")
 def compose():
     """`compose(command, *overrides)` returns the configuration that the command would be called with."""
     from hydra import compose as hydra_compose

@@ -12,23 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from latentpath.data.phantoms import write_isic2019
-
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_isic2019(tmp_path_factory.mktemp("data") / "isic", count=40, size=32)
-
 
 @pytest.fixture
-def launch(tiny_sd, phantoms, tmp_path):
+def launch(tiny_sd, isic_32, tmp_path):
     """`launch(processes, command, *overrides)` as torchrun would start them: (exit statuses, standard
     error).
     """
     common = [
         "experiment=demo",
         f"model.name={tiny_sd}",
-        f"dataset.root={phantoms}",
+        f"dataset.root={isic_32}",
         "dataset.phantom.count=40",
         "dataset.phantom.size=32",
         "dataset.image_size=32",

@@ -34,9 +34,11 @@ import math, os, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 def run(cfg, run_dir):
-    with Path(os.environ["CALLS"]).open("a") as file:
+    calls = Path(os.environ["CALLS"])
+    with calls.open("a") as file:
         file.write(f"{cfg.finetune.lr}\\n")
-    time.sleep(float(os.environ.get("PAUSE", "0")))
+    while len(calls.read_text().split()) >= int(os.environ.get("HALT_AT", "1000")):
+        time.sleep(0.01)
     if cfg.finetune.lr > 5e-3:
         from latentpath.errors import UserError
         raise UserError("the loss is not finite")
@@ -46,7 +48,23 @@ sys.modules["latentpath.commands.finetune"] = SimpleNamespace(run=run)
 
 
 @pytest.fixture
-def sweep(monkeypatch, tmp_path, capfd):
+def latentpath(monkeypatch, capfd):
+    """`latentpath(*words)` runs the command in this process and returns its output."""
+    monkeypatch.setattr(sys, "argv", ["latentpath"])
+    monkeypatch.setenv("COLUMNS", "200")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(*words: str) -> str:
+        main(words)
+        return "".join(capfd.readouterr())
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def sweep(latentpath, monkeypatch, tmp_path, capfd):
     """`sweep(*words)` -> (exit status, output) of a replaced `finetune`; `sweep.calls`: its settings."""
     calls: list[Any] = []
 
@@ -66,19 +84,13 @@ def sweep(monkeypatch, tmp_path, capfd):
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
-        out, err = capfd.readouterr()
-        return status, out + err
+        return status, "".join(capfd.readouterr())
 
     for command in COMMANDS:
         monkeypatch.setitem(sys.modules, f"latentpath.commands.{command}", SimpleNamespace(run=run))
-    monkeypatch.setattr(sys, "argv", ["latentpath"])
-    monkeypatch.setenv("COLUMNS", "200")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     sweep = SimpleNamespace(calls=calls, fails_above=1.0, crashes_at=None, folder=tmp_path / "it")
     sweep.call = call
-    yield sweep
-    root.handlers[:], root.level = handlers, level
+    return sweep
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -97,18 +109,18 @@ def trials(folder: Path, name: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_grid_ends_with_a_table_a_csv_and_a_chart(sweep):
-    status, out = sweep.call("finetune.lr=1e-5,1e-4,1e-2", "finetune.batch_size=8,16")
+    status, out = sweep.call("finetune.lr=1e-5,1e-4", "finetune.batch_size=8,16")
     assert status == 0
     assert "best: job 2, training loss 0, finetune.lr=0.0001 finetune.batch_size=8" in out
     table = rows(sweep.folder)
-    assert [row["finetune.lr"] for row in table] == ["1e-05"] * 2 + ["0.0001"] * 2 + ["0.01"] * 2
-    assert [float(row["result"]) for row in table] == pytest.approx([1, 1, 0, 0, 4, 4])
+    assert [row["finetune.lr"] for row in table] == ["1e-05"] * 2 + ["0.0001"] * 2
+    assert [float(row["result"]) for row in table] == pytest.approx([1, 1, 0, 0])
     for row in table:
         assert (sweep.folder / row["folder"]).is_dir()
     chart = ET.fromstring((sweep.folder / "sweep.svg").read_text())
     texts = {node.text for node in chart.iter("{http://www.w3.org/2000/svg}text")}
     assert {"training loss", "finetune.lr (log)", "finetune.batch_size"} <= texts
-    assert len(list(chart.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * 6
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * 4
 
 
 def test_a_grid_that_is_started_again_tells_of_all_jobs(sweep):
@@ -148,13 +160,13 @@ def test_one_job_is_no_sweep(sweep, tmp_path, monkeypatch):
 
 def test_folders_have_names_that_every_disk_takes(sweep):
     paths = "classifier.arch=/a/net,/b/net,net"
-    words = (paths, f"sampler.negative_prompt={'x' * 300}", "finetune.lr=1e-4,1e-3")
+    words = (paths, f"sampler.negative_prompt={'x' * 300}", "finetune.lr=1e-4")
     for _ in range(2):  # the second time in the same folders
         assert sweep.call(*words)[0] == 0
         jobs = jobs_of(sweep.folder)
-        assert len({job["folder"] for job in jobs}) == len(jobs) == 6
+        assert len({job["folder"] for job in jobs}) == len(jobs) == 3
         assert all("/" not in job["folder"] and len(job["folder"]) <= 100 for job in jobs)
-        assert all(job["folder"].startswith("classifier.arch=net,finetune.lr=0.00") for job in jobs)
+        assert all(job["folder"].startswith("classifier.arch=net,finetune.lr=0.0001") for job in jobs)
 
 
 @pytest.mark.parametrize(
@@ -240,16 +252,16 @@ def test_without_m_optuna_says_so(capsys):
 
 
 def test_n_trials_is_the_total_over_all_starts(sweep):
-    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=3")[0] == 0
+    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=2")[0] == 0
     first = [cfg.finetune.lr for cfg in sweep.calls]
-    assert len(set(first)) == 3
-    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=5")[0] == 0
-    assert len(sweep.calls) == 2
+    assert len(set(first)) == 2
+    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=3")[0] == 0
+    assert len(sweep.calls) == 1
     assert not {cfg.finetune.lr for cfg in sweep.calls} & set(first)
-    status, out = sweep.call(*OPTUNA, "hydra.sweeper.n_trials=5")
+    status, out = sweep.call(*OPTUNA, "hydra.sweeper.n_trials=3")
     assert (status, sweep.calls) == (0, [])
     assert "best: job" in out
-    assert len(rows(sweep.folder)) == 5
+    assert len(rows(sweep.folder)) == 3
 
 
 def test_the_direction_is_the_commands(sweep):
@@ -267,7 +279,7 @@ def test_the_direction_is_the_commands(sweep):
 
 def test_an_interval_of_a_whole_number_proposes_whole_numbers(sweep):
     words = ("finetune.batch_size=interval(8,64)", "seed=range(0,30,10)", "sampler=ddim,euler")
-    assert sweep.call("hydra/sweeper=optuna", *words, "hydra.sweeper.n_trials=5")[0] == 0
+    assert sweep.call("hydra/sweeper=optuna", *words, "hydra.sweeper.n_trials=3")[0] == 0
     for cfg in sweep.calls:
         assert 8 <= cfg.finetune.batch_size <= 64
         assert cfg.seed in (0, 10, 20)
@@ -297,8 +309,8 @@ def test_where_nothing_succeeds_the_sweep_ends_and_nothing_is_counted(sweep):
     assert "3 trials failed, and none succeeded" in out
     assert len(sweep.calls) == 3
     sweep.fails_above = 1.0
-    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=4")[0] == 0
-    assert len(sweep.calls) == 4
+    assert sweep.call(*OPTUNA, "hydra.sweeper.n_trials=2")[0] == 0
+    assert len(sweep.calls) == 2
 
 
 def test_a_study_of_other_settings_is_not_mixed_in(sweep):
@@ -321,12 +333,16 @@ def test_half_a_line_in_the_journal_is_cut_off(sweep):
 
 
 def start(tmp_path: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    """A sweep in a process of its own, with a stand-in for `finetune` in it and in its jobs."""
+    """Start a sweep in a process of its own, with a stand-in for `finetune` in it and in its jobs.
+
+    With HALT_AT=n the stand-in notes its nth call and does not return while the file of calls is that long.
+    """
     place = tmp_path / "stand_in"
     place.mkdir(exist_ok=True)
     (place / "sitecustomize.py").write_text(STAND_IN)
+    line = ["finetune", "-m", f"output_dir={tmp_path}", "name=it", "dataset.root=x", *words]
     return subprocess.Popen(
-        [sys.executable, "-m", "latentpath", "finetune", "dataset.root=x", "-m", *words],
+        [sys.executable, "-m", "latentpath", *line],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(place), "CALLS": str(tmp_path / "calls"), **environment},
         stdout=subprocess.PIPE,
@@ -335,42 +351,42 @@ def start(tmp_path: Path, *words: str, **environment: str) -> subprocess.Popen[s
     )
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str], *, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_killed_trials_are_taken_up_and_the_study_is_as_if_never_killed(tmp_path):
-    words = (*OPTUNA, "hydra.sweeper.n_trials=7", "hydra.sweeper.n_startup_trials=3")
+def wait_for_calls(tmp_path: Path, count: int, process: subprocess.Popen[str]) -> None:
     calls = tmp_path / "calls"
-    for stop_at in (2, 5):
-        process = start(tmp_path, *words, "name=killed", PAUSE="0.5")
-        wait_for(lambda: calls.exists() and len(calls.read_text().split()) >= stop_at, process)  # noqa: B023
-        process.send_signal(signal.SIGKILL)
+    while not calls.exists() or len(calls.read_text().split()) < count:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def test_killed_trials_are_taken_up_and_the_study_is_as_if_never_killed(sweep, tmp_path):
+    words = (*OPTUNA, "hydra.sweeper.n_trials=7", "hydra.sweeper.n_startup_trials=3")
+    sweep.fails_above = 5e-3  # as the stand-in
+    for halt_at in (2, 5):
+        process = start(tmp_path, *words, HALT_AT=str(halt_at))
+        wait_for_calls(tmp_path, halt_at, process)
+        process.kill()
         process.communicate()
-    out = start(tmp_path, *words, "name=killed").communicate()[0]
+    status, out = sweep.call(*words)
+    assert status == 0, out
     assert "1 are taken up again" in out
-    made = calls.read_text().split()
-    calls.unlink()
-    assert start(tmp_path, *words, "name=whole").wait() == 0
-    assert list(dict.fromkeys(made)) == calls.read_text().split()
+    before_the_last_kill = [float(lr) for lr in (tmp_path / "calls").read_text().split()]
+    made = before_the_last_kill + [cfg.finetune.lr for cfg in sweep.calls]
+    killed, jobs = trials(tmp_path / "it", "it"), jobs_of(tmp_path / "it")
+    (tmp_path / "it").rename(tmp_path / "killed")
+    sweep.call(*words)
+    assert list(dict.fromkeys(made)) == [cfg.finetune.lr for cfg in sweep.calls]
     assert len(made) == 7 + 2  # the two that were killed began twice
-    killed, whole = (trials(tmp_path / "outputs" / name, name) for name in ("killed", "whole"))
-    assert killed == whole
-    jobs = jobs_of(tmp_path / "outputs" / "killed")
+    assert killed == trials(tmp_path / "it", "it")
     assert len(jobs) == 7
     assert {job["status"] for job in jobs} <= {"complete", "failed"}
 
 
 def test_trials_go_through_a_launcher_several_at_once(tmp_path):
     words = ("hydra/launcher=submitit_local", *OPTUNA, "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2")
-    process = start(tmp_path, *words, "name=local")
-    out = process.communicate(timeout=240)[0]
+    process = start(tmp_path, *words)
+    out = process.communicate()[0]
     assert process.returncode == 0, out
-    table = trials(tmp_path / "outputs" / "local", "local")
+    table = trials(tmp_path / "it", "it")
     assert [number for number, *_ in table] == [0, 1, 2, 3]
     for _, state, params, value in table:
         if params["finetune.lr"] > 5e-3:
@@ -379,54 +395,75 @@ def test_trials_go_through_a_launcher_several_at_once(tmp_path):
             assert value == pytest.approx((math.log10(params["finetune.lr"]) + 4) ** 2)
     failed = sum(state == "FAIL" for _, state, *_ in table)
     assert out.count("failed: the loss is not finite") == failed
-    assert len(rows(tmp_path / "outputs" / "local")) == 4
+    assert len(rows(tmp_path / "it")) == 4
 
 
 def test_a_second_process_waits_for_the_one_that_works_in_the_folder(tmp_path):
-    first = start(tmp_path, "finetune.lr=1e-4", "name=both", PAUSE="4")
-    wait_for((tmp_path / "calls").exists, first)
-    second = start(tmp_path, "finetune.lr=1e-4", "name=both")
-    out = second.communicate(timeout=120)[0]
-    assert "waiting for it to end" in out
-    assert first.wait(timeout=10) == 0
+    first = start(tmp_path, "finetune.lr=1e-4", HALT_AT="1")
+    wait_for_calls(tmp_path, 1, first)
+    second = start(tmp_path, "finetune.lr=1e-4")
+    assert second.stdout is not None
+    assert any("waiting for it to end" in line for line in second.stdout)
+    assert (first.poll(), second.poll()) == (None, None)
+    (tmp_path / "calls").write_text("")  # lets the first go on
+    assert (first.wait(), second.wait()) == (0, 0)
 
 
-def test_real_trials_resume_from_their_checkpoint(tmp_path, tiny_sd):
-    """Two trials of a real fine-tune, killed within the first: its steps are not begun anew."""
-    words = (
-        *("experiment=demo", "name=real", f"model.name={tiny_sd}", f"dataset.root={tmp_path / 'isic'}"),
-        *("dataset.phantom.count=40", "dataset.phantom.size=32", "dataset.image_size=32"),
+def test_two_sweepers_do_not_share_a_journal(sweep, tmp_path):
+    first = start(tmp_path, *OPTUNA, "hydra.sweeper.n_trials=1", HALT_AT="1")
+    wait_for_calls(tmp_path, 1, first)
+    status, out = sweep.call(*OPTUNA, "hydra.sweeper.n_trials=1")
+    assert "another process already makes the trials" in out
+    assert (status, sweep.calls, first.poll()) == (2, [], None)
+    (tmp_path / "calls").write_text("")
+    assert first.wait() == 0
+
+
+# A fine-tune that kills its own process within the ninth step.
+KILLED = """
+import os, signal
+from latentpath.cli import main
+from latentpath.training.finetune import UNetFinetuner
+step = UNetFinetuner.training_step
+def dies(self, batch, batch_idx):
+    if int(batch["number"]) == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, batch_idx)
+UNetFinetuner.training_step = dies
+main()
+"""
+
+
+def test_real_trials_resume_from_their_checkpoint(latentpath, tmp_path, tiny_sd, isic_32, monkeypatch):
+    """Two trials of a real fine-tune, killed within the first: its complete steps are not made again."""
+    from latentpath.training.finetune import UNetFinetuner
+
+    line = (
+        *("finetune", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"),
+        *("experiment=demo", f"output_dir={tmp_path}", "name=real", f"model.name={tiny_sd}"),
+        *(f"dataset.root={isic_32}", "dataset.image_size=32", "timesteps.num_inference_steps=2"),
+        *("timesteps.swap_steps=[0]", "finetune.max_steps=12", "finetune.checkpoint_every=4"),
+        *("finetune.batch_size=2", "finetune.lr=tag(log,interval(1e-5,1e-3))"),
     )
-    command = [sys.executable, "-m", "latentpath"]
-    subprocess.run([*command, "phantom", *words], cwd=tmp_path, check=True, capture_output=True)
-    steps = ("finetune.max_steps=60", "finetune.checkpoint_every=5", "finetune.batch_size=2")
-    trial = ("finetune.lr=tag(log,interval(1e-5,1e-3))", "hydra.sweeper.n_trials=2")
-    line = [*command, "finetune", *words, "-m", "hydra/sweeper=optuna", *steps, *trial]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(line, cwd=tmp_path, **output)
-    folder = tmp_path / "outputs" / "real"
-    wait_for(lambda: any(int(f.stem[5:]) >= 10 for f in folder.rglob("checkpoints/step=*.ckpt")), process)
-    process.kill()
-    process.communicate()
+    killed = subprocess.run([sys.executable, "-c", KILLED, *line], cwd=tmp_path, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = tmp_path / "real"
     (job,) = jobs_of(folder)
     assert job["status"] == "running"
-    done = subprocess.run(line, cwd=tmp_path, timeout=240, **output)
-    assert done.returncode == 0, done.stdout
-    assert "1 are taken up again" in done.stdout
-    assert done.stdout.count("steps: 6/60") == 1  # of the second trial; the first went on behind it
+    numbers: list[int] = []
+    step = UNetFinetuner.training_step
+
+    def counts(self, batch, batch_idx):
+        numbers.append(int(batch["number"]))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(UNetFinetuner, "training_step", counts)
+    assert "1 are taken up again" in latentpath(*line)
+    assert numbers == [*range(8, 12), *range(12)]  # the rest of the first trial, and the second
     first, second = jobs_of(folder)
     assert (first["folder"], first["status"], second["status"]) == (job["folder"], "complete", "complete")
     figures = json.loads((folder / first["folder"] / "finetune" / "manifest.json").read_text())["figures"]
     assert [value for *_, value in trials(folder, "real")] == [figures["loss"], second["result"]]
-
-
-def test_two_sweepers_do_not_share_a_journal(tmp_path):
-    first = start(tmp_path, *OPTUNA, "hydra.sweeper.n_trials=1", "name=both", PAUSE="4")
-    wait_for((tmp_path / "calls").exists, first)
-    second = start(tmp_path, *OPTUNA, "hydra.sweeper.n_trials=1", "name=both")
-    assert "another process already makes the trials" in second.communicate(timeout=120)[0]
-    assert second.returncode == 2
-    assert first.wait(timeout=30) == 0
 
 
 def test_axes():

@@ -9,23 +9,17 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
-from latentpath.data.phantoms import write_isic2019
 from latentpath.errors import UserError
 
 
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_isic2019(tmp_path_factory.mktemp("data") / "isic", count=40, size=32)
-
-
 @pytest.fixture
-def config(compose, tiny_sd, phantoms, tmp_path):
+def config(compose, tiny_sd, isic_32, tmp_path):
     def configured(*overrides: str):
         return compose(
             "finetune",
             "experiment=demo",
             f"model.name={tiny_sd}",
-            f"dataset.root={phantoms}",
+            f"dataset.root={isic_32}",
             "dataset.image_size=32",
             f"output_dir={tmp_path}",
             "finetune.max_steps=6",
