@@ -32,8 +32,9 @@ from latentpath.data.batches import LatentBatches
 from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache
 from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import peak_memory, unet_flops
-from latentpath.diffusion.prompts import encode_prompts
+from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import EXPECTED, quiet_lightning
@@ -114,9 +115,7 @@ def main() -> None:
             read=lambda places: ReadImages(images[list(places)], np.arange(len(places)), []),
             vae=parts.vae,
             device=args.device,
-            encode=lambda unique: encode_prompts(
-                unique, tokenizer=parts.tokenizer, text_encoder=parts.text_encoder
-            ),
+            encode=lambda unique: PromptEncoder(parts.tokenizer, parts.text_encoder)(unique).hidden,
         )
         cached = time.perf_counter() - began
         ways = {"diffusers' example": [], "latentpath": []}
@@ -171,7 +170,15 @@ def ours(args: Any, parts: Parts, images: Any, captions: list[str], cache: Any) 
         unet.compile(fullgraph=True, dynamic=False)
     schedule = NoiseSchedule.from_config(SCHEDULE)
     warm = 3
-    task = UNetFinetuner(unet, schedule=schedule, scaling_factor=0.18215, seed=0, max_steps=10**9, lr=1e-5)
+    task = UNetFinetuner(
+        unet,
+        captions=Conditioning(cache.prompt_embeds),
+        schedule=schedule,
+        scaling_factor=0.18215,
+        seed=0,
+        max_steps=10**9,
+        lr=1e-5,
+    )
     stopwatch = Stopwatch(warm, args.device)
     trainer = L.Trainer(
         max_steps=warm + args.steps,

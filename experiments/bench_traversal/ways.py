@@ -20,6 +20,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import unet_flops
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
@@ -133,8 +134,7 @@ class Model:
         return denoiser(
             plan,
             unet=self.unet,
-            tokenizer=self.tokenizer,
-            text_encoder=self.text_encoder,
+            encoder=PromptEncoder(self.tokenizer, self.text_encoder),
             guidance_scale=guidance,
             **options,
         )

@@ -13,6 +13,7 @@ from torch._dynamo.testing import CompileCounter
 
 from latentpath.diffusion import execution
 from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import (
     ATTENTION_BACKENDS,
     attention_kernel,
@@ -115,7 +116,7 @@ def counter(monkeypatch) -> CompileCounter:
 def test_a_sweep_compiles_once(tiny_sd, counter, timesteps):
     """Whatever the timestep, the rows and the layout: a static denoiser calls with one shape."""
     unet = tiny(tiny_sd, channels_last=True, compile=True)
-    denoise = GuidedDenoiser(unet, EMBEDS, 3, 7.5, batch_size=2, static=True)
+    denoise = GuidedDenoiser(unet, Conditioning(EMBEDS), 3, 7.5, batch_size=2, static=True)
     z = LATENTS
     for rows, timestep in zip((3, 3, 2, 1), timesteps, strict=False):
         z = denoise(z[:rows], timestep, [0, 1, 2][:rows])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.guidance import GuidedDenoiser
 
 EMBEDS = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -42,7 +43,12 @@ def answer(z, timestep, embeds):
 
 def denoiser(network, *, guidance_scale: float = 7.5, batch_size: int = 32, **options) -> GuidedDenoiser:
     return GuidedDenoiser(
-        network, EMBEDS, NEGATIVE, guidance_scale=guidance_scale, batch_size=batch_size, **options
+        network,
+        Conditioning(EMBEDS),
+        NEGATIVE,
+        guidance_scale=guidance_scale,
+        batch_size=batch_size,
+        **options,
     )
 
 
@@ -159,7 +165,7 @@ def test_a_real_unet_answers_the_same_in_any_batches(tiny_sd, static):
     embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
 
     def run(batch_size: int, rows: list[int]) -> torch.Tensor:
-        denoise = GuidedDenoiser(unet, embeds, NEGATIVE, 7.5, batch_size, static=static)
+        denoise = GuidedDenoiser(unet, Conditioning(embeds), NEGATIVE, 7.5, batch_size, static=static)
         return denoise(LATENTS[rows], TIMESTEP, [PROMPTS[row] for row in rows])
 
     expected = run(4, list(range(7)))
@@ -174,7 +180,7 @@ def test_a_unet_takes_a_timestep_as_a_tensor_as_it_takes_a_number(tiny_sd):
     unet: Any = BaseModel(str(tiny_sd)).unet()
     embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
     for timestep in (981, 0, 958.5):
-        out = GuidedDenoiser(unet, embeds, NEGATIVE, 1.0, 7)(LATENTS, timestep, PROMPTS)
+        out = GuidedDenoiser(unet, Conditioning(embeds), NEGATIVE, 1.0, 7)(LATENTS, timestep, PROMPTS)
         with torch.no_grad():
             expected = unet(LATENTS, timestep, encoder_hidden_states=embeds[PROMPTS]).sample
         assert torch.equal(out, expected)

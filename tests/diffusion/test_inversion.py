@@ -47,8 +47,7 @@ def there_and_back(
     denoise = denoiser(
         plan,
         unet=model.unet().eval(),
-        tokenizer=model.tokenizer(),
-        text_encoder=model.text_encoder(),
+        encoder=model.prompt_encoder(),
         guidance_scale=guidance,
         batch_size=8,
     )

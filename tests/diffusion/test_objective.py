@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 
@@ -19,7 +20,7 @@ def schedule(prediction_type: str = "epsilon") -> NoiseSchedule:
 def loss_of(unet, z0, kind="epsilon", *, embeds=EMBEDS, places=None, seed=0, **options) -> torch.Tensor:
     draws = draw(seed, range(len(z0)) if places is None else places, z0.shape[1:], 1000)
     return diffusion_loss(
-        unet, z0, embeds, schedule(kind), noise=draws.noise, timestep=draws.timestep, **options
+        unet, z0, Conditioning(embeds), schedule(kind), noise=draws.noise, timestep=draws.timestep, **options
     )
 
 

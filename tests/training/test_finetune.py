@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
 
 
@@ -132,8 +133,15 @@ def test_a_unet_of_full_size_takes_the_same_path():
                 "beta_schedule": "scaled_linear",
             }
         )
+        captions = Conditioning(torch.empty(1, 77, 768))
         task = finetune.UNetFinetuner(
-            unet, schedule=schedule, scaling_factor=0.18215, seed=0, max_steps=1, lr=1e-5
+            unet,
+            captions=captions,
+            schedule=schedule,
+            scaling_factor=0.18215,
+            seed=0,
+            max_steps=1,
+            lr=1e-5,
         )
         latents, embeds = torch.empty(2, 4, 64, 64), torch.empty(2, 77, 768)
         output = task.unet(latents, torch.tensor([1, 2], device="meta"), encoder_hidden_states=embeds).sample

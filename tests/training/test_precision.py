@@ -9,6 +9,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
 from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.finetune import UNetFinetuner
 
@@ -23,7 +24,7 @@ class _Batches(torch.utils.data.Dataset):
         generator = torch.Generator().manual_seed(k)
         return {
             "moments": torch.randn(2, 8, 8, 8, generator=generator),
-            "prompt_embeds": torch.randn(2, 7, 16, generator=generator),
+            "captions": torch.randint(4, (2,), generator=generator),
             "places": torch.arange(2 * k, 2 * k + 2),
         }
 
@@ -31,7 +32,10 @@ class _Batches(torch.utils.data.Dataset):
 def _task(tiny_sd, **options) -> UNetFinetuner:
     base = BaseModel(str(tiny_sd))
     options = {"lr": 1e-3, "seed": 0, "max_steps": STEPS} | options
-    return UNetFinetuner(base.unet().train(), schedule=base.schedule(), scaling_factor=0.18, **options)
+    captions = Conditioning(torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(9)))
+    return UNetFinetuner(
+        base.unet().train(), captions=captions, schedule=base.schedule(), scaling_factor=0.18, **options
+    )
 
 
 def _fit(task, tmp_path, precision: str, *callbacks: L.Callback, clip: float = 1.0) -> None:

@@ -79,7 +79,7 @@ def pipeline(tiny_sd) -> StableDiffusionPipeline:
 @pytest.fixture(scope="module")
 def sample(model) -> Callable:
     """`sample(plan, ...)`: the leaves with their latents, and the U-Net calls that they took."""
-    unet, tokenizer, text_encoder = model.unet().eval(), model.tokenizer(), model.text_encoder()
+    unet, encoder = model.unet().eval(), model.prompt_encoder()
 
     def sampled(
         asked: SweepPlan,
@@ -95,8 +95,7 @@ def sample(model) -> Callable:
         denoise = denoiser(
             asked,
             unet=unet,
-            tokenizer=tokenizer,
-            text_encoder=text_encoder,
+            encoder=encoder,
             negative_prompt=NEGATIVE,
             guidance_scale=guidance,
             batch_size=batch_size,

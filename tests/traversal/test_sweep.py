@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from latentpath.data.captions import CaptionTemplate
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.sampler import Sampler
@@ -26,7 +27,7 @@ from latentpath.errors import UserError
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import Prompt, SweepPlan, plan_sweep
 from latentpath.traversal.store import INDEX, finished_seeds, read_index, read_latents
-from latentpath.traversal.sweep import Sampled, prompt_embeds, sweep, unfinished
+from latentpath.traversal.sweep import Sampled, conditioning_of, sweep, unfinished
 
 CLASSES, ATTRIBUTES, SWAPS, N, SHAPE = ("MEL", "NV"), ("hair", "ink"), (0, 2, 4), 4, (4, 8, 8)
 
@@ -48,7 +49,7 @@ class Network(nn.Module):
 
 
 NETWORK = Network()
-EMBEDS = torch.randn(16, 3, 5, generator=torch.Generator().manual_seed(1))
+PROMPTS = Conditioning(torch.randn(16, 3, 5, generator=torch.Generator().manual_seed(1)))
 SCHEDULE = NoiseSchedule(torch.linspace(0.999, 0.01, 1000), final_alpha_cumprod=0.999)
 SOLVER = build_solver("ddim", SCHEDULE, N, eta=0.5)
 
@@ -65,7 +66,7 @@ def run(
     folder: Path, asked: SweepPlan, *, shard_seeds: int = 2, process: int = 0, processes: int = 1, **told
 ):
     """Sweep with a fresh denoiser; returns the calls made."""
-    denoise = GuidedDenoiser(NETWORK, EMBEDS, negative=15, guidance_scale=7.5, batch_size=8, static=True)
+    denoise = GuidedDenoiser(NETWORK, PROMPTS, negative=15, guidance_scale=7.5, batch_size=8, static=True)
     sampler = Sampler(denoise, SOLVER, SeededNoise(SHAPE))
     sweep(
         asked,
@@ -197,20 +198,19 @@ def test_processes_one_after_the_other_make_what_one_makes(whole, tmp_path, proc
 def test_prompts_are_encoded_once_each_and_blended(tiny_sd):
     from latentpath.diffusion.components import BaseModel
 
-    model, texts = BaseModel(str(tiny_sd)), []
+    encoder, texts = BaseModel(str(tiny_sd)).prompt_encoder(), []
 
-    def tokenizer(text, **options):
-        texts.extend([text] if isinstance(text, str) else [])
-        return model.tokenizer()(text, **options)
+    def encode(prompts):
+        texts.extend(prompts)
+        return encoder(prompts)
 
-    tokenizer.model_max_length = model.tokenizer().model_max_length
     prompts = [
         Prompt("nevus"),
         Prompt("nevus with hair"),
         Prompt("nevus with hair", 0.25, "nevus"),
         Prompt("nevus with hair", 3.0),
     ]
-    embeds = prompt_embeds(prompts, tokenizer=tokenizer, text_encoder=model.text_encoder())
+    embeds = conditioning_of(prompts, encode).hidden
     neutral, target = embeds[:2]
     assert sorted(texts) == ["nevus", "nevus with hair"]
     assert (neutral - target).abs().max() > 1e-3

@@ -29,9 +29,9 @@ from latentpath.data.pixels import save_grid, to_uint8
 from latentpath.data.records import Problem, report_problems
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.components import BaseModel, save_pipeline
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import device_of
 from latentpath.diffusion.noise import SeededNoise
-from latentpath.diffusion.prompts import encode_prompts
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
@@ -135,7 +135,7 @@ def cached_latents(cfg: Config, base: BaseModel, table: Any, rank: Rank) -> Late
             report_problems(found.unreadable, "fail")
         return found
 
-    tokenizer, text_encoder = base.tokenizer(), base.text_encoder()
+    encoder = base.prompt_encoder()
     with bar("encoding images", -(-len(rows) // rank.world_size), show=rank.is_zero) as advance:
         cache = build_cache(
             folder,
@@ -144,7 +144,7 @@ def cached_latents(cfg: Config, base: BaseModel, table: Any, rank: Rank) -> Late
             vae=base.vae(),
             on_images=advance,
             device=device_of(cfg.trainer.accelerator, rank.local_index),
-            encode=lambda unique: encode_prompts(unique, tokenizer=tokenizer, text_encoder=text_encoder),
+            encode=lambda unique: encoder(unique).hidden,
             rank=rank,
         )
     return _reported(cache, spec)
@@ -178,6 +178,7 @@ def finetune(
         unet.compile(fullgraph=True, dynamic=False)  # in place: names of weights stay as they are
     task = UNetFinetuner(
         unet,
+        captions=Conditioning(cache.prompt_embeds),
         schedule=schedule,
         scaling_factor=base.scaling_factor(),
         seed=cfg.seed,
@@ -265,8 +266,7 @@ def sample_grid(
     denoise = denoiser(
         plan,
         unet=unet,
-        tokenizer=base.tokenizer(),
-        text_encoder=base.text_encoder(),
+        encoder=base.prompt_encoder(),
         negative_prompt=cfg.sampler.negative_prompt,
         guidance_scale=cfg.sampler.guidance_scale,
         batch_size=32,

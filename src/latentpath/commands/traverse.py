@@ -278,8 +278,7 @@ def _denoiser(cfg: Config, plan: SweepPlan, model: BaseModel, device: torch.devi
     denoise = denoiser(
         plan,
         unet=unet,
-        tokenizer=model.tokenizer(),
-        text_encoder=model.text_encoder(),
+        encoder=model.prompt_encoder(),
         negative_prompt=sampler.negative_prompt,
         guidance_scale=sampler.guidance_scale,
         static=sampler.compile or device.type == "cuda",

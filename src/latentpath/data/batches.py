@@ -45,8 +45,8 @@ def affordable_workers(wanted: int, *, batch_bytes: int) -> int:
 
 
 class LatentBatches(IterableDataset[dict[str, Tensor]]):
-    """`total` batches of moments (n, 2c, h, w) fp32 and prompt_embeds (n, length, dim), with their `number`
-    and the `places` (n,) of their samples in the endless stream of all.
+    """`total` batches of moments (n, 2c, h, w) fp32 and `captions` (n,), rows of the cache's table of
+    captions, with their `number` and the `places` (n,) of their samples in the endless stream of all.
 
     Every epoch is a fresh permutation. `first()` gives the number of the first batch; it is called when
     iteration starts, after a checkpoint was restored. Of each batch rank r of w takes rows r, r + w, ...
@@ -98,7 +98,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         captions = np.where(dropped, 0, self.cache.caption_of[rows])
         return {
             "moments": moments,
-            "prompt_embeds": self.cache.prompt_embeds[torch.from_numpy(captions)],
+            "captions": torch.from_numpy(captions),
             "number": torch.tensor(number),
             "places": torch.from_numpy(places),
         }

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 from latentpath.runs.weights import model_folder
@@ -50,6 +51,9 @@ class BaseModel:
     def text_encoder(self) -> CLIPTextModel:
         disable_progress_bar()  # a bar for the milliseconds that a text encoder takes
         return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32, **SAFE))
+
+    def prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(self.tokenizer(), self.text_encoder())
 
     def tokenizer(self) -> CLIPTokenizer:
         tokenizer = self._load(CLIPTokenizer, "tokenizer")

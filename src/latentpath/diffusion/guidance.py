@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
 
 
@@ -16,16 +17,17 @@ from latentpath.diffusion.execution import attention_kernel
 class GuidedDenoiser:
     """eps(z, t, e) = eps_u + g (eps_c - eps_u)   (Ho & Salimans 2022, with diffusers' g: 1 = no guidance).
 
-    `prompt_embeds` (prompts, length, dim) is a table that rows point into; row `negative` of it is the
-    negative prompt. `calls` counts rows that were evaluated; with guidance each is two rows to the U-Net.
+    `conditioning` is the table of prompts that rows point into; its row `negative` is the negative prompt.
+    `calls` counts the rows that were evaluated; with guidance the U-Net sees each of them twice.
 
-    `static` pads the last batch to `batch_size` rows, so that the U-Net sees one shape only: a compiled one
-    is compiled once, and on one CPU thread a row comes out bit-equal, in whatever place and company; else
-    rows differ by rounding. `attention` is a key of execution.ATTENTION_BACKENDS; None: PyTorch chooses.
+    `static` pads the last batch to `batch_size` rows, so that the U-Net sees a single shape: a compiled U-Net
+    is compiled once, and on one CPU thread a row comes out bit-equal, wherever it stands and whatever other
+    rows the batch holds. Without it rows differ by rounding. `attention` is a key of
+    execution.ATTENTION_BACKENDS; with None PyTorch chooses.
     """
 
     unet: Any
-    prompt_embeds: Tensor
+    conditioning: Conditioning
     negative: int
     guidance_scale: float
     batch_size: int
@@ -37,7 +39,7 @@ class GuidedDenoiser:
     @torch.no_grad()
     def __call__(self, latents: Tensor, timestep: float, prompts: Sequence[int]) -> Tensor:
         """`latents` (rows, c, h, w), `prompts[row]` its row in the table -> model output (rows, c, h, w)."""
-        prompt_index = torch.as_tensor(prompts, device=self.prompt_embeds.device)
+        prompt_index = torch.as_tensor(prompts, device=self.conditioning.hidden.device)
         outputs = []
         for z, index in zip(latents.split(self.batch_size), prompt_index.split(self.batch_size), strict=True):
             rows = len(z)
@@ -50,19 +52,19 @@ class GuidedDenoiser:
 
     def _guided(self, latents: Tensor, timestep: float, index: Tensor) -> Tensor:
         if self.guidance_scale == 1:
-            return self._unet(latents, timestep, self.prompt_embeds[index])
-        embeds = self.prompt_embeds[torch.cat([torch.full_like(index, self.negative), index])]
-        unconditional, conditional = self._unet(torch.cat([latents, latents]), timestep, embeds).chunk(2)
+            return self._unet(latents, timestep, self.conditioning[index])
+        both = self.conditioning[torch.cat([torch.full_like(index, self.negative), index])]
+        unconditional, conditional = self._unet(torch.cat([latents, latents]), timestep, both).chunk(2)
         return unconditional + self.guidance_scale * (conditional - unconditional)
 
-    def _unet(self, latents: Tensor, timestep: float, embeds: Tensor) -> Tensor:
+    def _unet(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         # The network may run in half precision; latents, guidance and solver stay in fp32. A compiled network
         # is compiled again for another memory layout, and for each timestep that is a number of Python's; a
         # tensor of an int is int64 and of a float float32, as diffusers' schedulers have them.
-        latents = latents.to(self.prompt_embeds.dtype).contiguous()
+        latents = latents.to(conditioning.hidden.dtype).contiguous()
         timesteps = torch.full((len(latents),), timestep, device=latents.device)
         with attention_kernel(self.attention):
-            output = self.unet(latents, timesteps, encoder_hidden_states=embeds, return_dict=False)[0]
+            output = self.unet(latents, timesteps, **conditioning.unet_arguments(), return_dict=False)[0]
         return output.float().contiguous()  # a channels-last network answers in its own layout
 
 

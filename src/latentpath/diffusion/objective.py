@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.schedule import NoiseSchedule
 
 
@@ -54,22 +55,22 @@ def sample_latents(moments: Tensor, scaling_factor: float, noise: Tensor) -> Ten
 def diffusion_loss(
     unet: Any,
     latents: Tensor,
-    prompt_embeds: Tensor,
+    conditioning: Conditioning,
     schedule: NoiseSchedule,
     *,
     noise: Tensor,
     timestep: Tensor,
     min_snr_gamma: float = 0.0,
 ) -> Tensor:
-    """mean_n w(t) |target - unet(z_t, t, e)|^2 (Ho et al. 2020, eq. 14): a scalar.
+    """mean_n w(t) |target - unet(z_t, t, prompt)|^2 (Ho et al. 2020, eq. 14): a scalar.
 
-    `latents`, `noise` (n, c, h, w), `prompt_embeds` (n, length, dim), `timestep` (n,). w = 1, or with
+    `latents`, `noise` (n, c, h, w), `timestep` (n,); `conditioning` has n rows. w = 1, or with
     `min_snr_gamma` > 0 that of Hang et al. 2023: SNR = a / (1 - a), a = alpha_bar,
 
         w = min(SNR, gamma) / SNR  for eps,   min(SNR, gamma) / (SNR + 1)  for v
     """
     noisy = schedule.add_noise(latents, noise, timestep)
-    predicted = unet(noisy, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
+    predicted = unet(noisy, timestep, **conditioning.unet_arguments(), return_dict=False)[0]
     error = predicted.float() - schedule.target(latents, noise, timestep).float()
     if min_snr_gamma == 0:
         return error.square().mean()

@@ -9,19 +9,24 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 
 
 class UNetFinetuner(L.LightningModule):
-    """Fits eps or v (by the schedule's prediction_type); holds the U-Net and nothing else, so that an average
-    of the weights averages just that. What of the U-Net is frozen stays so. Batches are those of
-    `data.batches.LatentBatches`."""
+    """Fits the U-Net to predict eps or v, as the schedule's prediction_type says.
+
+    `captions` are the conditioning of the rows that a batch's `captions` point to; batches are those of
+    `data.batches.LatentBatches`. The U-Net is the only submodule, so an average of the weights averages
+    nothing else. Parameters of the U-Net that are frozen stay frozen.
+    """
 
     def __init__(
         self,
         unet: Any,
         *,
+        captions: Conditioning,
         schedule: NoiseSchedule,
         scaling_factor: float,
         seed: int,
@@ -35,11 +40,14 @@ class UNetFinetuner(L.LightningModule):
         noise_offset: float = 0.0,
     ) -> None:
         super().__init__()
-        self.unet = unet
+        self.unet, self.captions = unet, captions
         self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
         self.max_steps, self.lr, self.warmup_steps, self.lr_decay = max_steps, lr, warmup_steps, lr_decay
         self.betas, self.weight_decay = betas, weight_decay
         self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
+
+    def on_fit_start(self) -> None:
+        self.captions = self.captions.to(self.device)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         moments = batch["moments"]
@@ -54,7 +62,7 @@ class UNetFinetuner(L.LightningModule):
         loss = diffusion_loss(
             self.unet,
             sample_latents(moments, self.scaling_factor, draws.posterior.to(moments)),
-            batch["prompt_embeds"],
+            self.captions[batch["captions"]].to(moments.device, moments.dtype),
             self.schedule,
             noise=draws.noise.to(moments),
             timestep=draws.timestep.to(moments.device),

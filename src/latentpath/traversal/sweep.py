@@ -11,8 +11,9 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.conditioning import Conditioning, concatenate
 from latentpath.diffusion.guidance import GuidedDenoiser
-from latentpath.diffusion.prompts import encode_prompts
+from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.errors import UserError
 from latentpath.traversal.engine import Leaf
 from latentpath.traversal.plan import Prompt, SweepPlan
@@ -85,21 +86,22 @@ def denoiser(
     plan: SweepPlan,
     *,
     unet: Any,
-    tokenizer: Any,
-    text_encoder: Any,
+    encoder: PromptEncoder,
     negative_prompt: str = "",
     guidance_scale: float,
     batch_size: int = 32,
     static: bool = False,
     attention: str | None = None,
 ) -> GuidedDenoiser:
-    """A denoiser whose prompt table is `plan.prompts`, the negative prompt last."""
-    table = prompt_embeds(
-        [*plan.prompts, Prompt(negative_prompt)], tokenizer=tokenizer, text_encoder=text_encoder
-    )
+    """A denoiser whose table of prompts is `plan.prompts`, then the negative prompt.
+
+    Raises UserError if the text encoder cannot tell two prompts of the plan apart.
+    """
+    encoder.check_distinct([prompt.text for prompt in plan.prompts])
+    table = conditioning_of([*plan.prompts, Prompt(negative_prompt)], encoder)
     return GuidedDenoiser(
         unet=unet,
-        prompt_embeds=table.to(unet.device, unet.dtype),
+        conditioning=table.to(unet.device, unet.dtype),
         negative=len(table) - 1,
         guidance_scale=guidance_scale,
         batch_size=batch_size,
@@ -108,21 +110,23 @@ def denoiser(
     )
 
 
-def prompt_embeds(prompts: Sequence[Prompt], *, tokenizer: Any, text_encoder: Any) -> Tensor:
-    """The embedding of every prompt, blended where it is a blend: (n, length, dim); each text encoded
-    once.
-    """
+def conditioning_of(
+    prompts: Sequence[Prompt], encode: Callable[[Sequence[str]], Conditioning]
+) -> Conditioning:
+    """The conditioning of every prompt, blended where the prompt is a blend; each text is encoded once."""
     texts = list(dict.fromkeys(text for p in prompts for text in (p.text, p.origin) if text is not None))
-    encoded = encode_prompts(texts, tokenizer=tokenizer, text_encoder=text_encoder)
-    embeds = dict(zip(texts, encoded, strict=True))
+    encoded = encode(texts)
 
-    def blend(prompt: Prompt) -> Tensor:
-        target = embeds[prompt.text]
+    def of(text: str) -> Conditioning:
+        return encoded[[texts.index(text)]]
+
+    def blend(prompt: Prompt) -> Conditioning:
+        target, strength = of(prompt.text), prompt.strength
         if prompt.origin is None:
-            return prompt.strength * target
-        return embeds[prompt.origin] + prompt.strength * (target - embeds[prompt.origin])
+            return target.map(lambda e: strength * e)
+        return target.map(lambda e, origin: origin + strength * (e - origin), of(prompt.origin))
 
-    return torch.stack([blend(prompt) for prompt in prompts])
+    return concatenate([blend(prompt) for prompt in prompts])
 
 
 def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> None:
