@@ -33,7 +33,7 @@ from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
-from latentpath.metrics import geometry_bands, geometry_table, lpips_or_none, tsne
+from latentpath.metrics import Scored, geometry_bands, geometry_table, lpips_or_none, tsne
 from latentpath.metrics.directions import image_distances
 
 
@@ -131,15 +131,8 @@ def figures(rows: int, resamples: int) -> dict[str, Any]:
         scores = pd.read_parquet(file)
         seconds["read"] = time.perf_counter() - began
         began = time.perf_counter()
-        summary = summarise(
-            scores,
-            classes=CLASSES,
-            attributes=ATTRIBUTES,
-            heads=ATTRIBUTES,
-            num_inference_steps=STEPS,
-            swap_steps=SWAP_STEPS,
-            resamples=resamples,
-        )
+        scored = Scored(scores, ATTRIBUTES, CLASSES, resamples=resamples)
+        summary = summarise(scored, attributes=ATTRIBUTES, num_inference_steps=STEPS, swap_steps=SWAP_STEPS)
         seconds["summarise"] = time.perf_counter() - began
         stored = scores[scores["swap_step"].notna()].reset_index(drop=True)
         latents = draw_latents(stored, (4, 8, 8)).numpy()
@@ -150,12 +143,8 @@ def figures(rows: int, resamples: int) -> dict[str, Any]:
         began = time.perf_counter()
         write_tables(
             Path(folder),
-            scores,
-            classes=CLASSES,
-            heads=ATTRIBUTES,
+            scored,
             strong=summary["strong_swap_steps"],
-            threshold=summary["threshold"],
-            resamples=resamples,
             geometry=geometry,
             temperatures=dict.fromkeys(("class", *ATTRIBUTES), 1.3),
         )

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from latentpath.errors import UserError
-from latentpath.metrics import co_change_table, example_seeds, most_entangled
+from latentpath.metrics import Scored, co_change_table, most_entangled
 
 ATTRIBUTES, CLASSES, STEPS, SEEDS = ("hair", "ruler"), ("MEL", "NV"), (5, 10, 15), range(40)
 
@@ -33,7 +33,7 @@ def cell(table: pd.DataFrame, attribute: str, head: str) -> pd.Series:
 
 
 def test_every_cell_is_as_built(scores):
-    table = co_change_table(scores, ATTRIBUTES, CLASSES, resamples=500)
+    table = co_change_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=500))
     assert set(table.loc[table["class"] == "NV", "reason"]) == {"no images of this class"}
     table = table[table["class"] == "MEL"]
     assert len(table) == 2 * 4 and set(table["head"]) == {"hair", "ruler", "class MEL", "class NV"}
@@ -53,20 +53,20 @@ def test_every_cell_is_as_built(scores):
 
 
 def test_a_change_that_goes_either_way(scores):
-    back = cell(co_change_table(scores, ATTRIBUTES, ["MEL"], resamples=500), "ruler", "hair")
+    back = cell(co_change_table(Scored(scores, ATTRIBUTES, ["MEL"], resamples=500)), "ruler", "hair")
     assert back["change"] == pytest.approx(0) and back["abs_change"] == pytest.approx(0.2)
     assert back["low"] < 0 < back["high"] and back["label_changes"] == 0
 
 
 def test_positions_are_averaged_within_a_seed(scores):
-    table = co_change_table(scores, ATTRIBUTES, ["MEL"], positions=STEPS, resamples=10)
+    table = co_change_table(Scored(scores, ATTRIBUTES, ["MEL"], resamples=10), positions=STEPS)
     assert cell(table, "hair", "hair")["change"] == pytest.approx(1 / 3)
     assert cell(table, "hair", "hair")["label_changes"] == pytest.approx(2 / 3)
     assert "class MEL" not in set(table["head"])  # a single class is no decision
 
 
 def test_most_entangled_puts_the_certain_first(scores):
-    table = co_change_table(scores, ATTRIBUTES, CLASSES, resamples=500)
+    table = co_change_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=500))
     pairs = most_entangled(table)
     assert (pairs["head"] != pairs["attribute"]).all() and pairs["change"].notna().all()
     assert pairs["excludes_zero"].tolist() == [True] * 2 + [False] * 2
@@ -75,24 +75,15 @@ def test_most_entangled_puts_the_certain_first(scores):
     assert len(most_entangled(table, 2)) == 2
 
 
-def test_example_seeds_are_the_furthest(scores):
-    args = dict(cls="MEL", attribute="hair", head="ruler", k=2)
-    found = example_seeds(scores, ATTRIBUTES, CLASSES, **args)
-    assert found["seed"].tolist() == [39, 38]
-    np.testing.assert_allclose(found["change"], [0.139, 0.138])
-    with pytest.raises(ValueError, match="no pair 'hair', 'ink'"):
-        example_seeds(scores, ATTRIBUTES, CLASSES, **args | {"head": "ink"})
-
-
 def test_gaps_are_counted_and_named(scores):
     gone = (scores["attribute"] == "hair") & (scores["swap_step"] == 5) & (scores["seed"] < 10)
-    table = co_change_table(scores[~gone], ATTRIBUTES, CLASSES, resamples=10)
+    table = co_change_table(Scored(scores[~gone], ATTRIBUTES, CLASSES, resamples=10))
     assert cell(table, "hair", "ruler")["n"] == 30
-    no_head = co_change_table(scores.drop(columns="prob_ruler"), ATTRIBUTES, ["MEL"], resamples=10)
+    no_head = co_change_table(Scored(scores.drop(columns="prob_ruler"), ATTRIBUTES, ["MEL"], resamples=10))
     row = cell(no_head, "hair", "ruler")
     assert np.isnan(row["change"]) and row["reason"] == "no score of head ruler on the neutral images"
-    three = co_change_table(scores.assign(prob_ink=0.1), [*ATTRIBUTES, "ink"], ["MEL"], resamples=10)
+    three = co_change_table(Scored(scores.assign(prob_ink=0.1), [*ATTRIBUTES, "ink"], ["MEL"], resamples=10))
     assert cell(three, "ink", "hair")["reason"] == "no scored images toward ink"
     assert len(most_entangled(three, 99)) == 4
     with pytest.raises(UserError, match="'bezier'"):
-        co_change_table(scores, ATTRIBUTES, CLASSES, "bezier")
+        co_change_table(Scored(scores, ATTRIBUTES, CLASSES), "bezier")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from latentpath.metrics import edit_table
+from latentpath.metrics import Scored, edit_table
 
 HEADS = ("hair", "ink", "ruler")
 N = 10
@@ -19,7 +19,7 @@ def image(seed, attribute, method, *present, swap_step=4, until=N, strength=1.0)
 
 
 def table(*rows):
-    return edit_table(pd.DataFrame(rows), HEADS).set_index("method")
+    return edit_table(Scored(pd.DataFrame(rows), HEADS, ["MEL"])).set_index("method")
 
 
 def neutral(seed, *present):
@@ -57,7 +57,7 @@ def test_strengths_windows_and_steps_are_rows_of_their_own():
         image(0, "hair", "strength", strength=1.5),
     ]
     rows += [image(0, "hair", "window", until=6), image(0, "hair", "window", until=8)]
-    assert len(edit_table(pd.DataFrame(rows), HEADS)) == 4
+    assert len(edit_table(Scored(pd.DataFrame(rows), HEADS, ["MEL"]))) == 4
 
 
 def test_an_attribute_without_a_head_is_not_judged():

@@ -10,6 +10,7 @@ import pytest
 from latentpath import metrics
 from latentpath.errors import UserError
 from latentpath.metrics import (
+    Scored,
     cfrt_by_position,
     cfrt_means,
     cfrt_released,
@@ -21,7 +22,6 @@ from latentpath.metrics import (
     strong_frames,
     strong_swap_steps,
 )
-from latentpath.metrics.score_arrays import uncalibrated
 
 ATTRIBUTES, CLASSES, STEPS, SEEDS = (
     ("hair", "ink", "ruler"),
@@ -81,7 +81,7 @@ def by_hand(scores: pd.DataFrame, cls: str, method: str, column: str, positions:
 )
 def test_table_equals_the_formulas(scores, tmp_path, method, column, positions):
     scores.to_parquet(tmp_path / "scores.parquet")
-    table = cfrt_table(pd.read_parquet(tmp_path / "scores.parquet"), ATTRIBUTES, CLASSES, method)
+    table = cfrt_table(Scored(pd.read_parquet(tmp_path / "scores.parquet"), ATTRIBUTES, CLASSES), method)
     assert list(zip(table["class"], table["attribute"], strict=True)) == [
         (c, a) for c in CLASSES for a in ATTRIBUTES
     ]
@@ -103,7 +103,7 @@ def test_table_equals_the_formulas(scores, tmp_path, method, column, positions):
 
 def test_table_can_tell_its_conditions_apart(scores):
     """Guards the test above against a fixture on which everything is 0 or 1."""
-    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
+    table = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "swap", STEPS)
     for name in ("flipped", "dominant_heads", "dominant_images", "class_kept", "others_kept"):
         assert table[name].nunique() > 1
     assert not np.allclose(table["dominant_heads"], table["dominant_images"])
@@ -113,24 +113,26 @@ def test_model_is_chosen_not_mixed(scores):
     """cfrt_table of the base model equals that of a table that holds nothing else."""
     alone = scores[scores["model"] == "base"].drop(columns="model")
     pd.testing.assert_frame_equal(
-        cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", model="base"),
-        cfrt_table(alone, ATTRIBUTES, CLASSES, "swap"),
+        cfrt_table(Scored(scores, ATTRIBUTES, CLASSES, model="base"), "swap"),
+        cfrt_table(Scored(alone, ATTRIBUTES, CLASSES), "swap"),
     )
 
 
 def test_gaps_are_named(scores):
     gone = (scores["class"] == "MEL") & (scores["attribute"] == "ink") & (scores["method"] == "swap")
-    table = cfrt_table(scores[~gone].drop(columns="prob_ruler"), ATTRIBUTES, CLASSES, "swap")
+    table = cfrt_table(Scored(scores[~gone].drop(columns="prob_ruler"), ATTRIBUTES, CLASSES), "swap")
     reasons = table.set_index(["class", "attribute"])["reason"]
     assert "flipped: no scored images toward ink" in reasons["MEL", "ink"]
     assert "dominant_images: no scored images toward ink" in reasons["MEL", "hair"]
     assert "cfrt_released: no score of head ruler" in reasons["NV", "hair"]
+    both = "no score of head ruler on the neutral images and no scored images toward ink"
+    assert f"cfrt_released: {both}" in reasons["MEL", "ink"].split("; ")  # no reason is lost
     assert table["cfrt_released"].isna().all()
 
 
 def test_a_seed_without_neutral_image_is_counted_as_left_out(scores):
     lost = (scores["method"] == "neutral") & (scores["seed"] == 7) & (scores["class"] == "NV")
-    table = cfrt_table(scores[~lost], ATTRIBUTES, CLASSES, "swap").set_index(["class", "attribute"])
+    table = cfrt_table(Scored(scores[~lost], ATTRIBUTES, CLASSES), "swap").set_index(["class", "attribute"])
     assert table.loc[("NV", "hair"), "n_seeds"] == 3
     assert "cfrt_released: 1 of 3 left out" in table.loc[("NV", "hair"), "reason"]
     assert table.loc[("MEL", "hair"), "reason"] == ""
@@ -138,18 +140,18 @@ def test_a_seed_without_neutral_image_is_counted_as_left_out(scores):
 
 def test_single_class_needs_no_class_columns(scores):
     chest = scores[scores["class"] == "NV"].drop(columns=["class_prob_MEL", "class_prob_NV"])
-    table = cfrt_table(chest, ATTRIBUTES, ["NV"], "swap")
+    table = cfrt_table(Scored(chest, ATTRIBUTES, ["NV"]), "swap")
     assert table["class_kept"].isna().all() and table["cfrt_strict"].notna().all()
     assert table["reason"].str.contains("single class").all()
 
 
 def test_what_is_not_there_is_refused(scores):
     with pytest.raises(UserError, match="'slerp'"):
-        cfrt_table(scores, ATTRIBUTES, CLASSES, "slerp")
+        cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "slerp")
     with pytest.raises(UserError, match=r"no swap_step \[7\]"):
-        cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", [5, 7])
+        cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "swap", [5, 7])
     with pytest.raises(UserError, match="two rows for the same image"):
-        cfrt_table(pd.concat([scores, scores]), ATTRIBUTES, CLASSES, "swap")
+        cfrt_table(Scored(pd.concat([scores, scores]), ATTRIBUTES, CLASSES), "swap")
 
 
 def test_strong_end_is_the_papers():
@@ -168,11 +170,11 @@ def test_flip_tables(scores):
         & (set_["swap_step"] <= 15)
     )
     set_.loc[here.fillna(False), "prob_hair"] = 0.9
-    rates = flip_table(set_, ATTRIBUTES, CLASSES, "swap")
+    rates = flip_table(Scored(set_, ATTRIBUTES, CLASSES), "swap")
     hair = rates[(rates["class"] == "NV") & (rates["attribute"] == "hair")]
     assert hair["position"].tolist() == list(STEPS) and (hair["n"] == 3).all()
     np.testing.assert_allclose(hair["flip_rate"], [1 / 3] * 3 + [0] * 3)
-    steps = flip_step_table(set_, ATTRIBUTES, CLASSES, "swap")
+    steps = flip_step_table(Scored(set_, ATTRIBUTES, CLASSES), "swap")
     hair = steps[(steps["class"] == "NV") & (steps["attribute"] == "hair")]
     np.testing.assert_array_equal(hair["flip_step"], [np.nan, 15, np.nan])
     assert hair["seed"].tolist() == list(SEEDS)
@@ -190,13 +192,13 @@ def test_every_name_of_the_package_is_a_function_or_class():
 
 
 def test_intervals_are_columns_beside_the_same_figures(scores):
-    plain = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
-    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS, intervals=300)
+    plain = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "swap", STEPS)
+    table = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=300), "swap", STEPS)
     pd.testing.assert_frame_equal(table[plain.columns], plain)
     for name in ("cfrt_released", "cfrt_strict", "flipped", "class_kept", "all_strict"):
         assert (table[f"{name}_low"] <= table[name]).all() and (table[name] <= table[f"{name}_high"]).all()
         assert (table[f"{name}_low"] < table[f"{name}_high"]).any()
-    again = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS, intervals=300)
+    again = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=300), "swap", STEPS)
     pd.testing.assert_frame_equal(table, again)
 
 
@@ -213,36 +215,36 @@ def test_intervals_narrow_with_the_seeds_not_with_the_positions(scores):
             for s in STEPS
         ]
     table = pd.DataFrame(rows)
-    many = cfrt_table(table, ["hair"], ["NV"], "swap", STEPS, intervals=2000).iloc[0]
-    one = cfrt_table(table, ["hair"], ["NV"], "swap", [5], intervals=2000).iloc[0]
+    many = cfrt_table(Scored(table, ["hair"], ["NV"], resamples=2000), "swap", STEPS).iloc[0]
+    one = cfrt_table(Scored(table, ["hair"], ["NV"], resamples=2000), "swap", [5]).iloc[0]
     assert many["n_images"] == 600 and one["n_images"] == 100
     assert many["flipped_low"] == one["flipped_low"] and many["flipped_high"] == one["flipped_high"]
     assert many["flipped_high"] - many["flipped_low"] == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
     assert np.isnan(many["cfrt_strict_low"])  # undefined: no other attribute
-    rates = flip_table(table, ["hair"], ["NV"], "swap", intervals=2000)
+    rates = flip_table(Scored(table, ["hair"], ["NV"], resamples=2000), "swap")
     assert (rates["flip_rate_low"] == one["flipped_low"]).all()
     assert (rates["flip_rate_high"] == one["flipped_high"]).all() and len(rates) == len(STEPS)
 
 
 @pytest.mark.parametrize(("method", "positions"), [("swap", STEPS), ("bezier", range(1, 10))])
 def test_every_position_alone(scores, method, positions):
-    table = cfrt_by_position(scores, ATTRIBUTES, CLASSES, method, intervals=20)
+    table = cfrt_by_position(Scored(scores, ATTRIBUTES, CLASSES, resamples=20), method)
     assert len(table) == len(CLASSES) * len(ATTRIBUTES) * len(positions)
     for position in positions:
-        alone = cfrt_table(scores, ATTRIBUTES, CLASSES, method, [position], intervals=20)
+        alone = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=20), method, [position])
         mine = table[table["position"] == position].reset_index(drop=True)
         pd.testing.assert_frame_equal(mine[alone.columns.drop("positions")], alone.drop(columns="positions"))
 
 
 def test_sensitivity_turns_one_knob_at_a_time(scores):
-    table = cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "swap", thresholds=(0.2, 0.5))
+    table = cfrt_sensitivity(Scored(scores, ATTRIBUTES, CLASSES), "swap", thresholds=(0.2, 0.5))
     for t in (0.2, 0.5):
         mine = table[(table["varies"] == "threshold") & (table["threshold"] == t)].reset_index(drop=True)
-        here = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", threshold=t)
+        here = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES, threshold=t), "swap")
         pd.testing.assert_frame_equal(mine[here.columns], here)
     for n in range(1, 7):
         mine = table[(table["varies"] == "strong") & (table["n_strong"] == n)].reset_index(drop=True)
-        here = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS[:n])
+        here = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "swap", STEPS[:n])
         pd.testing.assert_frame_equal(mine[here.columns], here)
     released = (
         table[table["varies"] == "threshold"].groupby(["class", "attribute"])["cfrt_released"].nunique()
@@ -251,21 +253,21 @@ def test_sensitivity_turns_one_knob_at_a_time(scores):
 
 
 def test_late_frames_are_the_strong_ones(scores):
-    table = cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", thresholds=(), counts=(1, 4))
+    table = cfrt_sensitivity(Scored(scores, ATTRIBUTES, CLASSES), "bezier", thresholds=(), counts=(1, 4))
     assert [tuple(p) for p in table["positions"].drop_duplicates()] == [(9,), (6, 7, 8, 9)]
     with pytest.raises(ValueError, match=r"1\.\.9"):
-        cfrt_sensitivity(scores, ATTRIBUTES, CLASSES, "bezier", counts=[11])
+        cfrt_sensitivity(Scored(scores, ATTRIBUTES, CLASSES), "bezier", counts=[11])
 
 
 def test_means_are_over_the_cells_asked_for(scores):
-    table = cfrt_table(scores, ATTRIBUTES, CLASSES, "swap", STEPS)
+    table = cfrt_table(Scored(scores, ATTRIBUTES, CLASSES), "swap", STEPS)
     table = table[table["attribute"].isin(["hair", "ink"])]
-    means = cfrt_means(scores, ATTRIBUTES, CLASSES, "swap", STEPS, of=["hair", "ink"], intervals=500)
+    means = cfrt_means(Scored(scores, ATTRIBUTES, CLASSES, resamples=500), "swap", STEPS, of=["hair", "ink"])
     for name in ("cfrt_released", "cfrt_strict", "flipped", "all_strict"):
         assert means[name] == pytest.approx(table[name].mean())
         assert means[f"{name}_low"] <= means[name] <= means[f"{name}_high"]
     lost = scores.drop(columns="prob_ruler")
-    assert np.isnan(cfrt_means(lost, ATTRIBUTES, CLASSES, "swap", intervals=10)["cfrt_released"])
+    assert np.isnan(cfrt_means(Scored(lost, ATTRIBUTES, CLASSES, resamples=10), "swap")["cfrt_released"])
 
 
 def test_an_attribute_twice_narrows_no_interval(scores):
@@ -273,17 +275,17 @@ def test_an_attribute_twice_narrows_no_interval(scores):
     one = scores[scores["class"] == "NV"].drop(columns=["class_prob_MEL", "class_prob_NV"])
     names = [f"copy {k}" for k in range(10)]
     many = pd.concat([one.assign(**{"class": name}) for name in names])
-    alone = cfrt_means(one, ATTRIBUTES, ["NV"], "swap", STEPS, intervals=400)
-    copies = cfrt_means(many, ATTRIBUTES, names, "swap", STEPS, intervals=400)
+    alone = cfrt_means(Scored(one, ATTRIBUTES, ["NV"], resamples=400), "swap", STEPS)
+    copies = cfrt_means(Scored(many, ATTRIBUTES, names, resamples=400), "swap", STEPS)
     for figure in ("cfrt_released", "flipped", "others_kept"):
         for end in ("", "_low", "_high"):
             assert copies[figure + end] == pytest.approx(alone[figure + end])
 
 
 def test_frame_zero_is_no_position_of_its_own(scores):
-    frames = cfrt_by_position(scores, ATTRIBUTES, CLASSES, "bezier")["position"]
+    frames = cfrt_by_position(Scored(scores, ATTRIBUTES, CLASSES), "bezier")["position"]
     assert sorted(set(frames)) == list(range(1, 10))
-    assert 0 not in set(flip_table(scores, ATTRIBUTES, CLASSES, "bezier")["position"])
+    assert 0 not in set(flip_table(Scored(scores, ATTRIBUTES, CLASSES), "bezier")["position"])
 
 
 def test_scores_without_calibration(scores):
@@ -300,18 +302,18 @@ def test_scores_without_calibration(scores):
         class_prob_MEL=classes["calibrated"][:, 0],
         class_prob_NV=classes["calibrated"][:, 1],
     )
-    found = uncalibrated(mine, {"hair": 2.5, "class": 0.5, "unknown": 3.0})
+    found = Scored(mine, ATTRIBUTES, CLASSES).uncalibrated({"hair": 2.5, "class": 0.5, "unknown": 3.0}).table
     np.testing.assert_allclose(found["prob_hair"], raw)
     np.testing.assert_allclose(found[["class_prob_MEL", "class_prob_NV"]], classes["raw"])
     pd.testing.assert_series_equal(found["prob_ink"], scores["prob_ink"])
 
     temperatures = {"hair": 3.0, "ink": 0.5}
-    table = cfrt_sensitivity(mine, ATTRIBUTES, CLASSES, "swap", temperatures=temperatures)
+    table = cfrt_sensitivity(Scored(mine, ATTRIBUTES, CLASSES), "swap", temperatures=temperatures)
     both = {on: rows for on, rows in table[table["varies"] == "calibration"].groupby("calibrated")}
     of = ["class", "attribute", "flipped", "cfrt_released", "others_kept"]
-    there = cfrt_table(mine, ATTRIBUTES, CLASSES, "swap")
+    there = cfrt_table(Scored(mine, ATTRIBUTES, CLASSES), "swap")
     pd.testing.assert_frame_equal(both[True][of].reset_index(drop=True), there[of])
-    without = cfrt_table(uncalibrated(mine, temperatures), ATTRIBUTES, CLASSES, "swap")
+    without = cfrt_table(Scored(mine, ATTRIBUTES, CLASSES).uncalibrated(temperatures), "swap")
     pd.testing.assert_frame_equal(both[False][of].reset_index(drop=True), without[of])
     assert not np.allclose(without["cfrt_released"], there["cfrt_released"])
     np.testing.assert_array_equal(without["flipped"], there["flipped"])  # a decision at 0.5 stays

@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from latentpath.evaluation.against_data import fidelity_table
 from latentpath.evaluation.tables import write_tables
+from latentpath.metrics import Scored
 
 FRAMES = 9
 CANARY = "/mnt/secret-ward/patients jane/cohort"  # no part of it but the last name may show anywhere
@@ -69,12 +70,8 @@ def make_fake_run(
     if tables:
         write_tables(
             evaluate / "tables",
-            latents.assign(until=steps, strength=1.0),
-            classes=classes,
-            heads=attributes,
+            Scored(latents.assign(until=steps, strength=1.0), attributes, classes, resamples=100),
             strong=sorted(swap_steps)[:3],
-            threshold=0.5,
-            resamples=100,
             geometry=_geometry(rng, classes, attributes, swap_steps, seeds),
             temperatures=dict.fromkeys(attributes, 2.0),
         )

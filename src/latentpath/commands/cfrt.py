@@ -116,7 +116,7 @@ def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], b
     for method in dict.fromkeys(file.method for file in files):
         group = [file for file in files if file.method == method]
         asked = args.strong if method == "swap" else args.strong_frames
-        tables.append(cfrt_of_predictions(group, asked, args.threshold, intervals=args.resamples))
+        tables.append(cfrt_of_predictions(group, asked, threshold=args.threshold, resamples=args.resamples))
         tables[-1]["source"] = "prediction files"
     notes += neutral_faults(files) + scope(files)
     return tables, notes, bool(files)
@@ -125,6 +125,7 @@ def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], b
 def _of_scores(scores: pd.DataFrame, path: Path, args: argparse.Namespace) -> list[pd.DataFrame]:
     import pandas as pd
 
+    from latentpath.metrics.scored import Scored
     from latentpath.metrics.tables import cfrt_table
 
     heads = [str(c).removeprefix("prob_") for c in scores if str(c).startswith("prob_")]
@@ -154,8 +155,8 @@ def _of_scores(scores: pd.DataFrame, path: Path, args: argparse.Namespace) -> li
             [[cls for cls in scored if cls in there]] if set(there) <= set(scored) else [[c] for c in there]
         )
         try:
-            options = dict(positions=asked, threshold=args.threshold, intervals=args.resamples)
-            parts = [cfrt_table(scores, heads, group, method, **options) for group in groups]
+            options = {"threshold": args.threshold, "resamples": args.resamples}
+            parts = [cfrt_table(Scored(scores, heads, group, **options), method, asked) for group in groups]
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         table = pd.concat(parts, ignore_index=True)

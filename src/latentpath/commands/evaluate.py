@@ -38,7 +38,7 @@ from latentpath.evaluation.tables import write_tables
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import load_classifier
 from latentpath.judge.features import features_of, in_batches, network_or_none
-from latentpath.metrics import geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
+from latentpath.metrics import Scored, geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
 from latentpath.runs.files import read_json, write_json, write_parquet
 from latentpath.runs.progress import bar
 from latentpath.runs.ranks import SINGLE
@@ -107,26 +107,25 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
     write_parquet(folder / "examples.parquet", pictures)
     if cfg.metric.tsne:
         _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
-    metrics = summarise(
+    scored = Scored(
         scores,
-        classes=plan["classes"],
-        attributes=plan["attributes"],
         heads=classifier.attributes,
+        classes=plan["classes"],
+        threshold=cfg.metric.threshold,
+        resamples=cfg.metric.resamples,
+    )
+    metrics = summarise(
+        scored,
+        attributes=plan["attributes"],
         num_inference_steps=plan["num_inference_steps"],
         swap_steps=plan["swap_steps"],
         strong=cfg.metric.strong_swap_steps,
-        threshold=cfg.metric.threshold,
         flips=read_flips(sources["finetuned"]),
-        resamples=cfg.metric.resamples,
     )
     write_tables(
         folder / "tables",
-        scores,
-        classes=plan["classes"],
-        heads=classifier.attributes,
+        scored,
         strong=metrics["strong_swap_steps"],
-        threshold=cfg.metric.threshold,
-        resamples=cfg.metric.resamples,
         geometry=_geometry(indexes["finetuned"], sources["finetuned"], scores),
         temperatures=classifier.temperatures,
     )

@@ -31,8 +31,8 @@ from typing import Any
 
 import pandas as pd
 
-from latentpath.keys import BASE, FINETUNED, trajectories_in
-from latentpath.metrics import cfrt_means, cfrt_table, edit_table, strong_swap_steps
+from latentpath.keys import BASE, FINETUNED
+from latentpath.metrics import Scored, cfrt_means, cfrt_table, edit_table, strong_swap_steps
 
 FIGURES = {
     "released": "cfrt_released",
@@ -49,33 +49,21 @@ FIGURES = {
 
 
 def summarise(
-    scores: pd.DataFrame,
+    scored: Scored,
     *,
-    classes: Sequence[str],
     attributes: Sequence[str],
-    heads: Sequence[str],
     num_inference_steps: int,
     swap_steps: Sequence[int],
     strong: Sequence[int] | None = None,
-    threshold: float = 0.5,
     flips: pd.DataFrame | None = None,
-    resamples: int = 2000,
 ) -> dict[str, Any]:
-    """`attributes` were traversed; `heads` are all attributes that the classifier judges, a superset; `flips`
-    are flip points that were searched for."""
+    """`attributes` were traversed, a part of the heads; `flips` are flip points that were searched for."""
+    classes, heads, threshold, scores = scored.classes, scored.heads, scored.threshold, scored.table
     swap_steps = sorted(swap_steps)
     strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
-    tuned = scores[scores["model"] == FINETUNED]
-    methods = trajectories_in(tuned["method"])
-    options: dict[str, dict[str, Any]] = {
-        m: {
-            "positions": strong if m == "swap" else None,
-            "threshold": threshold,
-            "intervals": resamples,
-        }
-        for m in methods
-    }
-    cfrt = {m: _cfrt(tuned, classes, attributes, heads, m, **options[m]) for m in methods}
+    tuned, methods = scored.rows, scored.trajectories
+    positions = {m: strong if m == "swap" else None for m in methods}
+    cfrt = {m: _cfrt(scored, attributes, m, positions[m]) for m in methods}
     return {
         "classes": list(classes),
         "attributes": list(attributes),
@@ -84,7 +72,7 @@ def summarise(
         "strong_swap_steps": strong,
         "threshold": threshold,
         "cfrt": cfrt,
-        "cfrt_mean": {m: _means(tuned, classes, attributes, heads, m, **options[m]) for m in methods},
+        "cfrt_mean": {m: _means(scored, attributes, m, positions[m]) for m in methods},
         "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},
         "flip_curve": _flip_curve(tuned, classes, attributes, heads, threshold),
         "cosine": _cosine(tuned, classes, attributes),
@@ -93,19 +81,19 @@ def summarise(
             for model in (BASE, FINETUNED)
             if (scores["model"] == model).any()
         },
-        "edits": _edits(tuned, heads, threshold),
+        "edits": _edits(scored),
         "flip_points": {} if flips is None or flips.empty else _flip_points(flips),
         "notes": _notes(cfrt),
     }
 
 
-def _cfrt(scores, classes, attributes, heads, method, **options) -> dict[str, Any]:
-    table = cfrt_table(scores, heads, classes, method, **options)
-    table = table.set_index(["class", "attribute"])
+def _cfrt(scored: Scored, attributes, method, positions) -> dict[str, Any]:
+    classes, table = scored.classes, cfrt_table(scored, method, positions)
+    records = {(row["class"], row["attribute"]): row for row in table.to_dict("records")}
     out: dict[str, Any] = {c: {} for c in classes}
     for cls in classes:
         for attribute in attributes:
-            row = table.loc[(cls, attribute)]
+            row = records[cls, attribute]
             column_of = {column: figure for figure, column in FIGURES.items()}
             reasons = dict(part.split(": ", 1) for part in str(row["reason"]).split("; ") if ": " in part)
             out[cls][attribute] = {
@@ -120,8 +108,8 @@ def _cfrt(scores, classes, attributes, heads, method, **options) -> dict[str, An
     return out
 
 
-def _means(scores, classes, attributes, heads, method, **options) -> dict[str, Any]:
-    means = cfrt_means(scores, heads, classes, method, of=attributes, **options)
+def _means(scored: Scored, attributes, method, positions) -> dict[str, Any]:
+    means = cfrt_means(scored, method, positions, of=attributes)
     return {
         figure + end: _number(means[column + end])
         for figure, column in FIGURES.items()
@@ -184,8 +172,8 @@ def _faithfulness(scores, classes, attributes, threshold) -> dict[str, Any]:
     return {c: {a: shares(c, a) for a in attributes} for c in classes}
 
 
-def _edits(scores, heads, threshold) -> list[dict[Any, Any]]:
-    table = edit_table(scores, heads, threshold)
+def _edits(scored: Scored) -> list[dict[Any, Any]]:
+    table = edit_table(scored)
     records = table[table["method"] != "swap"].to_dict("records")
     shares = ("before", "after", "match", "others_kept", "probability")
     return [{k: _number(v) if k in shares else v for k, v in record.items()} for record in records]

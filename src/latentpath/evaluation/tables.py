@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from latentpath.keys import FINETUNED, trajectories_in
 from latentpath.metrics import (
+    Scored,
     cfrt_by_position,
     cfrt_sensitivity,
     co_change_table,
@@ -20,13 +20,9 @@ from latentpath.metrics import (
 
 def write_tables(
     folder: Path,
-    scores: pd.DataFrame,
+    scored: Scored,
     *,
-    classes: Sequence[str],
-    heads: Sequence[str],
     strong: Sequence[int],
-    threshold: float,
-    resamples: int,
     geometry: pd.DataFrame,
     temperatures: Mapping[str, float] | None = None,
 ) -> list[Path]:
@@ -43,25 +39,22 @@ def write_tables(
                        means with bands over the seeds
     Rates come with 95 % intervals, low and high, over the seeds.
     """
-    options = {"threshold": threshold, "intervals": resamples}
-    methods = trajectories_in(scores.loc[scores["model"] == FINETUNED, "method"])
 
     def of_each(table: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-        return pd.concat([table(method) for method in methods], ignore_index=True)
+        return pd.concat([table(method) for method in scored.trajectories], ignore_index=True)
 
     def sensitivity(method: str) -> pd.DataFrame:
         positions = strong if method == "swap" else None
-        more = {"temperatures": temperatures, **options}
-        return cfrt_sensitivity(scores, heads, classes, method, positions, **more)
+        return cfrt_sensitivity(scored, method, positions, temperatures=temperatures)
 
-    changes = co_change_table(scores, heads, classes, "swap", strong, threshold, resamples=resamples)
+    changes = co_change_table(scored, "swap", strong)
     makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "cfrt_by_position": lambda: of_each(lambda m: cfrt_by_position(scores, heads, classes, m, **options)),
+        "cfrt_by_position": lambda: of_each(lambda m: cfrt_by_position(scored, m)),
         "cfrt_sensitivity": lambda: of_each(sensitivity),
-        "flip_rate": lambda: of_each(lambda m: flip_table(scores, heads, classes, m, **options)),
+        "flip_rate": lambda: of_each(lambda m: flip_table(scored, m)),
         "co_change": lambda: changes,
         "most_entangled": lambda: most_entangled(changes, 12),
-        "edits": lambda: edit_table(scores, heads, threshold),
+        "edits": lambda: edit_table(scored),
         "geometry": lambda: geometry,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from latentpath.metrics.cfrt import Cfrt, Rate, cfrt_released, cfrt_strict
     from latentpath.metrics.classification import classification_metrics
-    from latentpath.metrics.co_change import co_change_table, example_seeds, most_entangled
+    from latentpath.metrics.co_change import co_change_table, most_entangled
     from latentpath.metrics.directions import (
         consecutive_cosines,
         curvature,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.memorisation import Nearest, copies, nearest
     from latentpath.metrics.perceptual import l1, lpips_distance, lpips_maps, lpips_or_none, ssim
     from latentpath.metrics.published import compare_with_published, published_cfrt
+    from latentpath.metrics.scored import Scored, strong_frames, strong_swap_steps
     from latentpath.metrics.tables import (
         cfrt_by_position,
         cfrt_means,
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
         cfrt_table,
         flip_step_table,
         flip_table,
-        strong_frames,
-        strong_swap_steps,
     )
 
 _MODULES = {
     "cfrt": ("Cfrt", "Rate", "cfrt_released", "cfrt_strict"),
+    "scored": ("Scored", "strong_frames", "strong_swap_steps"),
     "tables": (
         "cfrt_by_position",
         "cfrt_means",
@@ -47,11 +47,9 @@ _MODULES = {
         "cfrt_table",
         "flip_step_table",
         "flip_table",
-        "strong_frames",
-        "strong_swap_steps",
     ),
     "classification": ("classification_metrics",),
-    "co_change": ("co_change_table", "example_seeds", "most_entangled"),
+    "co_change": ("co_change_table", "most_entangled"),
     "directions": (
         "consecutive_cosines",
         "curvature",

@@ -1,8 +1,7 @@
 """Co-change: when the prompt swaps to one attribute, how far does every output of the classifier move?
 
-`scores`: rows as in evaluate/scores.parquet; `attributes` are the classifier's heads, as in
-`metrics.tables.cfrt_table`. The heads of the result are these, and `class <name>` for each class probability
-where there are two classes or more. Probabilities of two classes mirror each other.
+The heads of the result are those of `Scored` and, with two classes or more, `class <name>` for each class
+probability. Probabilities of two classes mirror each other.
 """
 
 from collections.abc import Sequence
@@ -10,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import FINETUNED
 from latentpath.metrics.flips import Array, hard_label
 from latentpath.metrics.intervals import bootstrap_intervals
-from latentpath.metrics.score_arrays import ScoreArrays, Sweep
+from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
 COLUMNS = [
     "class",
@@ -30,20 +28,12 @@ COLUMNS = [
 
 
 def co_change_table(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
-    method: str = "swap",
-    positions: Sequence[int] | None = None,
-    threshold: float = 0.5,
-    *,
-    model: str = FINETUNED,
-    resamples: int = 2000,
+    scored: Scored, method: str = "swap", positions: Sequence[int] | None = None
 ) -> pd.DataFrame:
     """The matrix of co-changes: one row a class, attribute A moved toward, and head h.
 
         change        1/n sum_s mean_p ( f_h(x_sp) - f_h(x_s0) )       in [-1, 1]
-        low, high     its bootstrap interval over seeds, 95 % (see `metrics.intervals`)
+        low, high     its bootstrap interval over seeds, 95 % (see `metrics.intervals`); NaN without resamples
         abs_change    1/n sum_s mean_p | f_h(x_sp) - f_h(x_s0) |       in [0, 1]
         label_changes share of images whose hard label differs from the neutral image's: above `threshold`
                       or not; of a class, chosen by the classifier or not
@@ -54,16 +44,18 @@ def co_change_table(
     has no zero to be tested against: any redrawing of an image moves it. NaN with a `reason` where no seed
     can say. Raises UserError as `cfrt_table` does.
     """
-    sweep = Sweep(scores, method, model)
+    sweep, attributes, classes = Sweep(scored, method), scored.heads, scored.classes
     strong = sweep.positions(positions)
     table = []
     for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, strong)
-        heads, shifts, changes = _changes(arrays, attributes, classes, threshold)
+        arrays = sweep.arrays(cls, strong)
+        heads, shifts, changes = _changes(arrays, attributes, classes, scored.threshold)
         per_seed = shifts.mean(axis=2)  # (A, S, H); a seed without one of its positions is NaN
         flat = per_seed.transpose(1, 0, 2).reshape(len(arrays.seeds), len(attributes) * len(heads))
-        ends = bootstrap_intervals(flat, resamples=resamples)
-        low, high = (end.reshape(len(attributes), len(heads)) for end in ends)
+        low, high = np.full((2, len(attributes), len(heads)), np.nan)
+        if scored.resamples:
+            ends = bootstrap_intervals(flat, resamples=scored.resamples)
+            low, high = (end.reshape(low.shape) for end in ends)
         for i, attribute in enumerate(attributes):
             for h, head in enumerate(heads):
                 known = np.isfinite(per_seed[i, :, h])
@@ -89,36 +81,6 @@ def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
     pairs = pairs.assign(excludes_zero=(pairs["low"] > 0) | (pairs["high"] < 0), size=pairs["change"].abs())
     pairs = pairs.sort_values(["excludes_zero", "size"], ascending=False, kind="stable")
     return pairs.drop(columns="size").head(k).reset_index(drop=True)
-
-
-def example_seeds(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
-    *,
-    cls: str,
-    attribute: str,
-    head: str,
-    k: int = 3,
-    method: str = "swap",
-    positions: Sequence[int] | None = None,
-    model: str = FINETUNED,
-) -> pd.DataFrame:
-    """The k seeds of class `cls` whose `head` moves furthest toward `attribute`: columns seed, change.
-
-    `head` as in `co_change_table`; in order of |mean_p change|: a pair at its worst, no fair sample.
-    Raises ValueError for an attribute or head that is not there.
-    """
-    sweep = Sweep(scores, method, model)
-    arrays = sweep.arrays(attributes, classes, cls, sweep.positions(positions))
-    heads, shifts, _ = _changes(arrays, attributes, classes, threshold=0.5)
-    if attribute not in attributes or head not in heads:
-        raise ValueError(f"no pair {attribute!r}, {head!r}: attributes {list(attributes)}, heads {heads}")
-    change = shifts[list(attributes).index(attribute), :, :, heads.index(head)].mean(axis=1)  # (S,)
-    found = pd.DataFrame({"seed": arrays.seeds, "change": change}).dropna()
-    return (
-        found.sort_values("change", key=np.abs, ascending=False, kind="stable").head(k).reset_index(drop=True)
-    )
 
 
 def _changes(

@@ -1,17 +1,14 @@
 """What every kind of edit did to the attributes that it names, and to the others."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import EDIT_KEY, FINETUNED, JOIN, ORIGINS, origin_of
+from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, origin_of
 from latentpath.metrics.flips import hard_label
+from latentpath.metrics.scored import Scored
 
 
-def edit_table(
-    scores: pd.DataFrame, heads: Sequence[str], threshold: float = 0.5, *, model: str = FINETUNED
-) -> pd.DataFrame:
+def edit_table(scored: Scored) -> pd.DataFrame:
     """One row an edit (class, attribute, method, swap_step, until, strength), shares over its seeds in [0,
     1]:
 
@@ -22,14 +19,15 @@ def edit_table(
         probability  mean probability of the named attributes on the edited image
         n            seeds
 
-    `scores`: rows as in evaluate/scores.parquet, stored latents only; a combination is named `hair+ruler`. It
-    departs from the neutral image of its seed, a removal from the one that has the attribute. NaN where a
-    named attribute has no head; a missing score leaves the seed out.
+    Frames of interpolations are left out. A combination is named `hair+ruler`. An edit departs from the
+    neutral image of its seed, a removal from the image that has the attribute. NaN where a named attribute
+    has no head; a missing score leaves the seed out.
     """
-    rows = scores[(scores["model"] == model) & scores["swap_step"].notna()]
+    heads, rows = list(scored.heads), scored.rows
+    rows = rows[rows["swap_step"].notna()]
     columns = [f"prob_{head}" for head in heads]
     probabilities = rows.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan)
-    labels = dict(zip(rows.index, hard_label(probabilities, threshold), strict=True))
+    labels = dict(zip(rows.index, hard_label(probabilities, scored.threshold), strict=True))
     origins = {
         (key["class"], key["seed"], key["attribute"]): index
         for index, key in rows[rows["method"].isin(ORIGINS)].iterrows()
@@ -38,7 +36,7 @@ def edit_table(
     for edit, of_edit in rows[~rows["method"].isin(ORIGINS)].groupby(EDIT_KEY, sort=False):
         cls, attribute, method, *_ = map(str, edit)
         names = attribute.split(JOIN)
-        named = [list(heads).index(name) for name in names if name in heads]
+        named = [heads.index(name) for name in names if name in heads]
         known = len(named) == len(names)
         origin = origin_of(method, attribute)
         after = np.array([labels[index] for index in of_edit.index])  # (seeds, heads)

@@ -8,7 +8,7 @@ import pandas as pd
 from latentpath.errors import UserError
 from latentpath.metrics.cfrt import Rate
 from latentpath.metrics.predictions import Predictions
-from latentpath.metrics.score_arrays import Sweep
+from latentpath.metrics.scored import Scored, Sweep
 from latentpath.metrics.tables import Cell, cfrt_rates, rate_table
 
 _ACROSS_IMAGES = ("cfrt_strict", "dominant_images", "all_strict")  # what one file cannot tell
@@ -18,9 +18,9 @@ _SAME = 1e-3  # apart at most: scores of one image, decoded and judged twice
 def cfrt_of_predictions(
     files: Sequence[Predictions],
     positions: Sequence[int] | None = None,
-    threshold: float = 0.5,
     *,
-    intervals: int = 0,
+    threshold: float = 0.5,
+    resamples: int = 0,
 ) -> pd.DataFrame:
     """`cfrt_table` of files of one method: each figure from the attribute's own file where one file can tell.
 
@@ -35,16 +35,16 @@ def cfrt_of_predictions(
         merged, heads = _merged(together), tuple(dict.fromkeys(h for one in together for h in one.heads))
         for one in together:
             try:
-                strong = Sweep(one.rows, one.method, "").positions(positions)
+                strong = Sweep(Scored(one.rows, one.heads, [cls]), one.method).positions(positions)
             except UserError as error:
                 raise UserError(f"{one.file}: {error}") from None
-            own = _rates(one.rows, one, one.heads, strong, threshold)
-            across = _rates(merged, one, heads, strong, threshold)
+            own = _rates(Scored(one.rows, one.heads, [cls], threshold), one, strong)
+            across = _rates(Scored(merged, heads, [cls], threshold), one, strong)
             rates = {name: across[name] if name in _ACROSS_IMAGES else rate for name, rate in own.items()}
             rates["class_kept"] = replace(own["class_kept"], reason="the files hold no class scores")
             key = {"class": cls, "attribute": one.attribute, "method": one.method}
             cells.append(Cell(key | {"positions": list(strong)}, rates))
-    return rate_table(cells, intervals)
+    return rate_table(cells, resamples)
 
 
 def scope(files: Sequence[Predictions]) -> list[str]:
@@ -95,10 +95,10 @@ def neutral_faults(files: Sequence[Predictions]) -> list[str]:
     return faults
 
 
-def _rates(rows, one: Predictions, heads, positions, threshold) -> dict[str, Rate]:
-    sweep = Sweep(rows, one.method, "")
-    arrays = sweep.arrays(heads, [one.cls], one.cls, positions)
-    return cfrt_rates(arrays, heads, heads.index(one.attribute), threshold)
+def _rates(scored: Scored, one: Predictions, positions: Sequence[int]) -> dict[str, Rate]:
+    """Every figure of one file's attribute."""
+    arrays = Sweep(scored, one.method).arrays(one.cls, positions)
+    return cfrt_rates(arrays, scored.heads, list(scored.heads).index(one.attribute), scored.threshold)
 
 
 def _merged(files: Sequence[Predictions]) -> pd.DataFrame:

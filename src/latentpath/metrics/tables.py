@@ -1,12 +1,10 @@
-"""CFRT and flip tables of the rows of scores.parquet, with intervals over seeds where asked.
+"""CFRT and flip tables of a run's scores: a row a class and attribute, with intervals over seeds where asked.
 
-`scores`: rows as in evaluate/scores.parquet (class, seed, attribute, method, swap_step or frame,
-prob_<attribute>, class_prob_<class>). `method` 'swap' uses swap steps as positions, every other method
-frames. The baseline x of a seed is its 'neutral' row (frame 0 of an interpolation decodes the same latent).
-Positions that a function does not ask for are all there are, without frame 0, the neutral image itself.
-`intervals`: how many bootstrap resamples of the seeds; then each figure has <figure>_low and <figure>_high,
-95 % (see `metrics.intervals`); 0 leaves the columns out.
-All raise UserError if the method or a position has no rows, or an image has two.
+CFRT is the Classifier Flip Rate along a Trajectory (see `metrics.cfrt`). Every function takes the scores as
+`Scored` and the `method` whose images it looks at: the positions of 'swap' are swap steps, those of every
+other method frames. The baseline x of a seed is its 'neutral' row. A function that is not given positions
+takes the strong end, or all positions without frame 0, which is the neutral image itself.
+All raise UserError if the method or a position has no rows, or if an image has two.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,25 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import FINETUNED
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
 from latentpath.metrics.flips import flip_rate, flip_step, flipped
 from latentpath.metrics.intervals import bootstrap_intervals
-from latentpath.metrics.score_arrays import ScoreArrays, Sweep, strong_frames, strong_swap_steps, uncalibrated
-
-__all__ = [
-    "Cell",
-    "cfrt_by_position",
-    "cfrt_means",
-    "cfrt_rates",
-    "cfrt_sensitivity",
-    "cfrt_table",
-    "flip_step_table",
-    "flip_table",
-    "rate_table",
-    "strong_frames",
-    "strong_swap_steps",
-]
+from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _COUNTS = 12  # at most so many sizes of the strong end
@@ -48,38 +31,27 @@ class Cell(NamedTuple):
 
 
 def cfrt_table(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
     positions: Sequence[int] | None = None,
-    threshold: float = 0.5,
-    *,
-    model: str = FINETUNED,
-    intervals: int = 0,
 ) -> pd.DataFrame:
     """Both CFRT definitions and each condition: one row a class and attribute.
 
     `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
     Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
     dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict, already_present (in
-    [0, 1], NaN where undefined) and reason ('' or 'column: why; ...' for the undefined and for those that
-    left images out).
+    [0, 1], NaN where undefined) and reason ('' or 'column: why; ...' for each figure that is undefined or
+    left images out; several reasons of one figure are joined by 'and').
     """
-    return rate_table(_cells(scores, attributes, classes, method, positions, threshold, model), intervals)
+    return rate_table(_cells(scored, method, positions), scored.resamples)
 
 
 def cfrt_means(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
     positions: Sequence[int] | None = None,
-    threshold: float = 0.5,
     *,
     of: Sequence[str] | None = None,
-    model: str = FINETUNED,
-    intervals: int = 0,
 ) -> dict[str, float]:
     """The plain mean of each figure of `cfrt_table` over classes and the attributes `of` (all by default), as
     <figure>, <figure>_low, <figure>_high.
@@ -88,66 +60,55 @@ def cfrt_means(
     every class and attribute, so the interval resamples seeds across all cells together: those of the cells
     do not make it.
     """
-    cells = _cells(scores, attributes, classes, method, positions, threshold, model)
+    cells = _cells(scored, method, positions)
     cells = [cell for cell in cells if of is None or cell.key["attribute"] in of]
     seeds = sorted({seed for cell in cells for seed in cell.seeds})
     means = {}
     for figure in cells[0].rates if cells else ():
         known = [cell for cell in cells if np.isfinite(cell.rates[figure].value)]
         means[figure] = float(np.mean([c.rates[figure].value for c in known])) if known else np.nan
-        if not intervals:
+        if not scored.resamples:
             continue
         values, weights = np.full((2, len(seeds), len(known)), np.nan)
         for column, cell in enumerate(known):
             rows = np.searchsorted(seeds, cell.seeds)
             values[rows, column] = cell.rates[figure].per_seed
             weights[rows, column] = cell.rates[figure].samples_per_seed
-        options = {"weights": np.nan_to_num(weights), "resamples": intervals}
+        options = {"weights": np.nan_to_num(weights), "resamples": scored.resamples}
         ends = bootstrap_intervals(values, **options, rates=True, averaged=True)
         means[f"{figure}_low"], means[f"{figure}_high"] = float(ends.low[0]), float(ends.high[0])
     return means
 
 
 def cfrt_by_position(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
-    threshold: float = 0.5,
-    *,
-    model: str = FINETUNED,
-    intervals: int = 0,
 ) -> pd.DataFrame:
     """`cfrt_table` at every position alone: the same columns, with `position` in the place of `positions`.
 
     With one position a seed, D_a of the released definition is the change of a single image.
     """
-    sweep = Sweep(scores, method, model)
+    sweep = Sweep(scored, method)
     everywhere = sweep.positions(strong=False)
     cells = []
-    for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, everywhere)
+    for cls in scored.classes:
+        arrays = sweep.arrays(cls, everywhere)
         for position in everywhere:
-            rates = _all_rates(arrays.at([position]), attributes, threshold)
-            for attribute, of_attribute in zip(attributes, rates, strict=True):
+            rates = _all_rates(arrays.at([position]), scored.heads, scored.threshold)
+            for attribute, of_attribute in zip(scored.heads, rates, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "position": position}
                 cells.append(Cell(key, of_attribute))
-    return rate_table(cells, intervals)
+    return rate_table(cells, scored.resamples)
 
 
 def cfrt_sensitivity(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
     positions: Sequence[int] | None = None,
-    threshold: float = 0.5,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     counts: Sequence[int] | None = None,
     temperatures: Mapping[str, float] | None = None,
-    model: str = FINETUNED,
-    intervals: int = 0,
 ) -> pd.DataFrame:
     """How every figure moves with the choices that CFRT leaves open, one at a time.
 
@@ -158,7 +119,7 @@ def cfrt_sensitivity(
     varies = 'calibration': with it, as in `scores`, and without. Columns as `cfrt_table`, and varies,
     threshold, n_strong, calibrated.
     """
-    sweep = Sweep(scores, method, model)
+    sweep = Sweep(scored, method)
     strong, order = sweep.positions(positions), sweep.strongest_first(sweep.positions(strong=False))
     if counts is None:
         steps = min(len(order), _COUNTS)
@@ -166,75 +127,61 @@ def cfrt_sensitivity(
     if not all(1 <= n <= len(order) for n in counts):
         raise ValueError(f"counts lie in 1..{len(order)}: {list(counts)}")
     settings = [("threshold", sweep, t, strong) for t in thresholds]
-    settings += [("strong", sweep, threshold, order[:n]) for n in counts]
+    settings += [("strong", sweep, scored.threshold, order[:n]) for n in counts]
     if temperatures:
-        raw = Sweep(uncalibrated(scores, temperatures), method, model)
-        settings += [("calibration", each, threshold, strong) for each in (sweep, raw)]
+        raw = Sweep(scored.uncalibrated(temperatures), method)
+        settings += [("calibration", each, scored.threshold, strong) for each in (sweep, raw)]
     cells = []
-    for cls in classes:
-        arrays = {
-            each: each.arrays(attributes, classes, cls, order)
-            for each in dict.fromkeys(each for _, each, _, _ in settings)
-        }
+    for cls in scored.classes:
+        arrays = {each: each.arrays(cls, order) for each in dict.fromkeys(each for _, each, _, _ in settings)}
         for varies, each, at, chosen in settings:
-            rates = _all_rates(arrays[each].at(sorted(chosen)), attributes, at)
-            for attribute, of_attribute in zip(attributes, rates, strict=True):
+            rates = _all_rates(arrays[each].at(sorted(chosen)), scored.heads, at)
+            for attribute, of_attribute in zip(scored.heads, rates, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "varies": varies}
                 key |= {"threshold": at, "n_strong": len(chosen), "positions": sorted(chosen)}
                 cells.append(Cell(key | {"calibrated": each is sweep}, of_attribute))
-    return rate_table(cells, intervals)
+    return rate_table(cells, scored.resamples)
 
 
 def flip_table(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
-    threshold: float = 0.5,
-    *,
-    model: str = FINETUNED,
-    intervals: int = 0,
 ) -> pd.DataFrame:
     """Flip rate at every position; columns class, attribute, method, position, flip_rate, n (seeds)."""
-    sweep = Sweep(scores, method, model)
+    sweep = Sweep(scored, method)
     everywhere = sweep.positions(strong=False)
     table = []
-    for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, everywhere)
-        for i, attribute in enumerate(attributes):
+    for cls in scored.classes:
+        arrays = sweep.arrays(cls, everywhere)
+        for i, attribute in enumerate(scored.heads):
             before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]  # (S,), (S, P)
-            flips = flipped(before, after, threshold)
+            flips = flipped(before, after, scored.threshold)
             columns = {
                 "position": everywhere,
-                "flip_rate": flip_rate(before, after, threshold=threshold),
+                "flip_rate": flip_rate(before, after, threshold=scored.threshold),
                 "n": np.isfinite(flips).sum(axis=0),
             }
-            if intervals:
-                ends = bootstrap_intervals(flips, resamples=intervals, rates=True)
+            if scored.resamples:
+                ends = bootstrap_intervals(flips, resamples=scored.resamples, rates=True)
                 columns |= {"flip_rate_low": ends.low, "flip_rate_high": ends.high}
             table.append(pd.DataFrame({"class": cls, "attribute": attribute, "method": method} | columns))
     return pd.concat(table, ignore_index=True)
 
 
 def flip_step_table(
-    scores: pd.DataFrame,
-    attributes: Sequence[str],
-    classes: Sequence[str],
+    scored: Scored,
     method: str,
-    threshold: float = 0.5,
-    *,
-    model: str = FINETUNED,
 ) -> pd.DataFrame:
     """`flip_step` of each seed; columns class, attribute, method, seed, flip_step (NaN as there)."""
-    sweep = Sweep(scores, method, model)
+    sweep = Sweep(scored, method)
     everywhere = sweep.positions(strong=False)
     strongest = "smallest" if sweep.column == "swap_step" else "largest"
     table = []
-    for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, everywhere)
-        for i, attribute in enumerate(attributes):
+    for cls in scored.classes:
+        arrays = sweep.arrays(cls, everywhere)
+        for i, attribute in enumerate(scored.heads):
             before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]
-            steps = flip_step(before, after, everywhere, strongest=strongest, threshold=threshold)
+            steps = flip_step(before, after, everywhere, strongest=strongest, threshold=scored.threshold)
             for seed, step in zip(arrays.seeds, steps, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "seed": seed}
                 table.append(key | {"flip_step": float(step)})
@@ -263,17 +210,18 @@ def cfrt_rates(
     }
 
 
-def rate_table(cells: Sequence[Cell], intervals: int = 0) -> pd.DataFrame:
+def rate_table(cells: Sequence[Cell], resamples: int = 0) -> pd.DataFrame:
     """One row a cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
-    ends = _intervals([rate for cell in cells for rate in cell.rates.values()], intervals)
+    ends = _intervals([rate for cell in cells for rate in cell.rates.values()], resamples)
     table = []
     for key, rates, _ in cells:
         row = dict(key) | {"n_seeds": len(rates["flipped"].per_seed), "n_images": rates["flipped"].n}
         row |= {name: rate.value for name, rate in rates.items()}
-        if intervals:
+        if resamples:
             for name in rates:
                 row[f"{name}_low"], row[f"{name}_high"] = next(ends)
-        row["reason"] = "; ".join(f"{name}: {rate.reason}" for name, rate in rates.items() if rate.reason)
+        reasons = {name: rate.reason.replace("; ", " and ") for name, rate in rates.items() if rate.reason}
+        row["reason"] = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         table.append(row)
     return pd.DataFrame(table)
 
@@ -290,14 +238,16 @@ def _intervals(rates: Sequence[Rate], resamples: int):
     return iter(found.tolist())
 
 
-def _cells(scores, attributes, classes, method, positions, threshold, model) -> list[Cell]:
+def _cells(scored: Scored, method: str, positions: Sequence[int] | None) -> list[Cell]:
     """Those of `cfrt_table`."""
-    sweep = Sweep(scores, method, model)
+    sweep = Sweep(scored, method)
     strong = sweep.positions(positions)
     cells = []
-    for cls in classes:
-        arrays = sweep.arrays(attributes, classes, cls, strong)
-        for attribute, rates in zip(attributes, _all_rates(arrays, attributes, threshold), strict=True):
+    for cls in scored.classes:
+        arrays = sweep.arrays(cls, strong)
+        for attribute, rates in zip(
+            scored.heads, _all_rates(arrays, scored.heads, scored.threshold), strict=True
+        ):
             key = {"class": cls, "attribute": attribute, "method": method, "positions": list(strong)}
             cells.append(Cell(key, rates, arrays.seeds))
     return cells

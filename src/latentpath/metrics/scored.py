@@ -1,0 +1,184 @@
+"""`Scored`: the scores of a run and what their columns mean, which every table of figures is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from latentpath.errors import UserError
+from latentpath.keys import FINETUNED, position_column, trajectories_in
+from latentpath.metrics.flips import Array
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of a run, as every table of figures takes them.
+
+    table      rows as in evaluate/scores.parquet: class, seed, attribute, method, swap_step or frame,
+               prob_<head>, class_prob_<class>, and model where there are images of several
+    heads      attributes that the classifier judges; the tables of CFRT take them as the attributes moved
+               toward, too
+    classes    classes of the images, in the order of the tables
+    threshold  a probability above it means that the attribute is there
+    model      the images of this model are taken
+    resamples  bootstrap resamples of the seeds: each figure then has <figure>_low and <figure>_high, its
+               95 % interval (see `metrics.intervals`); 0 leaves the intervals out
+    """
+
+    table: pd.DataFrame
+    heads: Sequence[str]
+    classes: Sequence[str]
+    threshold: float = 0.5
+    model: str = FINETUNED
+    resamples: int = 0
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows of the model."""
+        return self.table[self.table["model"] == self.model] if "model" in self.table else self.table
+
+    @property
+    def trajectories(self) -> list[str]:
+        """The methods that lead from the neutral image to an attribute, swaps first."""
+        return trajectories_in(self.rows["method"])
+
+    def uncalibrated(self, temperatures: Mapping[str, float]) -> "Scored":
+        """The scores before the classifier divided its logits by a temperature each (head, or "class" -> T).
+
+            p_c^T / sum_k p_k^T,   over the classes, or over present and absent
+
+        0 and 1 stay what they are, and so do the decisions at 0.5 and by argmax.
+        """
+        columns: dict[str, Array] = {}
+        for head, temperature in temperatures.items():
+            names = [f"prob_{head}"]
+            if head == "class":
+                names = [str(column) for column in self.table if str(column).startswith("class_prob_")]
+            if names and set(names) <= set(self.table):
+                p = self.table[names].to_numpy(np.float64)
+                power = (p if head == "class" else np.hstack([p, 1 - p])) ** temperature
+                raw = power / power.sum(axis=1, keepdims=True)
+                columns |= {name: raw[:, i] for i, name in enumerate(names)}
+        return replace(self, table=self.table.assign(**columns))
+
+
+@dataclass(frozen=True)
+class ScoreArrays:
+    """The scores of one class: S seeds, A attributes moved toward, P positions, H heads, C classes."""
+
+    seeds: list
+    positions: tuple[int, ...]
+    neutral: Array  # (S, H)
+    edited: Array  # (A, S, P, H)
+    neutral_class_probs: Array  # (S, C)
+    edited_class_probs: Array  # (A, S, P, C)
+
+    @property
+    def neutral_class(self) -> Array | None:
+        """(S,) index of the class decision, NaN where unknown; None with a single class."""
+        return _decision(self.neutral_class_probs)
+
+    @property
+    def edited_class(self) -> Array | None:
+        """(A, S, P) index of the class decision, NaN where unknown; None with a single class."""
+        return _decision(self.edited_class_probs)
+
+    def at(self, positions: Sequence[int]) -> "ScoreArrays":
+        """The scores at some of the positions only."""
+        keep = [self.positions.index(p) for p in positions]
+        edited, probs = self.edited[:, :, keep], self.edited_class_probs[:, :, keep]
+        return replace(self, positions=tuple(positions), edited=edited, edited_class_probs=probs)
+
+
+class Sweep:
+    """The scored images of one method, and the neutral images that they belong to.
+
+    The swap steps are the positions of the method 'swap', the frames those of every other method.
+    """
+
+    def __init__(self, scored: Scored, method: str) -> None:
+        rows = scored.rows
+        self.scored, self.method, self.column = scored, method, position_column(method)
+        self.rows, self.neutral = rows[rows["method"] == method], rows[rows["method"] == "neutral"]
+
+    def positions(self, asked: Sequence[int] | None = None, *, strong: bool = True) -> tuple[int, ...]:
+        """`asked`, checked; without it the strong end or, if not `strong`, all positions. In ascending order.
+
+        Frame 0 is the neutral image itself and no position. Raises UserError where the scores hold no image
+        of the method, or none at a position that is asked for.
+        """
+        there = sorted(map(int, self.rows[self.column].dropna().unique())) if self.column in self.rows else []
+        if not there:
+            raise UserError(
+                f"the scores hold no images with method '{self.method}': run evaluate with that method first"
+            )
+        if asked is None:
+            if strong:
+                return (strong_swap_steps if self.column == "swap_step" else strong_frames)(there)
+            return tuple(p for p in there if self.column == "swap_step" or p > 0) or tuple(there)
+        if absent := sorted(set(asked) - set(there)):
+            raise UserError(
+                f"the scores hold no {self.column} {absent} for method '{self.method}'; there are {there}"
+            )
+        return tuple(sorted(set(asked)))
+
+    def strongest_first(self, positions: Sequence[int]) -> tuple[int, ...]:
+        """Early swaps and late frames are strong."""
+        return tuple(sorted(positions, reverse=self.column == "frame"))
+
+    def arrays(self, cls: str, positions: Sequence[int]) -> ScoreArrays:
+        """The scores of class `cls`; the heads are also the attributes moved toward."""
+        heads, classes = list(self.scored.heads), self.scored.classes
+        neutral = self.neutral.loc[self.neutral["class"] == cls]
+        rows = self.rows.loc[self.rows["class"] == cls]
+        # the union: a seed that lacks its neutral image or its edits is counted as left out, not lost
+        seeds = sorted(set(neutral["seed"]) | set(rows["seed"]))
+        columns, class_columns = [f"prob_{h}" for h in heads], [f"class_prob_{c}" for c in classes]
+        before = _unique(neutral.set_index("seed")).reindex(seeds)
+        keys = [heads, seeds, list(positions)]
+        after = _unique(rows.set_index(["attribute", "seed", self.column])).reindex(
+            pd.MultiIndex.from_product(keys)
+        )
+        shape = tuple(len(k) for k in keys)  # (A, S, P)
+        return ScoreArrays(
+            seeds=seeds,
+            positions=tuple(positions),
+            neutral=_columns(before, columns),
+            edited=_columns(after, columns).reshape(*shape, len(columns)),
+            neutral_class_probs=_columns(before, class_columns),
+            edited_class_probs=_columns(after, class_columns).reshape(*shape, len(class_columns)),
+        )
+
+
+def strong_swap_steps(swap_steps: Sequence[int]) -> tuple[int, ...]:
+    """The strongest (smallest) third of the swap steps, at least one: of 5, 10, ..., 45 the 5, 10, 15."""
+    steps = sorted(set(swap_steps))
+    return tuple(steps[: max(1, round(len(steps) / 3))])
+
+
+def strong_frames(frames: Sequence[int]) -> tuple[int, ...]:
+    """The last 40 % of the frames, at least one; of 0..49 the paper's 30..49."""
+    ordered = sorted(set(frames))
+    return tuple(ordered[-max(1, len(ordered) * 2 // 5) :])
+
+
+def _unique(rows: pd.DataFrame) -> pd.DataFrame:
+    if not rows.index.is_unique:
+        first = rows.index[rows.index.duplicated()][0]
+        names = ", ".join(str(n) for n in rows.index.names)
+        raise UserError(f"the scores hold two rows for the same image ({names} = {first}): evaluate again")
+    return rows
+
+
+def _columns(rows: pd.DataFrame, names: list[str]) -> Array:
+    """A missing head is all NaN."""
+    return rows.reindex(columns=names).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _decision(class_probs: Array) -> Array | None:
+    """(..., C) -> (...): argmax as float, NaN where a probability is; None with a single class."""
+    if class_probs.shape[-1] < 2:
+        return None
+    known = np.isfinite(class_probs).all(axis=-1)
+    return np.where(known, np.nan_to_num(class_probs).argmax(axis=-1), np.nan)
