@@ -99,14 +99,11 @@ def _print_cost(args: list[str]) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from latentpath.runs.weights import choose
-
     overrides = [arg for arg in args if "=" in arg and not arg.startswith("-")]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = cast(Config, compose(TRAVERSE.name, overrides))
     check(cfg, reads_images=False)
-    choose(cfg.weights_dir)
     import_module("latentpath.commands.traverse").say_cost(cfg)
 
 

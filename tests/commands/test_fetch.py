@@ -60,14 +60,12 @@ def hub(tiny_sd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 @pytest.fixture(autouse=True)
-def nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_cache"))
     monkeypatch.delenv(weights.ENVIRONMENT, raising=False)
-    yield
-    weights.choose(None)
 
 
 @pytest.fixture
@@ -226,11 +224,12 @@ def test_backbones_of_lpips_are_fetched_and_their_hash_checked(backbone: Path, c
     overrides = ("metric.lpips=[squeeze]", f"weights_dir={tmp_path / 'weights'}")
     fetch.run(compose("fetch", *overrides), tmp_path)
     check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
-    file = weights.backbone_file("squeeze")
+    folder = weights.WeightsFolder(str(tmp_path / "weights"))
+    file = folder.backbone("squeeze")
     assert file and file.read_bytes() == backbone.read_bytes()
     file.write_bytes(b"another")
     with pytest.raises(UserError, match="SHA-256"):
-        weights.backbone_file("squeeze")
+        folder.backbone("squeeze")
     file.unlink()
     backbone.write_bytes(b"what a proxy says instead")
     with pytest.raises(UserError, match="invalid hash"):
@@ -261,16 +260,20 @@ def test_networks_of_features_are_fetched_of_a_pickled_one_the_tensors(
     overrides = (features, "metric.lpips=[]", f"weights_dir={tmp_path / 'weights'}")
     with pytest.raises(UserError) as caught:
         check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
-    for folder, name in (("torch_fidelity", inception.name), ("torchxrayvision", "densenet121-res224-all")):
-        assert f"{tmp_path}/weights/{folder}/{name}" in str(caught.value)
+    for place, name in (("torch_fidelity", inception.name), ("torchxrayvision", "densenet121-res224-all")):
+        assert f"{tmp_path}/weights/{place}/{name}" in str(caught.value)
     assert "'metric.features=[inception,xrayvision]'" in str(caught.value)
     check_weights(compose("evaluate", *overrides, "metric.against_data=false"), EVALUATE, tmp_path)
     check_weights(compose("evaluate", *overrides, "weights_dir=null"), EVALUATE, tmp_path)  # n/a, a note
 
     fetch.run(compose("fetch", *overrides), tmp_path)
     check_weights(compose("evaluate", *overrides), EVALUATE, tmp_path)
-    assert weights.feature_file("inception").read_bytes() == inception.read_bytes()
-    found, state = load_file(weights.feature_file("xrayvision")), network.state_dict()
+    folder = weights.WeightsFolder(str(tmp_path / "weights"))
+    assert folder.feature_network("inception").read_bytes() == inception.read_bytes()
+    found, state = (
+        load_file(folder.feature_network("xrayvision")),
+        network.state_dict(),
+    )
     assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
     left = {file.name for file in (tmp_path / "weights" / "torchxrayvision").iterdir()}
     assert left == {"densenet121-res224-all.safetensors", "fetched.json"}

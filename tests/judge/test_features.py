@@ -107,12 +107,12 @@ def test_without_the_file_none_and_its_place_is_said(folder: Path, name: str, ca
 
 
 def test_another_file_is_an_error_that_names_it(folder: Path, inception: nn.Module):
-    file = weights.feature_file("inception")
+    file = weights.WeightsFolder().feature_network("inception")
     torch.save({"a": torch.zeros(1)}, file)
     with pytest.raises(UserError, match=f"{file}: not .*SHA-256"):
         network_or_none("inception")
     write_xrayvision(folder)
-    save_file({"features.a": torch.zeros(1)}, weights.feature_file("xrayvision"))
+    save_file({"features.a": torch.zeros(1)}, weights.WeightsFolder().feature_network("xrayvision"))
     with pytest.raises(UserError, match=r"densenet121-res224-all\.safetensors: expected the weights of"):
         network_or_none("xrayvision")
 
@@ -123,7 +123,7 @@ def test_either_name_of_inceptions_file_in_torchs_cache_will_do(tmp_path: Path):
     second = weights.FEATURES["inception"].names[1]
     (cache / second).touch()
     with pytest.raises(UserError, match=second):  # found, and not it
-        weights.feature_file("inception")
+        weights.WeightsFolder().feature_network("inception")
 
 
 def test_other_networks_see_neutral_images_and_the_strongest_swaps_alone():

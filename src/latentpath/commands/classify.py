@@ -30,6 +30,7 @@ from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier, current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers
+from latentpath.runs.weights import WeightsFolder
 from latentpath.training.augment import Augmentation
 from latentpath.training.classify import AttributeClassifier, Patience, balance
 from latentpath.training.fit import fit, newest_checkpoint, quiet_lightning
@@ -103,7 +104,11 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
     settings = cfg.classifier
     outputs = class_outputs(table.classes) + len(table.attributes)
     network = build_network(
-        settings.arch, num_outputs=outputs, pretrained=settings.pretrained, dropout=settings.dropout
+        settings.arch,
+        num_outputs=outputs,
+        pretrained=settings.pretrained,
+        dropout=settings.dropout,
+        weights=WeightsFolder(cfg.weights_dir),
     )
     return Classifier(
         network,

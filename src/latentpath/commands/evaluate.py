@@ -44,7 +44,7 @@ from latentpath.runs.progress import bar
 from latentpath.runs.ranks import SINGLE
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
-from latentpath.runs.weights import feature_file
+from latentpath.runs.weights import WeightsFolder
 from latentpath.traversal.store import read_flips, read_index, read_latents
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,12 @@ TSNE_MOST = 10_000
 
 def run(cfg: Config, run_dir: Path) -> float | None:
     """Returns the mean CFRT over classes and attributes (swaps, released definition)."""
-    lpips: dict[str, Any] = {net: lpips_or_none(net) for net in cfg.metric.lpips}
+    folder = WeightsFolder(cfg.weights_dir)
+    lpips: dict[str, Any] = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
     # Once the weights are there, a column of n/a is not what was asked for.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     for name in _other_networks(cfg):
-        weights[f"features {name}"] = "there" if feature_file(name).is_file() else "missing"
+        weights[f"features {name}"] = "there" if folder.feature_network(name).is_file() else "missing"
     with open_stage(run_dir, EVALUATE, cfg, weights=weights) as stage:
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
@@ -72,6 +73,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
     traverse = stage_dir(run_dir, "traverse", cfg)
+    weights = WeightsFolder(cfg.weights_dir)
     plan = read_json(traverse / "plan.json")
     classifier = load_classifier(stage_dir(run_dir, "classify", cfg))
     device = device_of(cfg.trainer.accelerator)
@@ -81,7 +83,9 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         classifier=classifier.to(device),
         lpips={net: network and network.to(device) for net, network in lpips.items()},
         networks={
-            name: network.to(device) for name in _other_networks(cfg) if (network := network_or_none(name))
+            name: network.to(device)
+            for name in _other_networks(cfg)
+            if (network := network_or_none(name, weights))
         },
         device=device,
         interpolations=list(cfg.metric.interpolations),
@@ -230,7 +234,7 @@ def _copies(
     latents: torch.Tensor,
 ) -> list[str]:
     """Write tables/copies.csv and copies.html."""
-    base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
+    base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
     cache = cached_latents(cfg, base, dataset, SINGLE)
     vae, judge = scorer.vae, partial(features_of, scorer.classifier)
     training = training_latents(cache, vae.config.scaling_factor)

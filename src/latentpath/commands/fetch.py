@@ -10,14 +10,14 @@ from pathlib import Path
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.files import write_json
-from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, choose, missing, needed
+from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, WeightsFolder, missing, needed
 
 log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> None:
     """Fetch what `cfg.weights_dir` lacks; what is there is left alone, without asking a server."""
-    root = choose(cfg.weights_dir)
+    root = WeightsFolder(cfg.weights_dir).path
     if root is None:
         raise UserError(f"fetch needs a folder: weights_dir=/scratch/weights, or set {ENVIRONMENT}")
     needs = needed(cfg, ("base", "classifier", "metrics"))

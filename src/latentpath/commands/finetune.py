@@ -40,6 +40,7 @@ from latentpath.runs.progress import bar, lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier, current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers, log_images
+from latentpath.runs.weights import WeightsFolder
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import fit
@@ -59,7 +60,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     Several processes share every batch; the first one writes.
     """
     rank = current_rank()
-    base = BaseModel(cfg.model.name, cfg.model.revision, cfg.model.vae)
+    base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
     base.check()
     base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
     weights = {"model.name": base.fingerprint("unet", "vae", "text_encoder", "tokenizer", "scheduler")}

@@ -34,6 +34,7 @@ from latentpath.runs.files import write_json
 from latentpath.runs.progress import bar
 from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import open_stage, stage_dir
+from latentpath.runs.weights import WeightsFolder
 from latentpath.traversal.bisect import bisect_wave, judge_of
 from latentpath.traversal.cost import Cost, cost_of
 from latentpath.traversal.engine import walk
@@ -55,7 +56,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """
     tuned = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
     if cfg.dry_run:
-        available = tuned if Path(tuned.source).is_dir() else BaseModel(cfg.model.name, cfg.model.revision)
+        available = tuned if Path(tuned.source).is_dir() else base_of(cfg)
         announce(cfg, available, measure=True)
         return None
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
@@ -75,7 +76,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         if cfg.metric.compare_base and cfg.inversion.method is None:
             strongest = [min(cfg.timesteps.swap_steps)]
             few = plan_of(cfg, seeds=plan.seeds[:BASE_SEEDS], swap_steps=strongest)
-            base = BaseModel(cfg.model.name, cfg.model.revision)
+            base = base_of(cfg)
             _sweep(cfg, few, base, stage.path / "base", rank, "sampling the base", _from_noise(cfg, base))
             left += unfinished(few, stage.path / "base")
         stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
@@ -85,6 +86,10 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         else:
             log.info("latents of %s images: %s", f"{plan.images:,}", stage.path)
     return plan.unet_calls
+
+
+def base_of(cfg: Config) -> BaseModel:
+    return BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
 
 
 def plan_of(
@@ -116,7 +121,7 @@ def plan_of(
 
 def say_cost(cfg: Config) -> None:
     """The cost of the plan as comments of a YAML file, without a measurement."""
-    announce(cfg, BaseModel(cfg.model.name, cfg.model.revision), measure=False, prefix="# ")
+    announce(cfg, base_of(cfg), measure=False, prefix="# ")
 
 
 def announce(cfg: Config, model: BaseModel, *, measure: bool, prefix: str = "") -> Cost:

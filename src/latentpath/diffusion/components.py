@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.weights import model_folder
+from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
 SAFE: Any = {"use_safetensors": True}  # what was pickled could run code
@@ -33,12 +34,18 @@ class BaseModel:
     `source` is "phantom-sd" (shipped), a local folder with subfolders unet, vae, text_encoder, tokenizer and
     scheduler, or a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError
     that names what is missing and where to put it. `vae_source` is another VAE: a folder or hub id of a VAE
-    alone, or of a pipeline whose VAE is taken.
+    alone, or of a pipeline whose VAE is taken. A hub id is looked for in the folder `weights` first.
     """
 
     source: str
     revision: str | None = None
     vae_source: str | None = None
+    weights: WeightsFolder = FROM_ENVIRONMENT
+
+    @classmethod
+    def of(cls, model: ModelConfig, weights: WeightsFolder) -> BaseModel:
+        """The base that the section `model` of a configuration names."""
+        return cls(model.name, model.revision, model.vae, weights)
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
@@ -92,7 +99,7 @@ class BaseModel:
     @property
     def location(self) -> str:
         """The folder of a shipped or local model, or of a hub's in the folder of weights; else the hub id."""
-        return str(PHANTOM_SD) if self.source == "phantom-sd" else _located(self.source, self.revision)
+        return str(PHANTOM_SD) if self.source == "phantom-sd" else self._located(self.source, self.revision)
 
     def fingerprint(self, *parts: str) -> str:
         """Hash of the weight files of `parts` of a local folder; of the hub's name and revision otherwise."""
@@ -109,11 +116,14 @@ class BaseModel:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()[:16]
 
+    def _located(self, source: str, revision: str | None = None) -> str:
+        return source if Path(source).is_dir() else str(self.weights.model(source, revision) or source)
+
     def _place(self, part: str) -> tuple[str, str, str | None]:
         """(folder or hub id, subfolder in it, revision) of a part."""
         if part != "vae" or self.vae_source is None:
             return self.location, part, self.revision
-        location = _located(self.vae_source)
+        location = self._located(self.vae_source)
         return location, "vae" if (Path(location) / "vae").is_dir() else "", None
 
     def check(self) -> None:
@@ -170,10 +180,6 @@ def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, 
         file.write_text(json.dumps(content, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-
-
-def _located(source: str, revision: str | None = None) -> str:
-    return source if Path(source).is_dir() else str(model_folder(source, revision) or source)
 
 
 def _frozen(module: Any) -> Any:

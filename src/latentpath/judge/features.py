@@ -16,7 +16,7 @@ from torchvision.models import densenet121
 
 from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
-from latentpath.runs.weights import FEATURES, feature_file
+from latentpath.runs.weights import FEATURES, FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,13 @@ _NETWORKS: dict[str, Callable[[dict[str, Tensor]], nn.Module]] = {
 }
 
 
-def network_or_none(name: str) -> nn.Module | None:
-    """A network of `metric.features` besides the judge, on the CPU, with the weights of `feature_file`.
+def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.Module | None:
+    """A network of `metric.features` besides the judge, on the CPU, with its weights in `weights`.
 
     Without them: None, and a warning that names the file to provide; the network is never asked.
     Raises UserError if the file holds other weights.
     """
-    file, source = feature_file(name), FEATURES[name].source
+    file, source = weights.feature_network(name), FEATURES[name].source
     if not file.is_file():
         log.warning(
             "FID (%s) is left out: put the weights of %s at %s (`latentpath fetch` gets them into a folder)",

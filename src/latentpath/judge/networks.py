@@ -12,7 +12,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from latentpath.errors import UserError, near
-from latentpath.runs.weights import timm_file
+from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,16 @@ TINY_BLOCKS = [
 ]
 
 
-def build_network(arch: str, *, num_outputs: int, pretrained: bool, dropout: float = 0.0) -> nn.Module:
+def build_network(
+    arch: str,
+    *,
+    num_outputs: int,
+    pretrained: bool,
+    dropout: float = 0.0,
+    weights: WeightsFolder = FROM_ENVIRONMENT,
+) -> nn.Module:
     """`efficientnet_tiny`, `resnet_micro` (both small, for 32 to 128 px) or any model of timm, with a fresh
-    last layer.
+    last layer. Pretrained weights are looked for in the folder `weights` first.
 
     Raises UserError for an unknown name, and where pretrained weights are asked for that cannot be had.
     """
@@ -59,7 +66,7 @@ def build_network(arch: str, *, num_outputs: int, pretrained: bool, dropout: flo
         )
     if not timm.is_model(arch):
         raise UserError(f"classifier.arch: no model {arch!r}.{near(arch, _names())}")
-    overlay = {"file": str(_pretrained_file(arch))} if pretrained else None
+    overlay = {"file": str(_pretrained_file(arch, weights))} if pretrained else None
     return timm.create_model(
         arch,
         pretrained=pretrained,
@@ -73,9 +80,9 @@ def _names() -> list[str]:
     return [TINY, MICRO, *timm.list_models("*efficientnet*"), *timm.list_models("convnext*")]
 
 
-def _pretrained_file(arch: str) -> Path:
+def _pretrained_file(arch: str, weights: WeightsFolder) -> Path:
     """The ImageNet weights of a timm model, from the folder of weights, the hub's cache or the hub."""
-    if own := timm_file(arch):
+    if own := weights.timm(arch):
         return own
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError

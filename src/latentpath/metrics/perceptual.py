@@ -16,7 +16,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision import models
 
 from latentpath.errors import UserError
-from latentpath.runs.weights import backbone_file
+from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,10 @@ def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
         model.spatial = False
 
 
-def lpips_or_none(net: str, *, allow_download: bool = False) -> lpips.LPIPS | None:
-    """LPIPS on the CPU, its ImageNet backbone from the folder of weights (see weights.py), else from torch
+def lpips_or_none(
+    net: str, weights: WeightsFolder = FROM_ENVIRONMENT, *, allow_download: bool = False
+) -> lpips.LPIPS | None:
+    """LPIPS on the CPU, its ImageNet backbone from the folder `weights`, else from torch
     hub's checkpoint folder (`TORCH_HOME` moves it).
 
     Without the weight file: None, and a warning that names the file to provide. The network is used only with
@@ -76,7 +78,7 @@ def lpips_or_none(net: str, *, allow_download: bool = False) -> lpips.LPIPS | No
     Raises UserError if the file does not hold the backbone's weights.
     """
     url = _BACKBONES[net].url
-    file = backbone_file(net) or Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    file = weights.backbone(net) or Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if not file.is_file():
         if not allow_download:
             log.warning("LPIPS (%s) is left out: put the weights of %s at %s", net, url, file)
@@ -88,10 +90,10 @@ def lpips_or_none(net: str, *, allow_download: bool = False) -> lpips.LPIPS | No
         warnings.simplefilter("ignore", UserWarning)  # lpips calls torchvision by a deprecated argument
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
         # lpips cuts torchvision's `features` into slices and keeps the layer numbers:
         # slice2.3.weight = features.3.weight
-        ours = {name: weights["features." + name.split(".", 1)[1]] for name in model.net.state_dict()}
+        ours = {name: state["features." + name.split(".", 1)[1]] for name in model.net.state_dict()}
         model.net.load_state_dict(ours)
     except Exception as error:
         raise UserError(

@@ -14,16 +14,16 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.stages import reusable
-from latentpath.runs.weights import ENVIRONMENT, Need, checkpoints, choose, missing, missing_of, needed
+from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
 
 
 def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
-    """Take `cfg.weights_dir` for this process; UserError names every file that `command` will miss.
+    """Raise UserError that names every file of weights that `command` will miss.
 
     A file may also lie in the caches of the hub and of torch. With a folder of weights, or HF_HUB_OFFLINE, no
     server is asked; without both, what is missing is an error where the hub does not answer within a second.
     """
-    root = choose(cfg.weights_dir)
+    root = WeightsFolder(cfg.weights_dir).path
     lacking = {
         need: files
         for need in needed(cfg, weights_to_load(cfg, command, run_dir))

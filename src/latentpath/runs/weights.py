@@ -73,7 +73,6 @@ _VAE_FILES = (
     tuple(f"{folder}config.json" for folder in _VAE),
     tuple(f"{folder}{_MODEL}{index}" for folder in _VAE for index in ("", ".index.json")),
 )
-_chosen: str | None = None  # the weights_dir of the configuration that was checked last in this process
 
 
 @dataclass(frozen=True)
@@ -93,53 +92,56 @@ class Need:
         return self.kind == "torchvision" or self.kind in FEATURES
 
 
-def choose(folder: str | None) -> Path | None:
-    """Take `folder` for the rest of this process, null for the environment's; returns the one that counts."""
-    global _chosen
-    _chosen = folder
-    return weights_dir()
+@dataclass(frozen=True)
+class WeightsFolder:
+    """The folder of weights: `WeightsFolder(cfg.weights_dir)`; without a name, that of LATENTPATH_WEIGHTS.
+
+    There may be none, and then every question is answered by None or by the caches of the libraries.
+    """
+
+    name: str | None = None
+
+    @property
+    def path(self) -> Path | None:
+        name = self.name or os.environ.get(ENVIRONMENT)
+        return Path(name).expanduser() if name else None
+
+    def model(self, source: str, revision: str | None = None) -> Path | None:
+        """The folder of a hub id's pipeline or VAE, if it is here."""
+        folder = self.path / _hub(source, revision) if self.path else None
+        return folder if folder and folder.is_dir() else None
+
+    def timm(self, arch: str) -> Path | None:
+        """The ImageNet weights of a timm model, if they are here."""
+        return self._file("timm", arch, "model.safetensors")
+
+    def backbone(self, net: str) -> Path | None:
+        """The backbone of LPIPS, if it is here. Raises UserError if the file is not what its name says."""
+        file = self._file("torchvision", BACKBONES[net])
+        if file:
+            _check_hash(file, BACKBONES_URL + file.name)
+        return file
+
+    def feature_network(self, name: str) -> Path:
+        """The weights of a network of FEATURES, here or in torch hub's checkpoint folder.
+
+        Where neither has them, the path at which they belong. Raises UserError if the file is not what its
+        name says.
+        """
+        network = FEATURES[name]
+        folders = [self.path / network.folder] if self.path else []
+        places = [folder / file for folder in (*folders, checkpoints()) for file in network.names]
+        found = next((place for place in places if place.is_file()), None)
+        if found and found.suffix == ".pth":
+            _check_hash(found, network.source)
+        return found or places[0]
+
+    def _file(self, *parts: str) -> Path | None:
+        file = self.path.joinpath(*parts) if self.path else None
+        return file if file and file.is_file() else None
 
 
-def weights_dir() -> Path | None:
-    """The folder of weights: `weights_dir` of the configuration, else LATENTPATH_WEIGHTS."""
-    named = _chosen or os.environ.get(ENVIRONMENT)
-    return Path(named).expanduser() if named else None
-
-
-def model_folder(source: str, revision: str | None = None) -> Path | None:
-    """The folder that holds a hub id's weights on this machine, if there is one."""
-    root = weights_dir()
-    folder = root / _hub(source, revision) if root else None
-    return folder if folder and folder.is_dir() else None
-
-
-def timm_file(arch: str) -> Path | None:
-    """The ImageNet weights of a timm model in the folder of weights, if they are there."""
-    root = weights_dir()
-    file = root / "timm" / arch / "model.safetensors" if root else None
-    return file if file and file.is_file() else None
-
-
-def backbone_file(net: str) -> Path | None:
-    """The backbone of LPIPS in the folder of weights, if it is there. UserError if it is another file."""
-    root = weights_dir()
-    file = root / "torchvision" / BACKBONES[net] if root else None
-    if not file or not file.is_file():
-        return None
-    _check_hash(file, BACKBONES_URL + file.name)
-    return file
-
-
-def feature_file(name: str) -> Path:
-    """The weights of a network of FEATURES: in the folder of weights, else in torch hub's checkpoint folder;
-    where neither has them, the place for them. UserError if it is another file."""
-    network, root = FEATURES[name], weights_dir()
-    folders = [root / network.folder] if root else []
-    places = [folder / file for folder in (*folders, checkpoints()) for file in network.names]
-    found = next((place for place in places if place.is_file()), None)
-    if found and found.suffix == ".pth":
-        _check_hash(found, network.source)
-    return found or places[0]
+FROM_ENVIRONMENT = WeightsFolder()  # where nobody names a folder
 
 
 def checkpoints() -> Path:
