@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,8 @@ from torch import Tensor
 from latentpath.diffusion.autoencoder import decode
 from latentpath.judge.features import in_batches, noting_features
 from latentpath.keys import FINETUNED, NULLABLE, ORIGINS, origin_of
-from latentpath.metrics import direction_cosines, l1, lpips_distance, lpips_maps, ssim
+from latentpath.metrics import direction_cosines, lpips_maps
+from latentpath.metrics.measures import image_measures
 from latentpath.traversal.interpolate import interpolate
 
 
@@ -143,15 +143,11 @@ class Scorer:
         self.features.append(table)
 
     def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:
-        """Column -> (n,), each image against that of its origin; NaN where LPIPS has no weights.
+        """Column -> (n,), each image against that of its origin; NaN where a measure lacks its weights.
 
         A batch shares its origin, whose LPIPS features are then computed once for it, on the device.
         """
-        measures = {
-            f"lpips_{net}": network and partial(lpips_distance, network)
-            for net, network in self.lpips.items()
-        }
-        measures |= {"ssim": ssim, "l1": l1}
+        measures = image_measures(self.lpips)
         columns = {name: torch.full((len(pixels),), float("nan")) for name in measures}
         for origin in origins.unique():
             reference = pixels[origin][None].to(self.device)

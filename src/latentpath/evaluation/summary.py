@@ -33,6 +33,7 @@ import pandas as pd
 
 from latentpath.keys import BASE, FINETUNED
 from latentpath.metrics import Scored, cfrt_means, cfrt_table, edit_table, strong_swap_steps
+from latentpath.metrics.measures import measures_in
 
 FIGURES = {
     "released": "cfrt_released",
@@ -118,7 +119,7 @@ def _means(scored: Scored, attributes, method, positions) -> dict[str, Any]:
 
 
 def _perceptual(scores, classes, attributes, method) -> dict[str, Any]:
-    columns = [c for c in scores if c.startswith("lpips_")] + ["ssim", "l1"]
+    columns = measures_in(scores)
     # Frame 0 is the neutral image itself: a distance of zero by construction is no evidence.
     rows = scores[(scores["method"] == method) & (scores["frame"].fillna(1) > 0)]
     means = rows.groupby(["class", "attribute"])[columns].mean()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.edits import edit_table
     from latentpath.metrics.embedding import tsne
     from latentpath.metrics.feature_distances import fidelity, vendi_score
+    from latentpath.metrics.figures import Figure, figure
     from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
     from latentpath.metrics.intervals import Interval, bootstrap_intervals
     from latentpath.metrics.memorisation import Nearest, copies, nearest
@@ -63,6 +64,7 @@ _MODULES = {
     "edits": ("edit_table",),
     "embedding": ("tsne",),
     "feature_distances": ("fidelity", "vendi_score"),
+    "figures": ("Figure", "figure"),
     "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
     "intervals": ("Interval", "bootstrap_intervals"),
     "memorisation": ("Nearest", "copies", "nearest"),

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from latentpath.keys import FINETUNED
 from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.measures import measures_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +120,13 @@ def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
 
 def image_distances(scores: "pd.DataFrame", *, model: str = FINETUNED) -> "pd.DataFrame":
     """How far the pictures of the plain swaps are from neutral, in pixels and to a network: rows as those of
-    `geometry_table` with the figures `l1`, `ssim` and `lpips_<net>`, from the rows of scores.parquet.
+    `geometry_table` with the measures of `metrics.measures` as figures, from the rows of scores.parquet.
 
     A figure that no image has is left out.
     """
     swaps = scores[(scores["method"] == "swap") & (scores["model"] == model)]
-    figures = ["l1", "ssim", *(c for c in scores if str(c).startswith("lpips_"))]
     keys = ["class", "seed", "attribute", "swap_step"]
-    known = [figure for figure in figures if swaps[figure].notna().any()]
+    known = [figure for figure in measures_in(scores) if swaps[figure].notna().any()]
     return swaps.melt(keys, known, var_name="figure", value_name="value")
 
 

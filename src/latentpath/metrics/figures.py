@@ -1,0 +1,169 @@
+"""Every figure that a run reports, described once: its key in tables, its label, what it means, its range.
+
+The tables of the page and of the terminal, their tooltips and the experiment trackers read the names here.
+CFRT is the Classifier Flip Rate along a Trajectory; `metrics.cfrt` has its formulas.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a reader needs to know about a number.
+
+    key          its name in figures.parquet and in the columns of tables
+    label        its heading in tables
+    definition   one sentence
+    better       which way is better; '' where neither is
+    range        the least and the greatest value, or infinity
+    digits       decimals that are shown
+    """
+
+    key: str
+    label: str
+    definition: str
+    better: Literal["higher", "lower", ""] = ""
+    range: tuple[float, float] = (0.0, 1.0)
+    digits: int = 2
+
+    @property
+    def heading(self) -> str:
+        """The label with an arrow in the better direction."""
+        return self.label + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
+
+
+_STRONG = "on the strong end of the trajectories"
+CFRT = (
+    Figure(
+        "cfrt_strict",
+        "CFRT, strict",
+        f"Share of images {_STRONG} on which the attribute’s score changes more than it does under a swap to "
+        "any other attribute, while the class and all other attributes keep their decision: CFRT as on the "
+        "paper’s poster.",
+        "higher",
+    ),
+    Figure(
+        "all_strict",
+        "strict and flip",
+        "Share of images that fulfil the strict CFRT and on which the attribute newly appears.",
+        "higher",
+    ),
+    Figure(
+        "cfrt_released",
+        "CFRT, released",
+        f"Share of seeds in which the attribute’s score rises more, {_STRONG}, than the score of every other "
+        "attribute on the same images: CFRT as in the paper’s released code.",
+        "higher",
+    ),
+    Figure(
+        "all_released",
+        "released, flip and kept",
+        "Share of images whose seed fulfils the released CFRT, on which the attribute newly appears and the "
+        "class and all other attributes keep their decision.",
+        "higher",
+    ),
+    Figure(
+        "flipped",
+        "flip rate",
+        "Share of images that show the attribute while the neutral image of their seed does not.",
+        "higher",
+    ),
+    Figure(
+        "dominant_heads",
+        "dominance, heads",
+        "Share of seeds in which no other attribute’s score rises as much on the same images.",
+        "higher",
+    ),
+    Figure(
+        "dominant_images",
+        "dominance, swaps",
+        "Share of images on which the attribute’s score changes more than under any other attribute’s swap.",
+        "higher",
+    ),
+    Figure(
+        "class_kept",
+        "class kept",
+        "Share of images with the same class decision as the neutral image of their seed.",
+        "higher",
+    ),
+    Figure(
+        "others_kept",
+        "others kept",
+        "Share of images on which every other attribute is decided as on the neutral image of their seed.",
+        "higher",
+    ),
+    Figure(
+        "already_present",
+        "present before",
+        "Share of seeds whose neutral image already shows the attribute, so that it cannot flip.",
+    ),
+)
+_INFINITE = (0.0, float("inf"))
+FIGURES = {
+    figure.key: figure
+    for figure in (
+        *CFRT,
+        Figure("present", "share of seeds", "Share of images on which the attribute is present."),
+        Figure("absent", "share without", "Share of images on which the attribute is absent."),
+        Figure("probability", "mean probability", "Mean probability of the attribute."),
+        Figure(
+            "others_probability",
+            "others, mean probability",
+            "Mean probability of the other attributes, which should stay flat.",
+        ),
+        Figure("distance", "distance of latents", "L2 distance to the neutral latent.", "", _INFINITE),
+        Figure(
+            "cosine_strongest",
+            "to the strongest swap",
+            "Cosine between the directions from the neutral latent to this one and to the strongest swap’s.",
+            "",
+            (-1, 1),
+        ),
+        Figure(
+            "cosine_weakest",
+            "to the weakest swap",
+            "Cosine between the directions from the neutral latent to this one and to the weakest swap’s.",
+            "",
+            (-1, 1),
+        ),
+        Figure(
+            "cosine_next",
+            "to the next step",
+            "Cosine between the step of the path that ends here and the next one; 1 is straight on.",
+            "",
+            (-1, 1),
+        ),
+        Figure(
+            "path_over_chord",
+            "path over chord",
+            "Length of the path over the distance of its ends; 1 is a straight line.",
+            "",
+            (1.0, float("inf")),
+        ),
+        Figure(
+            "curvature",
+            "curvature, degrees",
+            "Mean turn from step to step: 0 is straight, 90 as at random.",
+            "",
+            (0.0, 180.0),
+            0,
+        ),
+    )
+}
+
+
+def figure(key: str) -> Figure:
+    """The figure with this key, a distance between two images or any other. Raises KeyError for none."""
+    from latentpath.metrics.measures import MEASURES  # which are figures themselves
+
+    return FIGURES[key] if key in FIGURES else MEASURES[key]
+
+
+def definition(label: str) -> str:
+    """What the figure with this label or heading means; '' where no figure has it."""
+    from latentpath.metrics.measures import MEASURES
+
+    known: Iterable[Figure] = (*FIGURES.values(), *MEASURES.values())
+    return next((each.definition for each in known if label in (each.label, each.heading)), "")

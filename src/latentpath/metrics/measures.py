@@ -1,0 +1,88 @@
+"""The registry of distances between an edited image and the image that it departs from: LPIPS, SSIM, L1.
+
+A new measure is a function in a file of this room and a line here: it is then computed for every image, and
+scores.parquet, figures.parquet, the tables and the page have it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from latentpath.metrics.figures import Figure
+
+
+@dataclass(frozen=True)
+class Measure(Figure):
+    """A figure of two images.
+
+    function   '<module of metrics>.<name>': a function of images (n, 3, h, w) and a reference (1 or n, 3, h,
+               w), both in [0, 1], that returns (n,); loaded when it is needed
+    net        for LPIPS the backbone, whose loaded network is the function's first argument
+    """
+
+    function: str = ""
+    net: str = ""
+
+    def load(self, networks: Mapping[str, Any]) -> Callable[..., Any] | None:
+        """The function; None where it needs a network whose weights are not on this machine."""
+        module, name = self.function.split(".")
+        compute = getattr(import_module(f"latentpath.metrics.{module}"), name)
+        if not self.net:
+            return compute
+        network = networks.get(self.net)
+        return None if network is None else partial(compute, network)
+
+
+LPIPS_NETS = ("alex", "squeeze", "vgg")
+MEASURES: dict[str, Measure] = {
+    measure.key: measure
+    for measure in (
+        *(
+            Measure(
+                f"lpips_{net}",
+                f"LPIPS {net}",
+                f"Distance to the neutral image as the features of the network {net} see it; 0 is the same.",
+                "lower",
+                (0.0, float("inf")),
+                digits=3,
+                function="perceptual.lpips_distance",
+                net=net,
+            )
+            for net in LPIPS_NETS
+        ),
+        Measure(
+            "ssim",
+            "SSIM",
+            "Structural similarity to the neutral image; 1 is the same.",
+            "higher",
+            (-1.0, 1.0),
+            digits=3,
+            function="perceptual.ssim",
+        ),
+        Measure(
+            "l1",
+            "L1",
+            "Mean absolute difference of pixels, which lie in [0, 1], to the neutral image; 0 is the same.",
+            "lower",
+            digits=3,
+            function="perceptual.l1",
+        ),
+    )
+}
+
+
+def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] | None]:
+    """Column of the scores -> its function of (images, reference), None where weights are missing.
+
+    networks: LPIPS backbone -> its network or None; a backbone that is not named is left out.
+    """
+    wanted = [m for m in MEASURES.values() if not m.net or m.net in networks]
+    return {measure.key: measure.load(networks) for measure in wanted}
+
+
+def measures_in(columns: Iterable[Any]) -> list[str]:
+    """The measures among the columns of a table of scores."""
+    there = set(columns)
+    return [key for key in MEASURES if key in there]
