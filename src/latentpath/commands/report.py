@@ -9,9 +9,9 @@ from latentpath.commands import REPORT
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
+from latentpath.report.charts import FORMATS, write_figures
 from latentpath.report.compare import write_comparison
 from latentpath.report.contents import every_chart
-from latentpath.report.figure_files import FORMATS, write_figures
 from latentpath.report.grids import write_grids
 from latentpath.report.page import write_report
 from latentpath.runs.stages import open_stage

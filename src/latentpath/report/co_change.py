@@ -6,9 +6,8 @@ import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, header, number, signed
-from latentpath.report.figures import Chart
+from latentpath.report.charts import Chart, HeatMap, Key
 from latentpath.report.pictures import Gallery, Picture, words
-from latentpath.report.svg import heat_map, marker
 
 MAX_PAIRS, MAX_EXAMPLES = 6, 3
 LEAST = 0.05  # change of a probability that is worth a picture
@@ -64,8 +63,10 @@ def co_change_chart(run: RunArtefacts) -> Chart | None:
             for a in run.attributes
         ]
         title = f"{words(cls)}: change of the classifier’s probabilities, by what was asked for"
-        panels.append(heat_map(title, [words(a) for a in run.attributes], [words(h) for h in heads], cells))
-    legend = [(marker(1, "c0"), "rises"), (marker(1, "c1"), "falls")]
+        names = [words(a) for a in run.attributes], [words(h) for h in heads]
+        width, height = 110 + 76 * len(heads), 50 + 30 * len(run.attributes)
+        panels.append(HeatMap(title, *names, cells, width, height))
+    legend = [Key("rises", "c0", "square"), Key("falls", "c1", "square")]
     return Chart(panels, legend, name="co_change", columns=1) if panels else None
 
 

@@ -4,10 +4,17 @@ from typing import Any
 
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table
+from latentpath.report.charts import Chart
 from latentpath.report.co_change import co_change_chart, co_change_tables
 from latentpath.report.data_tables import copies_table, fidelity_table
-from latentpath.report.edit_tables import cost_table, curve_table, edits_table, flip_points_table
-from latentpath.report.figures import Chart, direction_curves, distance_curves, flip_curves, geometry_table
+from latentpath.report.edit_tables import cost_table, edits_table, flip_points_table
+from latentpath.report.figures import (
+    curve_numbers,
+    direction_curves,
+    distance_curves,
+    flip_curves,
+    geometry_table,
+)
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
 from latentpath.report.sensitivity import calibration_table, sensitivity_curves
@@ -18,9 +25,6 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
     """Tables, lists of them, and None for what the run does not have."""
     spline = [method for method in run.methods if method in ("swap", "bezier")]
     rest = [method for method in run.methods if method not in spline]
-    curves = {"rate": "share of seeds", "prob": "mean probability", "others": "others, mean probability"}
-    directions = {"weakest": "to the weakest swap", "strongest": "to the strongest swap"}
-    flips, cosines = run.metrics.get("flip_curve"), run.metrics.get("cosine")
     return {
         "main": main_table(run, spline or ["swap"]),
         "main_rest": main_table(run, rest, name="cfrt_lpips_others") if rest else None,
@@ -29,8 +33,8 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "edits": edits_table(run),
         "co_change": co_change_tables(run),
         "flip_points": flip_points_table(run),
-        "flip_numbers": curve_table("Flip curves in numbers", flips, run, curves, name="flip_curves"),
-        "cosine_numbers": curve_table("Cosines in numbers", cosines, run, directions, name="cosines"),
+        "flip_numbers": curve_numbers(flip_curves(run), "Flip curves in numbers"),
+        "direction_numbers": curve_numbers(direction_curves(run), "Cosines in numbers"),
         "geometry": geometry_table(run),
         "classifier": classifier_table(run, "test"),
         "classifier_val": classifier_table(run, "val"),

@@ -1,10 +1,7 @@
-"""Tables of edits besides the plain swaps, of flip points, of a chart's numbers, and of the cost."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Tables of edits besides the plain swaps, of flip points, and of the cost."""
 
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, count, header, lookup, number
+from latentpath.report.cells import Cell, Table, count, header, number
 from latentpath.report.pictures import words
 
 EDITS = {
@@ -77,21 +74,6 @@ def flip_points_table(run: RunArtefacts) -> Table | None:
                 for attribute, entry in by_attribute.items()
             ]
         )
-    return table
-
-
-def curve_table(caption: str, curves: Any, run: RunArtefacts, keys: Mapping[str, str], *, name: str) -> Table:
-    """The numbers behind a chart: a row per class, attribute and quantity, a column per swap step."""
-    steps = sorted({int(s) for c in (curves or {}).values() for a in c.values() for s in a}, reverse=True)
-    table = Table(caption, ["class", "attribute", "", *map(str, steps)], name=name)
-    for cls in run.classes:
-        group = []
-        for attribute in run.attributes:
-            for key, label in keys.items():
-                values = [lookup(curves, cls, attribute, step, key) for step in steps]
-                cells = [number(value, "undefined at this step") for value in values]
-                group.append([header(words(cls)), header(words(attribute)), Cell(label), *cells])
-        table.groups.append(group)
     return table
 
 

@@ -1,28 +1,20 @@
-"""The page's charts of curves: flip curves, directions of the trajectories."""
+"""The page's charts of curves: flip curves, directions of the trajectories, and their numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
+from latentpath.report.charts import Chart, Curves, Key, Line
 from latentpath.report.pictures import words
-from latentpath.report.svg import Line, colour, line_chart, swatch
 from latentpath.report.tables import lpips_keys
+from latentpath.runs.figure_style import colour
 
-
-@dataclass(frozen=True)
-class Chart:
-    """Small charts under one legend. `name` is that of its files; `columns`: panels a row in them."""
-
-    panels: list[Markup]
-    legend: list[tuple[Markup, str]]
-    note: str = ""
-    name: str = ""
-    columns: int = 4
+NEWLY = "newly present, share of seeds"
+PROBABILITY = "mean probability"
+OTHERS = "the other attributes, mean probability"
 
 
 def flip_curves(run: RunArtefacts) -> Chart | None:
@@ -35,42 +27,46 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
     panels = []
     for cls in run.classes:
         for index, attribute in enumerate(run.attributes):
-            points: dict[str, Any] = dict(lookup(curves, cls, attribute) or {})
+            points = dict(lookup(curves, cls, attribute) or {})
             if not points:
                 continue
-            absent = lookup(run.metrics.get("faithfulness"), "finetuned", cls, attribute, "neutral")
-            if absent is not None:  # the curve's beginning: no swap at all
-                points.setdefault(str(run.num_inference_steps), {"rate": 1 - absent})
+            paint = colour(index)
             steps, x, labels = axis(run, points)
-            name = panel_name(run, cls, words(attribute))
-            series = {
-                key: [lookup(points, step, key) for step in steps] for key in ("rate", "prob", "others")
-            }
-            low, high = (), ()
-            if flips is not None:  # a flip is absent before and present after; at neutral there is none
+            prob, others = ([lookup(points, step, key) for step in steps] for key in ("prob", "others"))
+            lines = [Line(OTHERS, others, "quiet"), Line(PROBABILITY, prob, paint, "dashed")]
+            if flips is not None:  # a flip is absent in the neutral image and present after
                 rows = _rows(flips, cls, attribute, "position")
-                nothing = {run.num_inference_steps: 0.0}
-                series["rate"] = _column(rows, "flip_rate", steps, nothing)
-                low = _column(rows, "flip_rate_low", steps, nothing)
-                high = _column(rows, "flip_rate_high", steps, nothing)
-            lines = [
-                Line("other attributes, mean probability", series["others"], "quiet"),
-                Line(f"{words(attribute)}, mean probability", series["prob"], colour(index), dashed=True),
-                Line(
-                    f"{words(attribute)}, share of seeds", series["rate"], colour(index), low=low, high=high
-                ),
-            ]
-            panels.append(line_chart(name, x, labels, lines, describe=_describe(name, steps, series["rate"])))
+                columns = ("flip_rate", "flip_rate_low", "flip_rate_high")
+                rate, low, high = (_column(rows, column, steps) for column in columns)
+                lines.append(Line(NEWLY, rate, paint, low=low, high=high))
+            name = panel_name(run, cls, words(attribute))
+            panels.append(Curves(name, x, labels, lines, says=_describe(name, lines[-1], labels)))
     first = colour(0) if len(run.attributes) == 1 else "ink"
-    share = "attribute present, share of seeds"
-    if flips is not None:
-        share = "attribute newly present, share of seeds, with its 95 % interval"
     legend = [
-        (swatch(first), share),
-        (swatch(first, dashed=True), "attribute, mean probability"),
-        (swatch("quiet"), "the other attributes, mean probability: should stay flat"),
-    ]
+        Key(f"{NEWLY}, with its 95 % interval", first),
+        Key(PROBABILITY, first, "dashed"),
+        Key(f"{OTHERS}: should stay flat", "quiet"),
+    ][flips is None :]
     return Chart(panels, legend, name="flip_curves") if panels else None
+
+
+def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
+    """The numbers behind a chart of curves: a row a line, a column a position, in brackets its band."""
+    panels = [panel for panel in chart.panels if isinstance(panel, Curves)] if chart else []
+    if not chart or not panels:
+        return None
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.labels))
+    table = Table(caption, ["panel", "line", *labels], name=chart.name)
+    for panel in panels:
+        group = []
+        for line in panel.lines:
+            ends = list(zip(line.low, line.high, strict=True)) or [(None, None)] * len(line.values)
+            known = dict(zip(panel.labels, zip(line.values, ends, strict=True), strict=True))
+            found = [known.get(label, (None, (None, None))) for label in labels]
+            cells = [number(value, "undefined at this position", ends=band) for value, band in found]
+            group.append([header(panel.title), header(line.name), *cells])
+        table.groups.append(group)
+    return table
 
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
@@ -102,7 +98,7 @@ def _band_chart(run: RunArtefacts, names: dict[str, str], name: str) -> Chart | 
     return Chart(panels, attribute_legend(run), name=name, columns=a_class) if panels else None
 
 
-def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str, str]) -> list[Markup]:
+def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str, str]) -> list[Curves]:
     """A panel for each figure that is there; cosines end at 1."""
     panels = []
     for figure, name in names.items():
@@ -117,7 +113,8 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
         if known:
             low = min(known) - 0.05 if min(known) < 0 else 0.0
             high = 1.0 if figure.startswith("cosine") else 1.05 * max(known) or 1.0
-            panels.append(line_chart(panel_name(run, cls, name), x, labels, lines, low=low, high=high))
+            title = panel_name(run, cls, name)
+            panels.append(Curves(title, x, labels, lines, low=low, high=high, width=320, height=190))
     return panels
 
 
@@ -158,8 +155,8 @@ def axis(run: RunArtefacts, points: Any) -> tuple[list[int], list[float], list[s
     return steps, [float(end - step) for step in steps], ["neutral" if s == end else str(s) for s in steps]
 
 
-def attribute_legend(run: RunArtefacts) -> list[tuple[Markup, str]]:
-    return [(swatch(colour(index)), words(a)) for index, a in enumerate(run.attributes)]
+def attribute_legend(run: RunArtefacts) -> list[Key]:
+    return [Key(words(a), colour(index)) for index, a in enumerate(run.attributes)]
 
 
 def panel_name(run: RunArtefacts, cls: str, name: str) -> str:
@@ -172,10 +169,8 @@ def _rows(table: pd.DataFrame, cls: str, attribute: str, position: str) -> pd.Da
     return rows.drop_duplicates(position).set_index(position)
 
 
-def _column(
-    rows: pd.DataFrame, name: str, positions: Sequence[int], known: dict[int, float] | None = None
-) -> list[float | None]:
-    values = (known or {}) | (rows[name].dropna().to_dict() if name in rows else {})
+def _column(rows: pd.DataFrame, name: str, positions: Sequence[int]) -> list[float | None]:
+    values = rows[name].dropna().to_dict() if name in rows else {}
     return [values.get(position) for position in positions]
 
 
@@ -183,9 +178,9 @@ def _ends(row: Any) -> tuple[Any, Any]:
     return row.get("low"), row.get("high")
 
 
-def _describe(name: str, steps: Sequence[int], rates: Sequence[float | None]) -> str:
-    known = [(step, rate) for step, rate in zip(steps, rates, strict=True) if rate is not None]
+def _describe(name: str, line: Line, labels: Sequence[str]) -> str:
+    known = [(label, value) for label, value in zip(labels, line.values, strict=True) if value is not None]
     if not known:
         return f"{name}: no scores"
     (first, low), (last, high) = known[0], known[-1]
-    return f"{name}: present in {low:.0%} of seeds at step {first}, {high:.0%} at swap step {last}"
+    return f"{name}, {line.name}: {low:.2f} at swap step {first}, {high:.2f} at {last}"

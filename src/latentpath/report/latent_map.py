@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.figures import Chart
+from latentpath.report.charts import MARKERS, Chart, Cloud, Key, Scatter
 from latentpath.report.pictures import words
-from latentpath.report.svg import Cloud, colour, marker, placed, scatter
+from latentpath.runs.figure_style import colour
 
-MAX_POINTS = 5000  # of the map: about 200 kB
+MAX_POINTS = 5000  # of the map: about 300 kB
+WIDTH, HEIGHT, MARGIN = 720, 480, 14  # px of the map
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,31 @@ def latent_map(run: RunArtefacts) -> LatentMap | None:
         first = table[table["seed"].isin(shown)].head(MAX_POINTS)
         rest = table.drop(first.index)
         table = pd.concat([first, rest.sample(min(MAX_POINTS - len(first), len(rest)), random_state=0)])
-    table[["px", "py"]] = placed(table["x"].tolist(), table["y"].tolist())
+    table[["px", "py"]] = _placed(table[["x", "y"]].to_numpy(float))
     colours = {a: colour(index) for index, a in enumerate(run.attributes)}
+    marks = {cls: list(MARKERS)[index % len(MARKERS)] for index, cls in enumerate(run.classes)}
     clouds = []
     for key, group in table.groupby(["attribute", "class", "swap_step"], sort=True):
         attribute, cls, step = cast(tuple[str, str, float], key)
         strength = 0.85 if attribute == "" else 0.25 + 0.65 * (1 - step / run.num_inference_steps)
-        mark = run.classes.index(cls) if cls in run.classes else 0
         points = list(zip(group["px"], group["py"], strict=True))
-        clouds.append(Cloud(points, colours.get(attribute, "quiet"), mark, strength))
-    legend = [(marker(0, style), words(a)) for a, style in colours.items()] + [
-        (marker(0, "quiet"), "neutral")
+        clouds.append(Cloud(points, colours.get(attribute, "quiet"), marks.get(cls, "circle"), strength))
+    legend = [Key(words(a), name, "circle") for a, name in colours.items()] + [
+        Key("neutral", "quiet", "circle")
     ]
     if len(run.classes) > 1:
-        legend += [(marker(index, "ink"), words(cls)) for index, cls in enumerate(run.classes)]
+        legend += [Key(words(cls), "ink", mark) for cls, mark in marks.items()]
     note = f"{total:,} latents" + (f", {len(table):,} of them drawn." if total > len(table) else ".")
     described = f"t-SNE map of {total} latents, coloured by {', '.join(map(words, run.attributes))}"
-    chart = Chart([scatter(clouds, describe=described)], legend, note, name="tsne", columns=1)
+    chart = Chart([Scatter(clouds, described, WIDTH, HEIGHT)], legend, note, name="tsne", columns=1)
     return LatentMap(chart, _points(run, table))
+
+
+def _placed(xy: np.ndarray) -> np.ndarray:
+    """Points of a plane in px of the map: x and y keep one scale, the middle is the middle, y points up."""
+    size, low, high = np.array([WIDTH, HEIGHT]), xy.min(axis=0), xy.max(axis=0)
+    spread = np.where(high > low, high - low, 1)
+    return size / 2 + (xy - (low + high) / 2) * ((size - 2 * MARGIN) / spread).min() * (1, -1)
 
 
 def _points(run: RunArtefacts, table: pd.DataFrame) -> list[list[Any]]:

@@ -21,6 +21,7 @@ from latentpath.report.latent_map import latent_map
 from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, words
 from latentpath.report.slider import explorer, payload, script_hash
 from latentpath.report.tables import METHOD_NAMES
+from latentpath.runs.figure_style import colour_variables
 
 # Bytes of the pictures that stand still; with the slider's, charts and tables the page stays below 15 MB.
 TRAJECTORY_BYTES = 2_200_000
@@ -74,8 +75,10 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
 def environment() -> Environment:
     """Templates and style; everything but these is escaped."""
     names = ("template.html.j2", "compare.html.j2", "macros.html.j2", "style.css")
+    sources = {name: _resource(name) for name in names}
+    sources["style.css"] = colour_variables() + sources["style.css"]
     made = Environment(
-        loader=DictLoader({name: _resource(name) for name in names}),
+        loader=DictLoader(sources),
         autoescape=lambda name: name != "style.css",
         trim_blocks=True,
         lstrip_blocks=True,

@@ -4,9 +4,10 @@ import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table, header, number
-from latentpath.report.figures import Chart, attribute_legend, panel_name
+from latentpath.report.charts import Chart, Curves, Line
+from latentpath.report.figures import attribute_legend, panel_name
 from latentpath.report.pictures import words
-from latentpath.report.svg import Line, colour, line_chart
+from latentpath.runs.figure_style import colour
 
 POSTER, RELEASED = "cfrt_strict", "cfrt_released"
 
@@ -71,7 +72,7 @@ def _of(run: RunArtefacts, table: str, method: str) -> pd.DataFrame | None:
 def _panel(run: RunArtefacts, cls: str, name: str, rows: pd.DataFrame, by: str, figure: str, title: str):
     positions = sorted(rows[by].unique().tolist())
     if not positions:
-        return ""
+        return None
     end = run.num_inference_steps
     labels = [str(int(end - p)) if by == "strength" else f"{p:g}" for p in positions]
     lines = []
@@ -83,4 +84,5 @@ def _panel(run: RunArtefacts, cls: str, name: str, rows: pd.DataFrame, by: str, 
         )
         lines.append(Line(words(attribute), values, colour(index), low=low, high=high))
     heading = panel_name(run, cls, f"CFRT, {name}")
-    return line_chart(heading, positions, labels, lines, x_title=title, describe=f"{heading}, by {title}")
+    says = f"{heading}, by {title}"
+    return Curves(heading, positions, labels, lines, x_title=title, says=says, width=210, height=165)

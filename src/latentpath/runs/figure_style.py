@@ -1,0 +1,183 @@
+"""How every figure looks: one palette, one matplotlib style, and SVG that follows a page's dark mode.
+
+Figures are laid out at 72 px an inch, so that a point of matplotlib is a px of the page. They are drawn in
+the colours for light paper; `to_svg` can put CSS variables in their place. Matplotlib is imported only where
+a figure is drawn, and never through pyplot, which would keep each figure in a global list.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved.
+PALETTE = {
+    "ink": ("#1d2125", "#e4e7ea"),
+    "soft": ("#5b646d", "#9ca5ad"),
+    "hair": ("#dcdfe2", "#343a40"),
+    "quiet": ("#9aa2a9", "#737b83"),
+    "c0": ("#2468a8", "#76b2ef"),
+    "c1": ("#bd4f12", "#f29256"),
+    "c2": ("#1f7f55", "#66c897"),
+    "c3": ("#8146a5", "#c795e6"),
+    "c4": ("#ad3058", "#ef86a4"),
+    "c5": ("#75670f", "#cbb957"),
+    "c6": ("#127f8e", "#5cc6d4"),
+    "c7": ("#6c5344", "#c3a592"),
+}
+COLOURS = {name: light for name, (light, _) in PALETTE.items()}
+CYCLE = 8  # c0 .. c7
+TIGHT = {"bbox_inches": "tight", "pad_inches": 8 / 72}  # the paper of a file ends 8 px beyond what is drawn
+TIP = "\u2028"  # stands before each tip of a line
+
+# Families that hold the signs DejaVu lacks; a PDF or PNG takes the first one that is installed.
+FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "SimHei")
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": COLOURS["soft"],
+    "axes.labelsize": 10.5,
+    "axes.titlecolor": COLOURS["ink"],
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.titlesize": 12.5,
+    "axes.titleweight": "bold",
+    "font.size": 10.5,
+    "grid.color": COLOURS["hair"],
+    "grid.linewidth": 1,
+    "legend.columnspacing": 1.6,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.labelcolor": COLOURS["soft"],
+    "lines.linewidth": 2,
+    "lines.markeredgewidth": 0,
+    "lines.markersize": 5.2,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 288,  # of a PNG: four px for each of the page's
+    "svg.fonttype": "none",
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.usetex": False,
+    "xtick.bottom": False,
+    "xtick.major.pad": 6,
+    "xtick.color": COLOURS["soft"],
+    "xtick.labelsize": 10.5,
+    "ytick.color": COLOURS["soft"],
+    "ytick.labelsize": 10.5,
+    "ytick.left": False,
+}
+
+
+def colour(index: int) -> str:
+    """The name of the index-th attribute's colour in `PALETTE`."""
+    return f"c{index % CYCLE}"
+
+
+def colour_variables() -> str:
+    """CSS that defines --ink, --c0, ... for light paper and for dark paper."""
+    light, dark = ("".join(f"--{name}:{pair[k]};" for name, pair in PALETTE.items()) for k in (0, 1))
+    return f":root{{{light}}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+@contextmanager
+def figure_style(**settings: str) -> Iterator[None]:
+    """The style of all figures, and `settings` of matplotlib beside it, for what is drawn or saved within."""
+    import matplotlib
+
+    with matplotlib.rc_context({**STYLE, "font.family": _fonts(), **settings}):  # pyright: ignore
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` px on white paper."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")
+
+
+def set_tips(line: Line2D, tips: Sequence[str]) -> None:
+    """What a pointer over each marker of a line shows; `to_svg` finds it in the line's gid."""
+    line.set_gid(TIP + TIP.join(tips))
+
+
+def save(figure: Figure, file: Path, label: str) -> None:
+    """Writes the figure as an SVG, PDF or PNG without a date; label: what a screen reader says of an SVG."""
+    if file.suffix == ".svg":
+        file.write_text(to_svg(figure, file.stem, label), encoding="utf-8")
+    else:
+        with figure_style():
+            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
+            figure.savefig(file, metadata=metadata, **TIGHT)
+
+
+def to_svg(figure: Figure, name: str, label: str, *, inline: bool = False) -> str:
+    """The figure as SVG whose text is text; the same figure gives the same bytes.
+
+    name: makes the ids unique among the figures of a page. label: what a screen reader says. inline: for a
+    page, without paper of its own and with the page's font and colours (`colour_variables`); else for a file
+    that needs no style sheet.
+    """
+    figure.patch.set_visible(not inline)
+    file, nothing = StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with figure_style(**{"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's program has it
+        figure.savefig(file, format="svg", metadata=nothing, **({} if inline else TIGHT))
+    text = re.sub(r' (xmlns(:\w+)?|clip-path)="[^"]*"', "", file.getvalue())  # nothing leaves its axes
+    text = re.sub(r"<(style|clipPath).*?</\1>", "", text, flags=re.DOTALL).replace("xlink:href", "href")
+    text = re.sub(r' style="[^"]*"', lambda found: _restyled(found[0], inline), text)
+    root = ElementTree.fromstring(text[text.index("<svg") :])
+    for element in root.iter():
+        _tidy(element)
+    root.attrib |= {"class": "chart", "role": "img", "aria-label": label, "stroke-linejoin": "round"}
+    if not inline:
+        root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", "font-family": "Helvetica, Arial, sans-serif"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _restyled(style: str, inline: bool) -> str:
+    """Without matplotlib's fonts, and on a page with its variables in the place of colours."""
+    style = re.sub(r"font-family:[^;\"]*(; )?", "", style)
+    for name, light in COLOURS.items() if inline else ():
+        style = style.replace(light, f"var(--{name})")
+    return style
+
+
+def _tidy(element: ElementTree.Element) -> None:
+    """Gives markers their tips and one style, and drops blanks, digits, and ids that nothing links to."""
+    element.tail = None
+    if element.tag not in ("text", "title"):
+        element.text = None
+    _, *tips = element.get("id", "").split(TIP)
+    for key, value in list(element.attrib.items()):
+        if (key == "id" and element.tag == "g") or value.startswith("rotate(-0"):
+            del element.attrib[key]
+        elif key in ("d", "x", "y"):
+            element.set(key, re.sub(r"\d+\.\d+", lambda m: f"{float(m[0]):.1f}", value))
+    markers = list(element.iter("use"))
+    for marker, tip in zip(markers, tips, strict=False):
+        ElementTree.SubElement(marker, "title").text = tip
+    if list(element) == markers and len({marker.get("style") for marker in markers}) == 1:
+        element.set("style", markers[0].get("style", ""))
+        for marker in markers:
+            marker.attrib.pop("style", None)
+
+
+@cache
+def _fonts() -> list[str]:
+    from matplotlib.font_manager import get_font_names
+
+    there = set(get_font_names())
+    return ["DejaVu Sans", *(name for name in FALLBACK_FONTS if name in there)]
