@@ -48,7 +48,8 @@ from rich.table import Table
 from latentpath.data.phantoms import ATTRIBUTES
 from latentpath.errors import UserError
 from latentpath.judge.classifier import load_classifier
-from latentpath.report.svg import Line, line_chart
+from latentpath.report.charts import Chart, Curves, Key, Line
+from latentpath.runs.figure_style import to_svg
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
 OPACITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -191,53 +192,25 @@ PANELS = {
     "noise, nothing": ("Nothing changes, noisy judge", "AUROC of the judge"),
 }
 COLOURS = {"released": "c0", "strict": "c1", "flipped": "c2"}
-STYLE = """
-svg { background: #fdfdfc; color: #1d2125; --soft: #5b646d; }
-text { fill: currentColor; font: 11px system-ui, sans-serif; } text.t { font-size: 12.5px; font-weight: 600; }
-text.n { fill: #5b646d; font-size: 10.5px; } .grid { stroke: #dcdfe2; fill: none; }
-.line { fill: none; stroke: currentColor; stroke-width: 2; }
-.line.dash { stroke-width: 1.4; stroke-dasharray: 4 3; }
-.line.quiet { stroke-width: 7; stroke-linecap: round; }
-.dot { fill: currentColor; } .dot.quiet { fill: none; }
-.dot.dash { fill-opacity: .55; }
-.c0 { color: #2468a8; } .c1 { color: #bd4f12; } .c2 { color: #1f7f55; } .quiet { color: #dfe3e6; }
-"""
 
 
 def figure(found: dict[str, dict[str, Any]]) -> str:
     """Six panels in one SVG that stands alone: what must come out under what did, by judge."""
-    width, height, gap, key = 260, 180, 16, 30
-    parts = []
-    for number, (name, (title, x_title)) in enumerate(PANELS.items()):
+    panels = []
+    for name, (title, x_title) in PANELS.items():
         curve = found[name]
         rates = [rate for rate in COLOURS if rate != "flipped" or name == "opacity of A"]
-        lines = [Line(f"{r}, expected", curve["expected"][r], "quiet") for r in rates]
-        for who in ("oracle", "trained"):
+        lines = [Line(f"{rate}, expected", curve["expected"][rate], COLOURS[rate], "broad") for rate in rates]
+        for who, look in (("oracle", "solid"), ("trained", "dashed")):
             if who in curve:
-                lines += [
-                    Line(f"{r}, {who}", curve[who][r], COLOURS[r], dashed=who == "trained") for r in rates
-                ]
-        # a blank label keeps every second share off the axis
-        labels = ["" if curve["x"] == list(SHARES) and i % 2 else f"{x:g}" for i, x in enumerate(curve["x"])]
-        chart = line_chart(title, curve["x"], labels, lines, x_title=x_title)
-        x, y = number % 3 * (width + gap), key + number // 3 * (height + gap)
-        place = f'<svg x="{x}" y="{y}" width="{width}" height="{height}" '
-        parts.append(str(chart).replace("<svg ", place, 1))
-    x = 28
-    for text, style, dash in (
-        ("released", "c0", ""),
-        ("strict", "c1", ""),
-        ("flipped", "c2", ""),
-        ("oracle", "", ""),
-        ("trained judge", "", " dash"),
-        ("expected for the oracle", "quiet", ""),
-    ):
-        parts.append(f'<path class="line {style}{dash}" d="M{x:.0f},14h22"/>')
-        parts.append(f'<text x="{x + 30:.0f}" y="18">{text}</text>')
-        x += 54 + 6.2 * len(text)
-    w, h = 3 * width + 2 * gap + 8, key + 2 * height + gap
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}">'
-    return f"{head}<style>{STYLE}</style>{''.join(parts)}</svg>\n"
+                lines += [Line(f"{rate}, {who}", curve[who][rate], COLOURS[rate], look) for rate in rates]
+        panels.append(Curves(title, curve["x"], [f"{x:g}" for x in curve["x"]], lines, x_title=x_title))
+    looks = {"expected for the oracle": "broad", "oracle": "solid", "trained judge": "dashed"}
+    legend = [Key(rate, colour) for rate, colour in COLOURS.items()]
+    legend += [Key(who, "ink", look) for who, look in looks.items()]
+    return to_svg(
+        Chart(panels, legend, columns=3).figure(), "metric_validation", "CFRT where the truth is known"
+    )
 
 
 def pictures(size: int = 64, zoom: int = 2, seed: int = 3) -> Image.Image:

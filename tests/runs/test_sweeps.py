@@ -22,7 +22,8 @@ import pytest
 from latentpath.cli import main
 from latentpath.commands import COMMANDS
 from latentpath.errors import UserError
-from latentpath.runs.sweeps.chart import numeric_axis, sweep_chart
+from latentpath.runs.figure_style import COLOURS
+from latentpath.runs.sweeps.chart import sweep_chart
 from latentpath.runs.sweeps.jobs import folder_name
 from latentpath.runs.sweeps.records import UNNAMED, jobs_of
 
@@ -466,24 +467,39 @@ def test_real_trials_resume_from_their_checkpoint(latentpath, tmp_path, tiny_sd,
     assert [value for *_, value in trials(folder, "real")] == [figures["loss"], second["result"]]
 
 
-def test_axes():
-    logarithmic = numeric_axis([1e-5, 1e-3], decades=1)
-    assert logarithmic.note == "log"
-    assert [label for _, label in logarithmic.ticks] == ["1e-05", "0.0001", "0.001"]
-    for values in ([3.0, 3.0], [0.0, 100.0], [-2.0, 5.0], [1.0, 7.0], [0.0, 0.0]):
-        axis = numeric_axis(values, decades=1)
-        assert axis.note == ""
-        assert len(axis.ticks) >= 2
-        assert all(0 <= axis.place(value) <= 1 for value in (*values, *(tick for tick, _ in axis.ticks)))
+def texts_and_titles(chart):
+    root = ET.fromstring(chart)
+    return [
+        ["".join(n.itertext()) for n in root.iter(f"{{http://www.w3.org/2000/svg}}{tag}")]
+        for tag in ("text", "title")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "axis"),
+    [
+        (["1e-5", "1e-4", "1e-3"], ["1e−05", "0.0001", "0.001"], "lr (log)"),
+        (["3", "3"], ["3"], "lr"),
+        (["0", "100"], ["0", "100"], "lr"),
+        (["-2", "5"], ["−2", "5"], "lr"),
+        ([f"{2 + k / 7:.3f}" for k in range(20)], ["2", "3", "4"], "lr"),
+        ([f"{2e-5 * 1.2**k:.3g}" for k in range(20)], ["3e−05", "0.0001", "0.0003"], "lr (log)"),
+    ],
+)
+def test_chart_of_numbers(values, labels, axis):
+    chart = sweep_chart([({"lr": value}, 0.5) for value in values], ["lr"], label="CFRT")
+    texts, titles = texts_and_titles(chart)
+    assert {"CFRT", axis, *labels} <= set(texts)
+    assert titles == [f"{value}: 0.5" for value in values]
 
 
 def test_chart_of_words_and_of_a_job_without_a_result():
     jobs = [({"sampler": "ddim"}, 0.5), ({"sampler": "<euler>"}, 0.7), ({"sampler": "ddim"}, None)]
     chart = sweep_chart(jobs, ["sampler"], label="CFRT", best=0.7)
-    assert chart is not None
-    texts = [node.text for node in ET.fromstring(chart).iter("{http://www.w3.org/2000/svg}text")]
+    assert chart == sweep_chart(jobs, ["sampler"], label="CFRT", best=0.7)
+    texts, titles = texts_and_titles(chart)
     assert {"CFRT", "sampler", "ddim", "<euler>"} <= set(texts)
-    assert chart.count("<circle") == 2
-    assert chart.count('class="lost"') == 1
+    assert titles == ["ddim: 0.5", "<euler>: 0.7", "ddim: no result"]
+    assert chart.count(COLOURS["c1"]) == 1  # the best
     assert sweep_chart(jobs, [], label="CFRT") is None
     assert sweep_chart([({"a": "1"}, None)], ["a"], label="CFRT") is None
