@@ -121,7 +121,7 @@ def test_a_grid_ends_with_a_table_a_csv_and_a_chart(sweep):
     chart = ET.fromstring((sweep.folder / "sweep.svg").read_text())
     texts = {node.text for node in chart.iter("{http://www.w3.org/2000/svg}text")}
     assert {"training loss", "finetune.lr (log)", "finetune.batch_size"} <= texts
-    assert len(list(chart.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * 4
+    assert len(list(chart.iter("{http://www.w3.org/2000/svg}title"))) == 2 * 4  # one a job and parameter
 
 
 def test_a_grid_that_is_started_again_tells_of_all_jobs(sweep):
