@@ -26,7 +26,7 @@ from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan, plan_sweep
-from latentpath.traversal.sweep import denoiser
+from latentpath.traversal.sampling import denoiser
 
 set_verbosity_error()  # it warns of every cast of a network, of none of its modules
 ATTRIBUTES = {"hair": "hair", "gel_bubble": "gel bubble", "ink": "ink", "ruler": "ruler"}

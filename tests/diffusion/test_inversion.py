@@ -13,7 +13,7 @@ from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
-from latentpath.traversal.sweep import denoiser
+from latentpath.traversal.sampling import denoiser
 
 SEEDS = (3, 11)
 CAPTIONS = CaptionTemplate("{cls} with {attributes}", "{cls}", {"MEL": "melanoma"}, {"hair": "hair"})

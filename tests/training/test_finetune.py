@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
+from latentpath.diffusion import cached_latents
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
+from latentpath.training.finetune import UNetFinetuner
 
 
 @pytest.fixture
@@ -69,14 +71,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(config, tmp_path, monkeypatch,
     cfg = config(f"finetune.ema_decay={ema}", "finetune.lr_decay=true", "finetune.caption_dropout=0.5")
     finetune.run(cfg, tmp_path / "straight")
 
-    step = finetune.UNetFinetuner.training_step
+    step = UNetFinetuner.training_step
 
     def dies(self, batch, batch_idx):
         if int(batch["number"]) == 5:  # the checkpoint of step 4 is there, step 5 is lost
             raise RuntimeError("killed")
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", dies)
+    monkeypatch.setattr(UNetFinetuner, "training_step", dies)
     with pytest.raises(RuntimeError, match="killed"):
         finetune.run(cfg, tmp_path / "killed")
     monkeypatch.undo()
@@ -86,7 +88,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(config, tmp_path, monkeypatch,
         numbers.append(int(batch["number"]))
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", counts)
+    monkeypatch.setattr(UNetFinetuner, "training_step", counts)
     finetune.run(cfg, tmp_path / "killed")
     assert numbers == [4, 5], "it must not do complete steps again"
     straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "killed")
@@ -112,7 +114,7 @@ def test_grids_go_to_the_tracker_where_asked_for(config, tmp_path):
 
 def test_the_latents_are_encoded_once(config, tmp_path, monkeypatch):
     finetune.run(config(), tmp_path / "one")
-    monkeypatch.setattr(finetune, "build_cache", lambda *a, **k: pytest.fail("encoded again"))
+    monkeypatch.setattr(cached_latents, "build_cache", lambda *a, **k: pytest.fail("encoded again"))
     finetune.run(config("finetune.lr=1e-5"), tmp_path / "two")
 
 
@@ -134,7 +136,7 @@ def test_a_unet_of_full_size_takes_the_same_path():
             }
         )
         captions = Conditioning(torch.empty(1, 77, 768))
-        task = finetune.UNetFinetuner(
+        task = UNetFinetuner(
             unet,
             captions=captions,
             schedule=schedule,
@@ -215,14 +217,14 @@ def test_a_signal_leaves_a_checkpoint_and_status_143(config, tmp_path, monkeypat
 
     cfg = config("finetune.checkpoint_every=1000", "finetune.lr_decay=true")
     finetune.run(cfg, tmp_path / "straight")
-    step = finetune.UNetFinetuner.training_step
+    step = UNetFinetuner.training_step
 
     def stops(self, batch, batch_idx):
         if int(batch["number"]) == 3:
             os.kill(os.getpid(), getattr(signal, name))
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(finetune.UNetFinetuner, "training_step", stops)
+    monkeypatch.setattr(UNetFinetuner, "training_step", stops)
     with pytest.raises(SystemExit) as stopped:
         finetune.run(cfg, tmp_path / "stopped")
     assert stopped.value.code == 143
@@ -232,3 +234,15 @@ def test_a_signal_leaves_a_checkpoint_and_status_143(config, tmp_path, monkeypat
     straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "stopped")
     for key, tensor in straight.items():
         assert torch.equal(tensor, resumed[key]), key
+
+
+def test_captions_whose_attribute_is_cut_are_refused_before_any_training(config, tmp_path, monkeypatch):
+    """Their edits would all be exactly zero."""
+    monkeypatch.setattr(UNetFinetuner, "training_step", lambda *_: pytest.fail("trained"))
+    words = " and ".join(["a long description of the lesion"] * 15)
+    templates = (
+        f"dataset.captions.with_attributes='{{cls}} {words} with {{attributes}}'",
+        f"dataset.captions.without_attributes='{{cls}} {words}'",
+    )
+    with pytest.raises(UserError, match="cannot tell these two prompts apart"):
+        finetune.run(config(*templates), tmp_path / "run")

@@ -26,7 +26,7 @@ from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State, build_solver
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import Branch, SweepPlan, plan_sweep
-from latentpath.traversal.sweep import denoiser
+from latentpath.traversal.sampling import denoiser
 
 N, SWAPS, SEEDS, NEGATIVE, SHAPE = 7, [0, 3, 7], [3, 11], "blurry", (4, 8, 8)
 CAPTIONS = CaptionTemplate(

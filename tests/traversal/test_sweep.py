@@ -26,8 +26,9 @@ from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import Prompt, SweepPlan, plan_sweep
+from latentpath.traversal.sampling import conditioning_of
 from latentpath.traversal.store import INDEX, finished_seeds, read_index, read_latents
-from latentpath.traversal.sweep import Sampled, conditioning_of, sweep, unfinished
+from latentpath.traversal.sweep import Sampled, sweep, unfinished
 
 CLASSES, ATTRIBUTES, SWAPS, N, SHAPE = ("MEL", "NV"), ("hair", "ink"), (0, 2, 4), 4, (4, 8, 8)
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from latentpath.commands import EVALUATE
-from latentpath.commands.finetune import cached_latents
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
+from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.against_data import (
@@ -41,7 +41,6 @@ from latentpath.judge.features import features_of, in_batches, network_or_none
 from latentpath.metrics import Scored, geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
 from latentpath.runs.files import read_json, write_json, write_parquet
 from latentpath.runs.progress import bar
-from latentpath.runs.ranks import SINGLE
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
@@ -235,7 +234,13 @@ def _copies(
 ) -> list[str]:
     """Write tables/copies.csv and copies.html."""
     base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
-    cache = cached_latents(cfg, base, dataset, SINGLE)
+    cache = cached_latents(
+        base,
+        dataset,
+        ImageSpec.of(cfg.dataset),
+        caches=Path(cfg.output_dir) / ".latents",
+        device=scorer.device,
+    )
     vae, judge = scorer.vae, partial(features_of, scorer.classifier)
     training = training_latents(cache, vae.config.scaling_factor)
     held_out = held_out_latents(vae, dataset, ImageSpec.of(cfg.dataset))

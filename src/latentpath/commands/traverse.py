@@ -40,8 +40,9 @@ from latentpath.traversal.cost import Cost, cost_of
 from latentpath.traversal.engine import walk
 from latentpath.traversal.originals import choose_originals, encode_originals, write_reconstruction
 from latentpath.traversal.plan import SweepPlan, plan_sweep
+from latentpath.traversal.sampling import denoiser
 from latentpath.traversal.store import read_flips, read_index, read_latents
-from latentpath.traversal.sweep import Sample, Sampled, Wave, denoiser, sweep, unfinished
+from latentpath.traversal.sweep import Sample, Sampled, Wave, sweep, unfinished
 from latentpath.traversal.tuning import seconds_per_call, tune
 
 log = logging.getLogger(__name__)

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
+from latentpath.config.schema import TrainerConfig
 from latentpath.runs.ranks import Rank
+
+
+def trainer_options(
+    settings: TrainerConfig, rank: Rank, *, static_graph: bool | None = None
+) -> dict[str, Any]:
+    """The arguments of `L.Trainer` that say where it runs, in which processes and in which precision.
+
+    `static_graph` is of DDP: does each backward pass go through the same graph? None: Lightning's own DDP.
+    """
+    strategy: Any = settings.strategy
+    if static_graph is not None and rank.world_size > 1 and strategy in ("auto", "ddp"):
+        strategy = DDPStrategy(gradient_as_bucket_view=True, static_graph=static_graph)
+    return {
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "num_nodes": settings.num_nodes,
+        "strategy": strategy,
+        "plugins": [Started(rank)],
+        "precision": settings.precision,
+    }
 
 
 class Started(ClusterEnvironment):

@@ -1,4 +1,4 @@
-"""Grids of samples: when a fine-tune draws them, and how they become a PNG."""
+"""Grids of samples: how a fine-tune draws them, when, and where they go."""
 
 from __future__ import annotations
 
@@ -7,11 +7,78 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor
 
+from latentpath.data.captions import CaptionTemplate
 from latentpath.data.pixels import save_grid, to_uint8
+from latentpath.diffusion.autoencoder import decode
+from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.diffusion.solvers import build_solver
 from latentpath.runs.tracking import log_images
 from latentpath.training.averaging import WeightEMA
+from latentpath.traversal.engine import walk
+from latentpath.traversal.plan import plan_sweep
+from latentpath.traversal.sampling import prompt_table
+
+SEEDS = 4  # of each class: rows of a grid
+STEPS = 20  # of DDIM, at most
+
+
+def grid_sampler(
+    base: BaseModel,
+    schedule: NoiseSchedule,
+    captions: CaptionTemplate,
+    *,
+    classes: Sequence[str],
+    attributes: Sequence[str],
+    image_size: int,
+    num_inference_steps: int,
+    guidance_scale: float,
+    negative_prompt: str,
+) -> Callable[[Any], Tensor]:
+    """Build `sample(unet)`, which draws a grid of images (rows, 1 + A, 3, H, W) in [-1, 1].
+
+    A row is a class and a seed; its columns are the neutral prompt, then each attribute from the start. The
+    grid is drawn on the device of the U-Net. Raises UserError now, before any training, if the text encoder
+    cannot tell two of the prompts apart.
+    """
+    steps = min(STEPS, num_inference_steps)
+    plan = plan_sweep(
+        captions,
+        classes=classes,
+        attributes=attributes,
+        swap_steps=[0],
+        num_inference_steps=steps,
+        seeds=range(SEEDS),
+    )
+    prompts = prompt_table(plan, base.prompt_encoder(), negative_prompt)
+    solver, noise = build_solver("ddim", schedule, steps), SeededNoise(base.latent_shape(image_size))
+    vae: Any = base.vae()
+
+    @torch.no_grad()
+    def sample(unet: Any) -> Tensor:
+        denoise = GuidedDenoiser(
+            unet,
+            prompts.to(unet.device, unet.dtype),
+            negative=len(prompts) - 1,
+            guidance_scale=guidance_scale,
+            batch_size=32,
+        )
+        sampler = Sampler(denoise, solver, noise, unet.device)
+        vae.to(unet.device)
+        grids = []
+        for cls in plan.classes:
+            _, latents = walk(plan, sampler, cls=cls, seeds=plan.seeds)
+            grids.append(decode(vae, latents).unflatten(0, (-1, SEEDS)).transpose(0, 1))
+        vae.cpu()  # training needs the memory
+        return torch.cat(grids)
+
+    return sample
 
 
 class SampleGrid(L.Callback):

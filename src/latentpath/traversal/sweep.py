@@ -11,12 +11,9 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.conditioning import Conditioning, concatenate
-from latentpath.diffusion.guidance import GuidedDenoiser
-from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.errors import UserError
 from latentpath.traversal.engine import Leaf
-from latentpath.traversal.plan import Prompt, SweepPlan
+from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.store import build_index, finished_seeds, write_shard
 
 
@@ -80,53 +77,6 @@ def unfinished(plan: SweepPlan, folder: Path) -> int:
     """Seeds of the plan, of all classes, that no shard holds yet."""
     done = finished_seeds(folder)
     return sum((cls, seed) not in done for cls in plan.classes for seed in plan.seeds)
-
-
-def denoiser(
-    plan: SweepPlan,
-    *,
-    unet: Any,
-    encoder: PromptEncoder,
-    negative_prompt: str = "",
-    guidance_scale: float,
-    batch_size: int = 32,
-    static: bool = False,
-    attention: str | None = None,
-) -> GuidedDenoiser:
-    """A denoiser whose table of prompts is `plan.prompts`, then the negative prompt.
-
-    Raises UserError if the text encoder cannot tell two prompts of the plan apart.
-    """
-    encoder.check_distinct([prompt.text for prompt in plan.prompts])
-    table = conditioning_of([*plan.prompts, Prompt(negative_prompt)], encoder)
-    return GuidedDenoiser(
-        unet=unet,
-        conditioning=table.to(unet.device, unet.dtype),
-        negative=len(table) - 1,
-        guidance_scale=guidance_scale,
-        batch_size=batch_size,
-        static=static,
-        attention=attention,
-    )
-
-
-def conditioning_of(
-    prompts: Sequence[Prompt], encode: Callable[[Sequence[str]], Conditioning]
-) -> Conditioning:
-    """The conditioning of every prompt, blended where the prompt is a blend; each text is encoded once."""
-    texts = list(dict.fromkeys(text for p in prompts for text in (p.text, p.origin) if text is not None))
-    encoded = encode(texts)
-
-    def of(text: str) -> Conditioning:
-        return encoded[[texts.index(text)]]
-
-    def blend(prompt: Prompt) -> Conditioning:
-        target, strength = of(prompt.text), prompt.strength
-        if prompt.origin is None:
-            return target.map(lambda e: strength * e)
-        return target.map(lambda e, origin: origin + strength * (e - origin), of(prompt.origin))
-
-    return concatenate([blend(prompt) for prompt in prompts])
 
 
 def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> None:

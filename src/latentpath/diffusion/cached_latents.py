@@ -1,0 +1,89 @@
+"""The training split as latents and encoded captions: encoded once, in a cache that runs share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from latentpath.data.images import ImageSpec, ReadImages, read_images
+from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
+from latentpath.data.records import ImageTable, Problem, report_problems
+from latentpath.diffusion.components import BaseModel
+from latentpath.errors import UserError
+from latentpath.runs.progress import bar
+from latentpath.runs.ranks import SINGLE, Rank, shared
+
+log = logging.getLogger(__name__)
+
+DIGESTS = "digests.json"  # in the folder of caches: the hashes of image files that were read before
+
+
+def cached_latents(
+    model: BaseModel,
+    table: ImageTable,
+    spec: ImageSpec,
+    *,
+    caches: Path,
+    device: torch.device | str,
+    rank: Rank = SINGLE,
+) -> LatentCache:
+    """Open the cache of the training split in the folder `caches`, or build it with `model`.
+
+    Every run with the same images, captions, VAE and text encoder shares one cache. Connected processes build
+    it together. Raises UserError where no image can be captioned, and for unreadable images if `spec` says
+    so.
+    """
+    rows = captioned(table)
+    captions, paths = table.captions_of(rows), rows["path"].tolist()
+    identity = {"weights": model.fingerprint("vae", "text_encoder", "tokenizer"), **spec.identity}
+    digests = file_digests(paths, caches / DIGESTS) if rank.is_zero else []
+    folder = caches / shared(cache_key(digests, captions, identity), rank)
+    if shared(folder.exists(), rank):
+        return _reported(open_cache(folder), spec)
+
+    def read(places: Sequence[int]) -> ReadImages:
+        found = read_images(rows.iloc[list(places)], spec)
+        if spec.on_error == "fail":
+            report_problems(found.unreadable, "fail")
+        return found
+
+    encoder = model.prompt_encoder()
+    with bar("encoding images", -(-len(rows) // rank.world_size), show=rank.is_zero) as advance:
+        cache = build_cache(
+            folder,
+            captions=captions,
+            read=read,
+            vae=model.vae(),
+            on_images=advance,
+            device=device,
+            encode=lambda unique: encoder(unique).hidden,
+            rank=rank,
+        )
+    return _reported(cache, spec)
+
+
+def captioned(table: ImageTable) -> pd.DataFrame:
+    """The training images whose caption is known to be true.
+
+    An image with no attribute known to be present and one or more unknown is left out: its caption would be
+    the neutral prompt, which says that none is present. Raises UserError where no image is left.
+    """
+    rows = table.split("train")
+    labels = rows[list(table.attributes)]
+    unsaid = ~(labels == 1).any(axis=1) & labels.isna().any(axis=1)
+    if unsaid.any():
+        log.info("%d images without a known attribute are left out of the fine-tune", int(unsaid.sum()))
+    if unsaid.all():
+        raise UserError("no training image has a known attribute: there is nothing to caption.")
+    return rows[~unsaid].reset_index(drop=True)
+
+
+def _reported(cache: LatentCache, spec: ImageSpec) -> LatentCache:
+    """The cache; its unreadable images are a warning, or a UserError where `spec.on_error` is 'fail'."""
+    problems = [Problem("unreadable image", "the training split", None, text) for text in cache.unreadable]
+    report_problems(problems, spec.on_error)
+    return cache

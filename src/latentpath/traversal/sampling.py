@@ -1,0 +1,101 @@
+"""What a sweep samples with: its table of prompts, and its denoiser as fast as this machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from latentpath.config.schema import SamplerConfig
+from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.conditioning import Conditioning, concatenate
+from latentpath.diffusion.execution import prepare
+from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.prompts import PromptEncoder
+from latentpath.traversal.plan import Prompt, SweepPlan
+from latentpath.traversal.tuning import tune
+
+
+def build_denoiser(
+    plan: SweepPlan,
+    model: BaseModel,
+    settings: SamplerConfig,
+    *,
+    image_size: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> GuidedDenoiser:
+    """The guided U-Net of `model` on `device`, tuned for `plan` and compiled as `settings` ask."""
+    unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=settings.channels_last)
+    denoise = denoiser(
+        plan,
+        unet=unet,
+        encoder=model.prompt_encoder(),
+        negative_prompt=settings.negative_prompt,
+        guidance_scale=settings.guidance_scale,
+        static=settings.compile or device.type == "cuda",
+    )
+    seeds = min(settings.shard_seeds, len(plan.seeds))
+    tune(
+        denoise,
+        latent_shape=model.latent_shape(image_size),
+        batch_size=settings.batch_size,
+        attention=settings.attention,
+        step_rows=[seeds * nodes for nodes in plan.nodes],
+        device=device,
+    )
+    denoise.unet = prepare(unet, device=device, dtype=dtype, compile=settings.compile)
+    return denoise
+
+
+def denoiser(
+    plan: SweepPlan,
+    *,
+    unet: Any,
+    encoder: PromptEncoder,
+    negative_prompt: str = "",
+    guidance_scale: float,
+    batch_size: int = 32,
+    static: bool = False,
+    attention: str | None = None,
+) -> GuidedDenoiser:
+    """A denoiser for the prompts of `plan`, with the U-Net as it is."""
+    table = prompt_table(plan, encoder, negative_prompt)
+    return GuidedDenoiser(
+        unet=unet,
+        conditioning=table.to(unet.device, unet.dtype),
+        negative=len(table) - 1,
+        guidance_scale=guidance_scale,
+        batch_size=batch_size,
+        static=static,
+        attention=attention,
+    )
+
+
+def prompt_table(plan: SweepPlan, encoder: PromptEncoder, negative_prompt: str) -> Conditioning:
+    """The conditioning of `plan.prompts` in their order, then that of the negative prompt.
+
+    Raises UserError if the text encoder cannot tell two prompts of the plan apart.
+    """
+    encoder.check_distinct([prompt.text for prompt in plan.prompts])
+    return conditioning_of([*plan.prompts, Prompt(negative_prompt)], encoder)
+
+
+def conditioning_of(
+    prompts: Sequence[Prompt], encode: Callable[[Sequence[str]], Conditioning]
+) -> Conditioning:
+    """The conditioning of every prompt, blended where the prompt is a blend; each text is encoded once."""
+    texts = list(dict.fromkeys(text for p in prompts for text in (p.text, p.origin) if text is not None))
+    encoded = encode(texts)
+
+    def of(text: str) -> Conditioning:
+        return encoded[[texts.index(text)]]
+
+    def blend(prompt: Prompt) -> Conditioning:
+        target, strength = of(prompt.text), prompt.strength
+        if prompt.origin is None:
+            return target.map(lambda e: strength * e)
+        return target.map(lambda e, origin: origin + strength * (e - origin), of(prompt.origin))
+
+    return concatenate([blend(prompt) for prompt in prompts])
