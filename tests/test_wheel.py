@@ -118,7 +118,6 @@ def _run(command: list[str], *, cwd: Path, check: bool = True) -> subprocess.Com
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
     )
     if check:
         assert done.returncode == 0, f"{command} failed:\n{done.stdout}\n{done.stderr}"

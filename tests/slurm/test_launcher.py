@@ -148,7 +148,6 @@ def test_a_sweep_through_submitit_ends_with_its_job(tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.returncode != 0
     assert "nowhere" in done.stderr and "(exit status 2)" in done.stderr, done.stderr

@@ -11,42 +11,27 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from latentpath.data.phantoms import write_isic2019
+from latentpath.commands import classify
 from latentpath.judge.classifier import load_classifier
 
 
-def classify(
-    root: Path, out: Path, name: str, *launcher: str, devices: int = 1
-) -> subprocess.CompletedProcess:
-    overrides = [
-        "dataset=phantom_isic2019",
-        f"dataset.root={root}",
-        "dataset.phantom.count=60",
-        "dataset.phantom.size=32",
-        "dataset.image_size=32",
-        "dataset.attributes=[hair,ink]",
-        "classifier=resnet_micro",
-        "classifier.epochs=2",
-        "classifier.batch_size=8",
-        "trainer=cpu",
-        f"trainer.devices={devices}",
-        f"output_dir={out}",
-        f"name={name}",
-    ]
-    line = [sys.executable, *launcher, "-m", "latentpath", "classify", *overrides]
+@pytest.fixture(scope="module")
+def runs(compose, isic_32, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stage folders of two classifiers: trained by this process, and by two processes of torchrun."""
+    folder = tmp_path_factory.mktemp("classified")
+    overrides = (
+        *("dataset=phantom_isic2019", f"dataset.root={isic_32}", "dataset.phantom.count=40"),
+        *("dataset.phantom.size=32", "dataset.image_size=32", "dataset.attributes=[hair,ink]"),
+        *("classifier=resnet_micro", "classifier.epochs=2", "classifier.batch_size=8"),
+        *("trainer=cpu", f"output_dir={folder}"),
+    )
+    classify.run(compose("classify", *overrides), folder / "one")
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    line += ["-m", "latentpath", "classify", *overrides, "trainer.devices=2", "name=two"]
     # A run that a scheduler started would be taken for one of its processes.
     env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
-    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=240)
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("two")
-    root = write_isic2019(folder / "isic", count=60, size=32)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
-    for name, launcher, devices in (("one", (), 1), ("two", torchrun, 2)):
-        done = classify(root, folder, name, *launcher, devices=devices)
-        assert done.returncode == 0, done.stderr[-3000:]
+    done = subprocess.run(line, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
     return {name: folder / name / "classify" for name in ("one", "two")}
 
 

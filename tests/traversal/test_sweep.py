@@ -7,8 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -279,10 +278,39 @@ def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_room(whole, tmp
 forks = pytest.mark.skipif(sys.platform != "linux", reason="torch and a fork agree on Linux only")
 
 
-def start(folder: Path, asked: SweepPlan, *, dies_in_write: int | None = None, **options) -> int:
-    """Sweep in a forked process, which has everything imported; returns its number.
+def count_calls(function: Callable[[], object], dies_at: int | None = None) -> int:
+    """Call `function` and return how many calls of Python and C functions it made.
 
-    With `dies_in_write` it kills itself in its so-manieth file, written but not yet renamed.
+    With `dies_at` this process kills itself at that call.
+    """
+    made = 0
+
+    def count(frame, event: str, argument) -> None:
+        nonlocal made
+        made += event.endswith("call")
+        if made == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return made
+
+
+def start(
+    folder: Path,
+    asked: SweepPlan,
+    *,
+    dies_in_write: int | None = None,
+    dies_at_call: int | None = None,
+    **options,
+) -> int:
+    """Sweep in a forked process, which has everything imported, and return its process number.
+
+    With `dies_in_write` it kills itself in that file, counted from 1, when it is written but not yet renamed.
+    With `dies_at_call` it kills itself at that call of a function.
     """
     process = os.fork()
     if process:
@@ -298,7 +326,7 @@ def start(folder: Path, asked: SweepPlan, *, dies_in_write: int | None = None, *
             sync(file)
 
         os.fsync = die
-        run(folder, asked, **({"shard_seeds": 1} | options))
+        count_calls(lambda: run(folder, asked, **({"shard_seeds": 1} | options)), dies_at_call)
         os._exit(0)
     finally:
         os._exit(1)
@@ -340,23 +368,21 @@ def test_a_kill_in_the_index_costs_no_call(whole, tmp_path):
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
-    """Two processes at once, killed each at its own moment, round after round."""
+    """Two processes at once, each killed at a random call of a function, round after round."""
     asked, chance = plan(seeds=12), random.Random(0)
-    began = time.monotonic()
-    run(tmp_path / "whole", asked, shard_seeds=1)
-    takes = time.monotonic() - began
+    made = count_calls(lambda: run(tmp_path / "whole", asked, shard_seeds=1))
     expected = shards(tmp_path / "whole")
 
-    folder, kills, deadline = tmp_path / "killed", 0, time.monotonic() + 40
+    folder, kills = tmp_path / "killed", 0
     (folder / "shards").mkdir(parents=True)
-    while kills < 40 and time.monotonic() < deadline:
+    while kills < 20:
         before = shards(folder)
-        started = [start(folder, asked, process=k, processes=2) for k in range(2)]
-        for process in started:
-            time.sleep(chance.uniform(0, takes / 2))
-            os.kill(process, signal.SIGKILL)
-            _, status = os.waitpid(process, 0)
-            kills += os.WIFSIGNALED(status)
+        moments = [chance.randrange(made // 2) for _ in range(2)]
+        started = [
+            start(folder, asked, dies_at_call=moment, process=k, processes=2)
+            for k, moment in enumerate(moments)
+        ]
+        kills += sum(os.WIFSIGNALED(os.waitpid(process, 0)[1]) for process in started)
         done = finished_seeds(folder)  # raises where a shard cannot be read
         after = shards(folder)
         assert before.items() <= after.items()
@@ -365,6 +391,5 @@ def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
         if len(after) == len(expected):  # all done: take most away, so that there is something to kill
             for name in chance.sample(sorted(after), len(after) * 3 // 4):
                 (folder / "shards" / name).unlink()
-    assert kills >= 20  # 40, but for a machine that is very busy
     run(folder, asked, shard_seeds=1)
     assert_same(folder, tmp_path / "whole")
