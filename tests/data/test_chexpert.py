@@ -1,5 +1,6 @@
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from latentpath.data.load import load_dataset
 from latentpath.errors import UserError
@@ -29,7 +30,7 @@ def write(root, rows, header=HEADER):
         if "train/" in path:
             file = root / path[path.index("train/") :]
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.touch()
+            Image.new("L", (4, 4)).save(file)
     return root
 
 
@@ -154,7 +155,7 @@ def test_odd_rows_leave_with_their_line(tmp_path):
     root = write(tmp_path / "c", good + odd)
     with (root / "train.csv").open("a") as file:
         file.write("C/train/patient00009/study1/view1_frontal.jpg,Male,40,Frontal,AP,,,,1.0,0.0\n")
-    table = load_dataset(config(root))
+    table = load_dataset(config(root, on_error="skip_most"))
     assert len(table.rows) == 1
     assert [(p.kind, p.row) for p in table.problems] == [
         ("odd path", 3),

@@ -16,10 +16,8 @@ a/0002.png,malignant,007,0,-1
 
 
 @pytest.fixture
-def root(tmp_path):
-    for name in ("a/0001.png", "a/0002.png", "0003.png", "0004.png"):
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / name).touch()
+def root(tmp_path, draw):
+    draw(tmp_path / "images", "a/0001.png", "a/0002.png", "0003.png", "0004.png")
     (tmp_path / "labels.csv").write_text(LABELS)
     return tmp_path
 
@@ -108,7 +106,7 @@ def test_missing_images_and_duplicates_leave(root):
         ({"classes": ["beningn"], "table": {"class_column": "kind"}}, "Did you mean 'benign'?"),
         ({"classes": ["a", "b"]}, "without dataset.table.class_column give one name"),
         ({"table": {"file": "label.csv"}}, "Did you mean 'labels.csv'?"),
-        ({"table": {"images_dir": "image"}}, "no usable image in"),
+        ({"table": {"images_dir": "image"}}, "give dataset.table.images_dir=images"),
         ({"attributes": ["patient"]}, "line 4: patient is blank"),
     ],
 )

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -40,10 +42,8 @@ IMAGES = (
 
 
 @pytest.fixture
-def root(tmp_path):
-    (tmp_path / "ISIC_2019_Training_Input").mkdir()
-    for name in IMAGES:
-        (tmp_path / "ISIC_2019_Training_Input" / name).touch()
+def root(tmp_path, draw):
+    draw(tmp_path / "ISIC_2019_Training_Input", *IMAGES)
     write(tmp_path, truth=TRUTH, metadata=METADATA, inferred=INFERRED, manual=MANUAL)
     return tmp_path
 
@@ -106,7 +106,7 @@ def test_what_is_left_out_is_counted_by_kind(root):
     table = load_dataset(config(root))
     assert counts(table) == {"other class": 1, "not in isic_inferred_wocarcinoma.csv": 1, "missing image": 1}
     assert [p.kind for p in table.problems if p.fault] == ["missing image"]
-    with pytest.raises(UserError, match=r"missing image: 1 in .*\n    line 7: no ISIC_5.jpg in"):
+    with pytest.raises(UserError, match=r"missing image: 1 in .*\n    line 7: no image ISIC_5 in"):
         load_dataset(config(root, on_error="fail"))
 
 
@@ -148,7 +148,7 @@ def test_probabilities_outside_0_and_1_leave(root):
     write(root, inferred=INFERRED.replace("0.95", "95"))
     table = load_dataset(config(root))
     assert "ISIC_0" not in set(table.rows["image_id"])
-    assert any("hair is 95.0; expected a probability in [0, 1] or blank" in p.message for p in table.problems)
+    assert any("hair is '95'; expected a probability in [0, 1] or blank" in p.message for p in table.problems)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,8 @@ def test_probabilities_outside_0_and_1_leave(root):
         ({"attributes": ["label"]}, "no column 'label'"),
         ({"attributes": ["hair", "hair"]}, "names hair twice"),
         ({"classes": []}, "dataset.classes is empty"),
+        ({"attributes": ["hair", " "]}, "dataset.attributes is ['hair', ' ']: a name is empty"),
+        ({"attributes": [""]}, "a name is empty"),
         ({"attributes": ["group"]}, "'group' is a name that latentpath uses itself"),
         ({"isic": {"threshold": 60}}, "dataset.isic.threshold is 60"),
         ({"isic": {"artefacts": "infered"}}, "dataset.isic.artefacts is 'infered'. Did you mean 'inferred'?"),
@@ -178,9 +180,97 @@ def test_a_missing_folder_or_metadata_is_named(root):
     (root / "ISIC_2019_Training_Metadata.csv").unlink()
     with pytest.raises(UserError, match=r"no file .*Metadata.csv"):
         load_dataset(config(root))
-    (root / "ISIC_2019_Training_Input").rename(root / "images")
-    with pytest.raises(UserError, match=r"no folder .*ISIC_2019_Training_Input"):
+    shutil.rmtree(root / "ISIC_2019_Training_Input")
+    with pytest.raises(UserError, match=r"no image in .* has a folder ISIC_2019_Training_Input next to"):
         load_dataset(config(root))
+
+
+def rows_of(root, **overrides):
+    return load_dataset(config(root, **overrides)).rows.drop(columns="path")
+
+
+@pytest.mark.parametrize("folder", ["ISIC_2019_Training_Input/ISIC_2019_Training_Input", "images", "a/b"])
+def test_images_are_found_in_a_doubled_folder_and_under_another_name(root, folder):
+    usual = rows_of(root)
+    (root / "ISIC_2019_Training_Input").rename(root / "moved")
+    (root / folder).parent.mkdir(parents=True, exist_ok=True)
+    (root / "moved").rename(root / folder)
+    assert rows_of(root).equals(usual)
+
+
+def test_an_image_in_the_outer_folder_goes_before_its_double_in_the_inner(root):
+    outer = root / "ISIC_2019_Training_Input"
+    shutil.copytree(outer, root / "copy")
+    (root / "copy").rename(outer / "ISIC_2019_Training_Input")
+    assert load_dataset(config(root)).rows["path"].str.count("Training_Input").eq(1).all()
+
+
+def test_a_root_that_is_one_folder_off_is_found_or_named(root):
+    usual = rows_of(root)
+    with pytest.raises(UserError, match=f"give dataset.root={root}$"):
+        load_dataset(config(root / "ISIC_2019_Training_Input"))
+    (root.parent / "above").mkdir()
+    root.rename(root.parent / "above" / "isic")
+    assert rows_of(root.parent / "above").equals(usual)
+
+
+def test_two_files_of_one_id_are_named_and_not_chosen_from(root, draw):
+    draw(root / "ISIC_2019_Training_Input", "ISIC_0.png")
+    (problem,) = (p for p in load_dataset(config(root)).problems if "ISIC_0" in p.message)
+    assert "2 files are called ISIC_0" in problem.message
+    assert "ISIC_0.jpg" in problem.message and "ISIC_0.png" in problem.message
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ".DCM"])
+def test_dicom_files_are_named_with_what_to_do(root, suffix):
+    for file in (root / "ISIC_2019_Training_Input").iterdir():
+        file.rename(file.with_suffix(suffix))
+    with pytest.raises(UserError, match=r"no usable image(.|\n)*is a DICOM file.*Convert it to PNG"):
+        load_dataset(config(root))
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "lesion_id", "patient_id", "note"])
+def test_a_column_that_is_no_diagnosis_is_none(root, index):
+    usual = rows_of(root)
+    lines = TRUTH.splitlines()
+    write(
+        root, truth="\n".join([f"{index},{lines[0]}", *(f"{k},{line}" for k, line in enumerate(lines[1:]))])
+    )
+    assert rows_of(root).equals(usual)
+    write(
+        root, truth="\n".join([f"{lines[0]},{index}", *(f"{line},x{k}" for k, line in enumerate(lines[1:]))])
+    )
+    assert rows_of(root).equals(usual)
+
+
+def test_a_table_of_which_most_is_lost_stops_and_says_what_was_lost(root):
+    write(root, truth=TRUTH.replace("1.0", "100"))
+    with pytest.raises(
+        UserError, match=r"5 of 6 rows of .*GroundTruth.csv cannot be used(.|\n)*MEL is '100'"
+    ):
+        load_dataset(config(root))
+
+
+@pytest.mark.parametrize("on_error", ["skip", "skip_most"])
+def test_most_of_a_table_may_be_lost_where_that_is_asked_for(root, on_error):
+    lines = TRUTH.splitlines()
+    odd = [f"ISIC_1{k},x,0,0,0,0" for k in range(6)]
+    write(root, truth="\n".join([*lines, *odd, "ISIC_20,x,0,0,0,0"]))
+    if on_error == "skip":
+        with pytest.raises(UserError, match=r"7 of 13 rows .*dataset.on_error=skip_most"):
+            load_dataset(config(root, on_error=on_error))
+    else:
+        assert counts(load_dataset(config(root, on_error=on_error)))["odd label"] == 7
+
+
+def test_an_official_download_says_whose_the_artefact_tables_are_and_how_to_go_without(root):
+    (root / "isic_inferred_wocarcinoma.csv").unlink()
+    (root / "isic_bias.csv").unlink()
+    for kind, source in (("inferred", "artifact-generalization-skin"), ("manual", "debiasing-skin")):
+        with pytest.raises(UserError) as caught:
+            load_dataset(config(root, isic={"artefacts": kind}))
+        words = ("no file", "Bissoto", source, "dataset=image_table")
+        assert all(word in str(caught.value) for word in words)
 
 
 def test_a_limit_takes_the_same_images_whatever_else_there_is_and_moves_no_split(root):

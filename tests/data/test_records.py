@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.data.label_table import LabelTable, files_present
+from latentpath.data.find import files_present
+from latentpath.data.label_table import LabelTable, find_table
 from latentpath.data.records import ImageTable, Problem, choice, report_problems
 from latentpath.errors import UserError
 
@@ -22,16 +23,16 @@ def test_row_numbers_are_lines_of_the_file_even_after_blank_lines(tmp_path):
 
 def test_separator_byte_order_mark_spaces_and_leading_zeros(tmp_path):
     rows = table(tmp_path, b"\xef\xbb\xbfimage; hair \n007;1\n", text=["image"]).rows
-    assert rows["image"].tolist() == ["007"] and rows["hair"].tolist() == [1]
+    assert rows["image"].tolist() == ["007"] and rows["hair"].tolist() == ["1"]
 
 
 def test_labels_outside_the_allowed_leave_with_their_line_and_value(tmp_path):
-    labels = table(tmp_path, "image,hair\na,1.0\nb,2\nc,\nd,yes\ne,-1\nf,0\n")
+    labels = table(tmp_path, "image,hair\na,1.0\nb,2\nc,\nd,maybe\ne,-1\nf,0\n")
     labels.read_labels(["hair"], allowed=(0, 1, -1))
     assert labels.rows["image"].tolist() == ["a", "c", "e", "f"]
     assert labels.rows["hair"].isna().tolist() == [False, True, False, False]
     assert [(p.kind, p.row) for p in labels.problems] == [("odd label", 3), ("odd label", 5)]
-    assert str(labels.problems[1]) == "line 5: hair is 'yes'; expected 0, 1, -1 or blank"
+    assert str(labels.problems[1]) == "line 5: hair is 'maybe'; expected 0, 1, -1 or blank"
 
 
 def test_blanks_of_spaces_and_true_false_are_labels(tmp_path):
@@ -42,10 +43,11 @@ def test_blanks_of_spaces_and_true_false_are_labels(tmp_path):
 
 
 def test_duplicate_and_blank_ids_leave_and_the_first_stays(tmp_path):
-    labels = table(tmp_path, "image,hair\na,1\n,1\na,0\n", text=["image"])
+    labels = table(tmp_path, "image,hair\na,1\n,1\na,0\nb,0\n", text=["image"])
     labels.keep_unique("image")
-    assert labels.rows["hair"].tolist() == [1]
+    assert labels.rows["hair"].tolist() == ["1", "0"]
     assert {(p.kind, p.row) for p in labels.problems} == {("blank id", 3), ("duplicate id", 4)}
+    assert str(labels.problems[1]) == "line 4: image a is in line 2 too, which is kept"
 
 
 def test_an_unknown_column_names_the_near_match_and_who_asked(tmp_path):
@@ -63,7 +65,7 @@ def test_an_unknown_column_names_the_near_match_and_who_asked(tmp_path):
         b"image,hair\n",
         b"image,hair\na,1\nb,1,1,1\n",
         b"image,hair\na,1,9\nb,1,9\n",
-        b"image\n\xff\xfe\n",
+        b"image\n\x81\x8d\n",
     ],
 )
 def test_files_that_are_no_table_are_named(tmp_path, text):
@@ -74,9 +76,9 @@ def test_files_that_are_no_table_are_named(tmp_path, text):
 def test_a_missing_table_names_the_near_one(tmp_path):
     (tmp_path / "isic_bias.csv").write_text("image\na\n")
     with pytest.raises(UserError, match=r"Did you mean 'isic_bias.csv'"):
-        LabelTable(tmp_path / "isic_bais.csv")
+        find_table(tmp_path, "isic_bais.csv")
     with pytest.raises(UserError, match="no table in that folder"):
-        LabelTable(tmp_path / "elsewhere" / "isic_bias.csv")
+        find_table(tmp_path, "elsewhere/isic_bias.csv")
 
 
 def test_parquet_ids_become_text_and_blanks_stay_blank(tmp_path):
@@ -95,7 +97,7 @@ def test_files_present_looks_in_full_folders_and_in_many_small_ones(tmp_path, fo
     for path in paths[:8]:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert files_present([str(path) for path in paths]).tolist() == [True] * 8 + [False] * 2
+    assert files_present([str(path) for path in paths]) == [True] * 8 + [False] * 2
 
 
 def problems_of(count):

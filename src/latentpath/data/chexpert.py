@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from latentpath.config.schema import DatasetConfig
-from latentpath.data.label_table import LabelTable, files_present
+from latentpath.data.find import ImageFolder
+from latentpath.data.label_table import LabelTable, find_table
 from latentpath.data.records import Problem, choice, dataset_root
 from latentpath.errors import UserError
 
@@ -51,7 +55,8 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
         )
     uncertain = UNCERTAIN[choice("dataset.chexpert.uncertain", dataset.chexpert.uncertain, UNCERTAIN)]
 
-    table = LabelTable(root / dataset.chexpert.labels_csv, text=("Path",))
+    file = find_table(root, dataset.chexpert.labels_csv)
+    table = LabelTable(file, text=("Path",), on_error=dataset.on_error)
     table.require(["Path"], setting="names the image")
     table.require(
         attributes, setting="dataset.attributes", known=[c for c in table.columns if c not in NOT_LABELS]
@@ -88,11 +93,30 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
         fault=False,
     )
 
-    table.rows["path"] = str(root) + "/" + table.rows["inside"]
-    there = files_present(table.rows["path"].tolist())
-    table.drop(pd.Series(~there, table.rows.index), "missing image", lambda row: f"no file {row['path']}")
+    table.find_images(ChexpertFolder(root), table.rows["inside"])
     table.rows["cls"] = dataset.classes[0]
     return table.rows, table.problems
+
+
+class ChexpertFolder(ImageFolder):
+    """A copy of CheXpert, the official one in several batches included.
+
+    There `train/patient00001/...` is `CheXpert-v1.0 batch 2 (train 1)/patient00001/...`, or in a later batch.
+    """
+
+    def find(self, names: Sequence[str]) -> list[str | None]:
+        paths = super().find(names)
+        batches = {str(folder) for folder in self.folder.glob("*batch*/")}
+        if not batches or None not in paths:
+            return paths
+        others = super().find([name.split("/", 1)[1] for name in names])
+        inside = [other if other and _parent_in(other, self.folder) in batches else None for other in others]
+        return [path or other for path, other in zip(paths, inside, strict=True)]
+
+
+def _parent_in(path: str, folder: Path) -> str:
+    """The direct child of `folder` that `path` lies in."""
+    return str(folder / Path(path).relative_to(folder).parts[0])
 
 
 def _lateral(rows: pd.DataFrame) -> pd.Series:

@@ -48,6 +48,15 @@ def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
         raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
 
 
+def grey_bits(path: str | Path) -> int | None:
+    """How many bits are in use in a grey file of more than 8 bits; None for other and damaged files."""
+    try:
+        with _opened(path) as image:
+            return bits_in_use(int(np.asarray(image).max())) if image.mode.startswith("I") else None
+    except Exception:  # damaged, or of no known range: reading it says so
+        return None
+
+
 def bits_in_use(largest: int) -> int:
     """The smallest of `DEPTHS` that holds the value: 12 for 4095, as 12-bit films in 16-bit files have it."""
     return next(bits for bits in DEPTHS if largest < 2**bits)

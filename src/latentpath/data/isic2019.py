@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from latentpath.config.schema import DatasetConfig
-from latentpath.data.label_table import LabelTable
+from latentpath.data.find import ImageFolder
+from latentpath.data.label_table import LabelTable, find_table
 from latentpath.data.records import Problem, choice, dataset_root
 from latentpath.errors import UserError
 
@@ -17,8 +17,15 @@ IMAGES = "ISIC_2019_Training_Input"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
 ARTEFACTS = {"inferred": "isic_inferred_wocarcinoma.csv", "manual": "isic_bias.csv"}
+SOURCES = {  # of the artefact tables
+    "inferred": "Bissoto et al. 2022, github.com/alceubissoto/artifact-generalization-skin",
+    "manual": "Bissoto et al. 2020, github.com/alceubissoto/debiasing-skin, folder artefacts-annotation",
+}
 NOT_ARTEFACTS = ("image", "label", "label_string")
-SUFFIXES = (".jpg", ".jpeg", ".png")
+DIAGNOSES = ("MEL", "NV", "BCC", "AK", "AKIEC", "BKL", "DF", "VASC", "SCC", "UNK")
+IDS = ("image", "lesion_id")
+NOT_DIAGNOSES = ("age_approx", "anatom_site_general", "sex")
+DOWNSAMPLED = "_downsampled"  # ends some file names and ids, and is no part of them
 
 
 def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
@@ -28,9 +35,9 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     `_downsampled`, which some files and tables carry and others do not.
     """
     root, classes, attributes = dataset_root(dataset.root), list(dataset.classes), list(dataset.attributes)
-    truth = _table(root / GROUND_TRUTH)
-    diagnoses = [column for column in truth.columns if column != "image"]
-    truth.require(classes, setting="dataset.classes", known=diagnoses)
+    truth = _table(find_table(root, GROUND_TRUTH), dataset.on_error)
+    truth.require(classes, setting="dataset.classes", known=set(truth.columns) - {*IDS, *NOT_DIAGNOSES})
+    diagnoses = [column for column in truth.columns if column in DIAGNOSES or column in classes]
     truth.read_labels(diagnoses, allowed=(0, 1))
     truth.drop(
         truth.rows[diagnoses].sum(axis=1) != 1,
@@ -46,9 +53,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
 
     others: list[Problem] = []
     if attributes:
-        artefacts = _artefacts(
-            root, attributes, kind=dataset.isic.artefacts, threshold=dataset.isic.threshold
-        )
+        artefacts = _artefacts(root, dataset)
         labels = artefacts.rows.set_index("image")[attributes]
         truth.rows = truth.rows.join(labels, on="image", validate="one_to_one")
         truth.drop(
@@ -59,13 +64,9 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
         )
         others += artefacts.problems
 
-    files = _images(root / IMAGES)
-    truth.rows["path"] = truth.rows["image"].map(files)
-    truth.drop(
-        truth.rows["path"].isna(), "missing image", lambda row: f"no {row['image']}.jpg in {root / IMAGES}"
-    )
+    truth.find_images(_images(root, truth.file.parent), truth.rows["image"])
 
-    metadata = _table(root / METADATA)
+    metadata = _table(find_table(root, METADATA), dataset.on_error)
     metadata.require(["lesion_id"], setting="keeps the images of a lesion in one split")
     others += metadata.problems
     lesions = metadata.rows.set_index("image")["lesion_id"]
@@ -73,27 +74,37 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     return truth.rows.rename(columns={"image": "image_id"}), truth.problems + others
 
 
-def _table(file: Path) -> LabelTable:
-    table = LabelTable(file, text=("image", "lesion_id"))
+def _table(file: Path, on_error: Any) -> LabelTable:
+    """The table with its ids in one spelling."""
+    table = LabelTable(file, text=IDS, on_error=on_error)
     table.require(["image"], setting="names the image")
     table.rows["image"] = (
         table.rows["image"]
         .str.strip()
-        .str.replace(r"(\.(png|jpe?g))?$", "", regex=True)
-        .str.removesuffix("_downsampled")
+        .str.replace(r"(?i)(\.(png|jpe?g))?$", "", regex=True)
+        .str.removesuffix(DOWNSAMPLED)
     )
     table.keep_unique("image")
     return table
 
 
-def _artefacts(root: Path, attributes: list[str], *, kind: Any, threshold: float) -> LabelTable:
+def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
     """Artefact labels in {0, 1, nan}: inferred probabilities are 1 from the threshold on."""
-    kind = choice("dataset.isic.artefacts", kind, ARTEFACTS)
+    attributes, threshold = list(dataset.attributes), dataset.isic.threshold
+    kind = choice("dataset.isic.artefacts", dataset.isic.artefacts, ARTEFACTS)
     if not 0 < threshold <= 1:
         raise UserError(f"dataset.isic.threshold is {threshold}; expected a probability in (0, 1]")
-    table = _table(root / ARTEFACTS[kind])
+    try:
+        file = find_table(root, ARTEFACTS[kind])
+    except UserError as error:
+        raise UserError(
+            f"{error}\nISIC publishes no labels of artefacts (hair, ink, ruler, ...); this table is of "
+            f"{SOURCES[kind]}. Put it beside {GROUND_TRUTH}, or go without: dataset=image_table takes 0/1 "
+            "columns of your own from any table"
+        ) from None
+    table = _table(file, dataset.on_error)
     # Case counts: 'vasc' is an artefact here, 'VASC' a diagnosis in the ground truth.
-    choices = [c for c in table.columns if c not in NOT_ARTEFACTS and not c.startswith("Unnamed")]
+    choices = [column for column in table.columns if column not in NOT_ARTEFACTS]
     table.require(attributes, setting="dataset.attributes", known=choices)
     table.read_labels(attributes, allowed=None if kind == "inferred" else (0, 1))
     if kind == "inferred":
@@ -102,15 +113,15 @@ def _artefacts(root: Path, attributes: list[str], *, kind: Any, threshold: float
     return table
 
 
-def _images(folder: Path) -> dict[str, str]:
-    """Image id -> path, from one listing of the folder."""
-    if not folder.is_dir():
+def _images(root: Path, beside: Path) -> ImageFolder:
+    """The folder of the images, in `root` or `beside` the ground truth; all of root if none has its name."""
+    named = [folder / IMAGES for folder in (root, beside) if (folder / IMAGES).is_dir()]
+    images = ImageFolder(named[0] if named else root, drop=DOWNSAMPLED)
+    if not images.any():
+        above = next((folder / IMAGES for folder in root.parents[:2] if (folder / IMAGES).is_dir()), None)
+        found = f"; there is {above}: give dataset.root={above.parent}" if above else ""
         raise UserError(
-            f"no folder {folder}; the ISIC 2019 layout keeps its images there, next to {GROUND_TRUTH}"
+            f"no image in {images.folder}; the ISIC 2019 layout has a folder {IMAGES} next to {GROUND_TRUTH}"
+            f"{found}"
         )
-    found: dict[str, str] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix.lower() in SUFFIXES and not stem.startswith("."):
-            found.setdefault(stem.removesuffix("_downsampled"), entry.path)
-    return found
+    return images

@@ -1,40 +1,71 @@
-"""A CSV or parquet file of labels while it is checked: what cannot be used leaves, counted and named."""
+"""A table of labels while it is checked: rows that cannot be used leave it, counted and named."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from pyarrow import ArrowException
 
-from latentpath.data.records import NAMED, Problem
+from latentpath.data.find import ImageFolder
+from latentpath.data.read_table import SUFFIXES, plain_name, read_table
+from latentpath.data.records import (
+    MISSING_IMAGE,
+    NAMED,
+    ON_ERROR,
+    Problem,
+    choice,
+    describe_problems,
+)
 from latentpath.errors import UserError, near
+
+WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}  # labels in words, in any case
+MOST = 0.5  # of the rows of a table: if more cannot be used, it is not what it is read as
 
 
 class LabelTable:
     """The rows of one file, indexed by their row number in it, and the problems found so far."""
 
-    def __init__(self, file: Path, *, text: Sequence[str] = ()) -> None:
-        """Reads `file`; columns in `text` keep their spelling (an id such as 007), others become numbers."""
+    def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: Any = "skip") -> None:
+        """Read `file`; the columns in `text` are ids or names, and stay text where parquet has numbers."""
         self.file = file
-        self.rows = _read(file, text)
-        self.columns = tuple(self.rows.columns)
+        self.rows = read_table(file)
+        self.skip_most = choice("dataset.on_error", on_error, ON_ERROR) == "skip_most"
+        self.read = len(self.rows)
         self.problems: list[Problem] = []
+        for column in set(text) & set(self.rows.columns):
+            missing = self.rows[column].isna()
+            self.rows[column] = self.rows[column].astype("str").where(~missing)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names that stand for one column, without the index that pandas saves under no name."""
+        names = [name for name in self.rows.columns if name and not name.startswith("Unnamed:")]
+        twice = self._several()
+        return tuple(name for name in names if "\n" not in name and name not in twice)
 
     def require(self, names: Iterable[str], *, setting: str, known: Iterable[str] | None = None) -> None:
-        """UserError where a name is not among `known` (default: all columns); `setting` is who asked."""
+        """UserError where a name is not one column among `known` (default: all); `setting` asked for it."""
         choices = self.columns if known is None else tuple(known)
         for name in names:
-            if name not in choices:
+            if places := self._several().get(name):
+                raise UserError(
+                    f"{self.file} has {len(places)} columns {name!r}, asked for by {setting}, in places "
+                    f"{', '.join(map(str, places))}; their names differ by spaces at most. Rename one"
+                )
+            if name not in choices and plain_name(name) in choices:  # as it is typed: spaces, accents
+                self.rows = self.rows.rename(columns={plain_name(name): name})
+            elif name not in choices:
                 raise UserError(
                     f"{self.file} has no column {name!r}, asked for by {setting}.{near(name, choices)}"
                 )
 
     def drop(self, bad: pd.Series, kind: str, why: Callable[[pd.Series], str], *, fault: bool = True) -> None:
-        """Drops the rows where `bad`; `why` words the reason of the few that are named."""
+        """Drop the rows where `bad`; `why` words the reason of the few that are named.
+
+        UserError where faults have taken most of the table: then it is the reading that is wrong.
+        """
         lost = self.rows[bad]
         named = [(row, why(values)) for row, values in lost.head(NAMED).iterrows()]
         self.problems += [
@@ -43,87 +74,100 @@ class LabelTable:
         if rest := len(lost) - len(named):
             self.problems.append(Problem(kind, str(self.file), None, f"and {rest:,} more", rest, fault))
         self.rows = self.rows[~bad].copy()
+        if fault and len(lost):
+            self._stop_where_most_is_lost()
+
+    def find_images(self, folder: ImageFolder, names: pd.Series) -> None:
+        """Make the paths of the named images a column `path`, and drop the rows whose image is missing."""
+        self.rows["path"] = pd.Series(folder.find(names.tolist()), self.rows.index, dtype="object")
+        self.drop(
+            self.rows["path"].isna(), MISSING_IMAGE, lambda row: folder.why_not(names.loc[int(str(row.name))])
+        )
 
     def keep_unique(self, column: str) -> None:
-        """Drops rows whose id is blank or stands in an earlier row."""
+        """Drop rows whose id is blank or is in an earlier row."""
         self.drop(_blank(self.rows[column]), "blank id", lambda row: f"{column} is blank")
+        ids = self.rows[column]
+        first = pd.Series(ids.index, ids.to_numpy()).groupby(level=0).first()
         self.drop(
-            self.rows[column].duplicated(),
+            ids.duplicated(),
             "duplicate id",
-            lambda row: f"{column} {row[column]} stands in an earlier row, which is kept",
+            lambda row: (
+                f"{column} {row[column]} is in {self._place(first.loc[row[column]])} too, which is kept"
+            ),
         )
 
     def read_labels(self, columns: Iterable[str], *, allowed: Sequence[float] | None) -> None:
-        """Makes the columns floats (blank: nan), drops rows with other values; None allows all of [0, 1]."""
+        """Make the columns floats (blank: nan) and drop rows with other values; None allows all of [0, 1].
+
+        True and yes are 1, False and no are 0, in any case; a comma may stand for the decimal point.
+        """
         words = "a probability in [0, 1]" if allowed is None else ", ".join(f"{value:g}" for value in allowed)
         for column in columns:
-            text = self.rows[column]
-            values = pd.to_numeric(text, errors="coerce").astype("float64")
+            given = self.rows[column]
+            values = _numbers(given)
             right = values.between(0, 1) if allowed is None else values.isin(allowed)
             self.drop(
-                ~right & ~_blank(text),
+                ~right & ~_blank(given),
                 "odd label",
                 lambda row, column=column: f"{column} is {row[column]!r}; expected {words} or blank",
             )
             self.rows[column] = values[self.rows.index]
 
+    def _several(self) -> dict[str, list[int]]:
+        """Names that stand for several columns, with their places from 1."""
+        marked = [name.split("\n")[0] for name in self.rows.columns if "\n" in name]
+        plain = [name.split("\n")[0] for name in self.rows.columns]
+        return {name: [k for k, other in enumerate(plain, 1) if other == name] for name in marked}
 
-def files_present(paths: Sequence[str]) -> np.ndarray:
-    """Whether each path is there, (n,) bool: a listing per folder where these are full, else a look each."""
-    folders: dict[str, set[str]] = {}
-    parts = [os.path.split(path) for path in paths]
-    for folder, _ in parts:
-        folders.setdefault(folder, set())
-    if len(paths) < 4 * len(folders):  # CheXpert has about one image a folder
-        return np.fromiter(map(os.path.isfile, paths), bool, len(paths))
-    for folder, names in folders.items():
-        if os.path.isdir(folder):
-            names.update(entry.name for entry in os.scandir(folder))
-    return np.fromiter((name in folders[folder] for folder, name in parts), bool, len(paths))
+    def _place(self, row: int) -> str:
+        return f"{'row' if self.file.suffix == '.parquet' else 'line'} {row}"
+
+    def _stop_where_most_is_lost(self) -> None:
+        faults = [p for p in self.problems if p.fault and p.kind != MISSING_IMAGE]
+        lost = sum(p.count for p in faults)
+        if lost > MOST * self.read and not self.skip_most:
+            raise UserError(
+                f"{lost:,} of {self.read:,} rows of {self.file} cannot be used, so the table is probably not "
+                f"what the configuration takes it for. Mend it, or use the rest with "
+                f"dataset.on_error=skip_most\n{describe_problems(faults)}"
+            )
+
+
+def find_table(root: Path, name: str) -> Path:
+    """The file of a table, compressed or not, in `root` or in one of its folders.
+
+    UserError that says where it is if it is in the folder above, or which names are like it.
+    """
+    names = (name, name + ".gz")
+    for folders in ([root], sorted(root.glob("*/"))):
+        found = [folder / n for folder in folders for n in names if (folder / n).is_file()]
+        if len({file.parent for file in found}) > 1:
+            raise UserError(
+                f"{name} is in several folders of {root}: give one of them as dataset.root, such as "
+                f"{found[0].parent}"
+            )
+        if found:
+            return found[0]
+    for above in list(root.parents)[:2]:
+        if any((above / n).is_file() for n in names):
+            raise UserError(f"no file {root / name}, but {above / name}: give dataset.root={above}")
+    tables = sorted(p.name for p in (root / name).parent.glob("*") if p.name.lower().endswith(SUFFIXES))
+    hint = near(Path(name).name, tables) if tables else " There is no table in that folder."
+    raise UserError(f"no file {root / name}.{hint}")
 
 
 def _blank(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         return values.isna()
-    return values.isna() | (values.astype(str).str.strip() == "")
+    return values.isna() | (values.astype("str").str.strip() == "")
 
 
-def _read(file: Path, text: Sequence[str]) -> pd.DataFrame:
-    if not file.is_file():
-        names = sorted(p.name for p in file.parent.glob("*") if p.suffix in (".csv", ".parquet"))
-        raise UserError(
-            f"no file {file}.{near(file.name, names) if names else ' There is no table in that folder.'}"
-        )
-    try:
-        if file.suffix == ".parquet":
-            rows = pd.read_parquet(file).reset_index(drop=True)
-            rows.index += 1
-            for column in text:
-                if column in rows:
-                    rows[column] = rows[column].astype(str).where(rows[column].notna())
-        else:
-            # Blank lines are read and dropped afterwards: the index stays the line number in the file.
-            rows = pd.read_csv(
-                file,
-                sep=_separator(file),
-                dtype={column: "str" for column in text},
-                encoding="utf-8-sig",
-                skip_blank_lines=False,
-                low_memory=False,
-            )
-            if not isinstance(rows.index, pd.RangeIndex):
-                raise ValueError("its rows have more fields than its header")
-            rows.index += 2
-            rows = rows.dropna(how="all")
-    except (ValueError, OSError, ArrowException) as error:  # parser and encoding errors are ValueErrors
-        raise UserError(f"{file} cannot be read as a table: {error}") from error
-    rows.columns = [str(column).strip() for column in rows.columns]
-    if rows.empty:
-        raise UserError(f"{file} holds no rows")
-    return rows
-
-
-def _separator(file: Path) -> str:
-    with file.open(encoding="utf-8-sig") as lines:
-        header = lines.readline()
-    return max(",;\t", key=header.count)
+def _numbers(values: pd.Series) -> pd.Series:
+    """float64, nan for what is no number."""
+    if pd.api.types.is_numeric_dtype(values):  # of parquet; booleans too
+        return values.astype("float64")
+    text = values.astype("str").str.strip().str.lower()
+    text = text.str.replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)
+    numbers = pd.to_numeric(text, errors="coerce").astype("float64")
+    return numbers.fillna(text.map(WORDS).astype("float64"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import pandas as pd
 
 from latentpath.config.schema import DatasetConfig
 from latentpath.data import chexpert, image_table, isic2019
 from latentpath.data.captions import caption_template
+from latentpath.data.image_file import check_header, grey_bits
 from latentpath.data.records import (
     COLUMNS,
     SPLITS,
@@ -22,6 +24,7 @@ from latentpath.errors import UserError
 
 log = logging.getLogger(__name__)
 
+TRIED = 16  # images whose headers are read before anything is made of them
 LAYOUTS = {"isic2019": isic2019.read, "chexpert": chexpert.read, "image_table": image_table.read}
 
 
@@ -29,7 +32,8 @@ def load_dataset(dataset: DatasetConfig) -> ImageTable:
     """The dataset of the configuration group `dataset`, checked, captioned and split.
 
     Raises UserError where the configuration names what the data do not have, where no usable row is left and,
-    with `on_error='fail'`, where a row cannot be used. `images.load_images` opens the images.
+    with `on_error='fail'`, where a row cannot be used. Opens a few images, to see that they can be read at
+    all; `images.load_images` opens the others.
     """
     layout = choice("dataset.layout", dataset.layout, LAYOUTS)
     classes, attributes = tuple(dataset.classes), tuple(dataset.attributes)
@@ -41,6 +45,7 @@ def load_dataset(dataset: DatasetConfig) -> ImageTable:
             f"no usable image in {dataset.root}; what was left out:\n{describe_problems(problems)}"
         )
     report_problems(problems, dataset.on_error)
+    _check_readable(rows["path"])
 
     rows["split"] = assign_splits(
         rows["group"],
@@ -64,10 +69,30 @@ def load_dataset(dataset: DatasetConfig) -> ImageTable:
     return ImageTable(rows, classes, attributes, captions, tuple(problems))
 
 
+def _check_readable(paths: pd.Series) -> None:
+    """UserError where not one of a few images, spread over the table, has a header that can be read.
+
+    A warning where 16-bit ones use different numbers of their bits.
+    """
+    some = paths.iloc[:: max(1, len(paths) // TRIED)].tolist()
+    errors = [check_header(path) for path in some]
+    if all(errors):
+        raise UserError(f"none of {len(some)} images that were tried can be read, the first: {errors[0]}")
+    bits = {grey_bits(path) for path, error in zip(some, errors, strict=True) if not error} - {None}
+    if len(bits) > 1:
+        log.warning(
+            "16-bit grey images hold values of %s bits. Each image is scaled by its own, so equal values "
+            "may look different; if all are of one scanner, save them with 8 bits and one window",
+            " and ".join(map(str, sorted(b for b in bits if b))),
+        )
+
+
 def _check_names(classes: tuple[str, ...], attributes: tuple[str, ...]) -> None:
     if not classes:
         raise UserError("dataset.classes is empty; give at least one class")
     for setting, names in (("dataset.classes", classes), ("dataset.attributes", attributes)):
+        if any(not name.strip() for name in names):
+            raise UserError(f"{setting} is {list(names)}: a name is empty")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"{setting} names {', '.join(twice)} twice")
     if taken := [name for name in attributes if name in COLUMNS]:

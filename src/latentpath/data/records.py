@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+MISSING_IMAGE = "missing image"  # the kind of Problem that a copy of a part of a data set has
 NAMED = 3  # rows that a kind of problem names before it only counts
 ON_ERROR = ("skip", "skip_most", "fail")  # dataset.on_error
 COLUMNS = ("path", "image_id", "cls", "group", "split")  # of ImageTable.rows, before the attributes
