@@ -1,0 +1,154 @@
+"""Confidence intervals over seeds, in closed form: how far a figure could be off, had other seeds been drawn.
+
+The positions of one seed share its noise and depend on each other; seeds are independent. So the unit is
+the seed or, where several seeds start from images of one patient, the group (see `grouped`): each enters
+with one value. Nothing is drawn at random, so the same values always have the same interval.
+
+Arrays, for S seeds and F figures at once: values (S, F), NaN where a seed has none; weights (S, F) >= 0,
+how many samples a value is the mean of (1 each by default).
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """Ends of the intervals, (F,) each; NaN where fewer than two seeds have a value."""
+
+    low: Array
+    high: Array
+
+
+def rate_intervals(
+    values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95, cells: int = 1
+) -> Interval:
+    """Wilson intervals of rates in [0, 1], at the effective number of samples that their seeds are worth.
+
+        p     = sum_s w_s v_s / sum_s w_s                              the rate
+        n_eff = S_w m (1 - m) / var_w(v),  S_w = (sum_s w_s)^2 / sum_s w_s^2
+        t     = quantile (1 + level) / 2 of Student's t with S - 1 degrees of freedom
+        ends  = ( p + t^2 / 2n -+ t sqrt( p (1 - p) / n + t^2 / 4n^2 ) ) / ( 1 + t^2 / n ),   n = n_eff
+
+    Where all positions of a seed say the same, var = m (1 - m) and n_eff is the number of seeds; positions
+    that vary within a seed are worth more. m and var include two pseudo-seeds, one of zeros and one of
+    ones, of weight 1 / cells^2 each, so that the variance is not underestimated where nearly all seeds
+    agree. `cells` is 1 for the rate of one cell; the mean over C cells varies C^2 times less than a cell if
+    they are independent.
+
+    For a cell both ends rise with the rate: 15 of 16 seeds lie below 16 of 16 at both ends. Measured
+    coverage at 95 %, of rates of 0.7 to 0.99 and 8 to 32 seeds with three positions each: 0.92 to 0.99, 0.97
+    on average, where the percentile bootstrap covers 0.08 to 0.95 (experiments/interval_coverage.py).
+    Returns ends in [0, 1], NaN with fewer than two seeds. Raises ValueError on wrong shapes or ranges.
+    Sources: Wilson 1927; Korn and Graubard 1998, for n_eff and t; Agresti and Coull 1998, for pseudo-counts.
+    """
+    v, w, seeds = _checked(values, weights, level)
+    if ((v < 0) | (v > 1)).any():
+        raise ValueError("rates lie in [0, 1]")
+    total = w.sum(axis=0)  # (F,)
+    rate = _divide((w * v).sum(axis=0), total)
+    return _wilson(rate, v, w, seeds, level, cells)
+
+
+def mean_rate_interval(
+    values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of the plain mean of F rates of the same seeds, such as a figure over all cells.
+
+        p_f = sum_s w_sf v_sf / sum_s w_sf,   u_s = mean_f( p_f + (S w_sf / sum_s w_sf) (v_sf - p_f) )
+
+    then as `rate_intervals` of the seeds' values u_s with cells = F. The cells of a seed share its noise
+    and are not independent: u_s keeps them together. Where all agree, the interval is that of a single
+    cell, for then nothing tells how much they depend on each other. Figures without any value are left out.
+    Measured coverage at 95 %, of 8 to 64 seeds in 8 cells: 0.92 to 0.97, 0.95 on average
+    (experiments/interval_coverage.py).
+    Source: linearisation of a mean of ratios, as in Cochran 1977, section 6.
+    """
+    v, w, _ = _checked(values, weights, level)
+    known = w.sum(axis=0) > 0
+    v, w = v[:, known], w[:, known]
+    if not known.any():
+        return float("nan"), float("nan")
+    share = w / w.sum(axis=0)  # (S, F)
+    rates = (share * v).sum(axis=0)  # (F,)
+    there = (w > 0).any(axis=1)
+    u = (rates + there.sum() * share * (v - rates)).mean(axis=1, keepdims=True)[there]  # (S, 1)
+    low, high = _wilson(
+        np.array([rates.mean()]), u, np.ones_like(u), np.array([len(u)]), level, cells=len(rates)
+    )
+    return float(low[0]), float(high[0])
+
+
+def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Student's t intervals of means of any values, such as changes of a score, distances or cosines.
+
+        mean -+ t s / sqrt(n),   s^2 = sum (v - mean)^2 / (n - 1),   t with n - 1 degrees of freedom
+
+    n seeds have a value. With 8 to 32 seeds it covers at least as often as the BCa bootstrap and about as
+    often as Hesterberg's expanded percentiles, at any skew that was tried
+    (experiments/interval_coverage.py). Seeds that all agree have an interval of width 0.
+    Source: Student 1908.
+    """
+    v, w, n = _checked(values, None, level)
+    mean = _divide(v.sum(axis=0), n)
+    square = (w * (v - mean) ** 2).sum(axis=0)
+    half = _student(n, level) * np.sqrt(_divide(square, (n - 1) * n))
+    return Interval(mean - half, mean + half)
+
+
+def grouped(values: ArrayLike, weights: ArrayLike | None, groups: Sequence[Any]) -> tuple[Array, Array]:
+    """Values and weights (G, F) with one row a group, its seeds averaged by their weights: what intervals
+    of seeds that are not independent are made from.
+
+    `groups` (S,) names the group of each seed, for instance the patient of the image that was inverted.
+    """
+    v, w, _ = _checked(values, weights, 0.95)
+    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    if len(groups) != len(v):
+        raise ValueError(f"{len(groups)} groups are given for {len(v)} seeds")
+    member = np.zeros((len(names), len(v)))
+    member[[names[name] for name in groups], np.arange(len(v))] = 1
+    total = member @ w
+    return _divide(member @ (w * v), total), total
+
+
+def _wilson(rate: Array, v: Array, w: Array, seeds: Array, level: float, cells: int) -> Interval:
+    """rate (F,), v and w (S, F), seeds (F,); 0 is the weight of what is not there."""
+    total = w.sum(axis=0)
+    pseudo = _divide(total, seeds) / cells**2  # the weight of each of the two pseudo-seeds
+    m = _divide((w * v).sum(axis=0) + pseudo, total + 2 * pseudo)
+    square = (w * (v - m) ** 2).sum(axis=0) + pseudo * (m**2 + (1 - m) ** 2)
+    variance = _divide(square, total + 2 * pseudo)
+    n = _divide(_divide(total**2, (w**2).sum(axis=0)) * m * (1 - m), variance)
+    t = _student(seeds, level)
+    centre = (rate + t**2 / (2 * n)) / (1 + t**2 / n)
+    half = t * np.sqrt(rate * (1 - rate) / n + t**2 / (4 * n**2)) / (1 + t**2 / n)
+    return Interval((centre - half).clip(0, 1), (centre + half).clip(0, 1))
+
+
+def _student(n: Array, level: float) -> Array:
+    """The quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
+    return np.where(n >= 2, stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)), np.nan)
+
+
+def _checked(values: ArrayLike, weights: ArrayLike | None, level: float) -> tuple[Array, Array, Array]:
+    """Values (S, F), 0 where there is none; weights, 0 there too; how many seeds have a value (F,)."""
+    v = np.asarray(values, dtype=np.float64)
+    if v.ndim != 2 or not 0 < level < 1:
+        raise ValueError(f"values are (S, F), not {v.shape}; 0 < level < 1, not {level}")
+    w = np.ones_like(v) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != v.shape or not (w >= 0).all():
+        raise ValueError(f"weights are {v.shape} and >= 0")
+    w = np.where(np.isfinite(v), w, 0.0)
+    return np.where(w > 0, v, 0.0), w, (w > 0).sum(axis=0).astype(np.float64)
+
+
+def _divide(a: ArrayLike, b: ArrayLike) -> Array:
+    """a / b; NaN where b is 0."""
+    a, b = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
