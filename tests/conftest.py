@@ -18,6 +18,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "WANDB_MODE": "offline",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",  # no pool of compiling processes, each of which imports torch
 }
 # Many tests start processes that import torch, lightning and diffusers: 11 s of computing from source files,
 # 5 s from compiled ones. If the user wants no compiled files beside the sources, they go to pytest's cache.
