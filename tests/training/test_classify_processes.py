@@ -16,22 +16,25 @@ from latentpath.judge.classifier import load_classifier
 
 
 @pytest.fixture(scope="module")
-def runs(compose, isic_32, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def runs(compose, isic_32, once) -> dict[str, Path]:
     """The stage folders of two classifiers: trained by this process, and by two processes of torchrun."""
-    folder = tmp_path_factory.mktemp("classified")
-    overrides = (
-        *("dataset=phantom_isic2019", f"dataset.root={isic_32}", "dataset.phantom.count=40"),
-        *("dataset.phantom.size=32", "dataset.image_size=32", "dataset.attributes=[hair,ink]"),
-        *("classifier=resnet_micro", "classifier.epochs=2", "classifier.batch_size=8"),
-        *("trainer=cpu", f"output_dir={folder}"),
-    )
-    classify.run(compose("classify", *overrides), folder / "one")
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    line += ["-m", "latentpath", "classify", *overrides, "trainer.devices=2", "name=two"]
-    # A run that a scheduler started would be taken for one of its processes.
-    env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
-    done = subprocess.run(line, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def train(folder: Path) -> None:
+        overrides = (
+            *("dataset=phantom_isic2019", f"dataset.root={isic_32}", "dataset.phantom.count=40"),
+            *("dataset.phantom.size=32", "dataset.image_size=32", "dataset.attributes=[hair,ink]"),
+            *("classifier=resnet_micro", "classifier.epochs=2", "classifier.batch_size=8"),
+            *("trainer=cpu", f"output_dir={folder}"),
+        )
+        classify.run(compose("classify", *overrides), folder / "one")
+        line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+        line += ["-m", "latentpath", "classify", *overrides, "trainer.devices=2", "name=two"]
+        # A run that a scheduler started would be taken for one of its processes.
+        env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+        done = subprocess.run(line, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    folder = once("classified", train)
     return {name: folder / name / "classify" for name in ("one", "two")}
 
 
