@@ -68,10 +68,8 @@ def selectivity(neutral: ArrayLike, edited: ArrayLike) -> Selectivity:
     change = change[:, np.isfinite(change).all(axis=(0, 2))]
     n = change.shape[1]
     if n == 0:
-        nothing = np.full(count, np.nan)
-        return Selectivity(
-            np.full((count, count), np.nan), nothing, nothing, nothing, *[np.nan] * 3, 0, np.empty((0, count))
-        )
+        no, none = float("nan"), np.full(count, np.nan)
+        return Selectivity(np.full((count, count), no), none, none, none, no, no, no, 0, np.empty((0, count)))
     largest = change.max(axis=2, keepdims=True)
     most = (change == largest) & ((change == largest).sum(axis=2, keepdims=True) == 1)  # (A, n, A)
     own = np.einsum("asa->sa", most)  # (n, A) head A moves most under its own edit
