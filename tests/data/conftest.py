@@ -1,12 +1,26 @@
-"""What several tests of data need: the smallest image, under any name."""
+"""What several tests of data need: the smallest image under any name, and how many examples to try."""
 
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# The same few examples everywhere; LATENTPATH_EXAMPLES=5000 tries so many, other ones each time.
+MANY = os.environ.get("LATENTPATH_EXAMPLES")
+settings.register_profile(
+    "latentpath",
+    max_examples=int(MANY or 60),
+    derandomize=MANY is None,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("latentpath")
 
 
 @pytest.fixture(scope="session")

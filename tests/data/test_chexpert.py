@@ -183,6 +183,34 @@ def test_what_the_data_do_not_have_is_an_error_that_helps(root, overrides, words
     assert words in str(caught.value)
 
 
+def test_the_official_batches_are_read_as_they_are(root, tmp_path):
+    usual = captions(root)
+    batches = tmp_path / "chexpertchestxrays-u20210408"
+    first, second, third = (
+        batches / f"CheXpert-v1.0 batch {k} ({what})"
+        for k, what in ((1, "validate & csv"), (2, "train 1"), (3, "train 2"))
+    )
+    for folder in (first, second, third):
+        folder.mkdir(parents=True)
+    (root / "train.csv").rename(first / "train.csv")
+    for number, patient in enumerate(sorted((root / "train").iterdir())):
+        patient.rename((second, third)[number % 2] / patient.name)
+    assert captions(batches) == usual
+
+
+def test_a_patient_of_another_folder_is_not_taken_for_a_missing_one(root):
+    """Only the folders of the official batches stand for `train`."""
+    (root / "train").rename(root / "other")
+    with pytest.raises(UserError, match="no usable image"):
+        load_dataset(config(root))
+
+
+def test_images_of_a_small_copy_are_found_whatever_their_case(root):
+    for file in list(root.rglob("*.jpg")):
+        file.rename(file.with_suffix(".JPG"))
+    assert len(captions(root)) == 4
+
+
 def test_phantoms_come_back_as_they_were_written(tmp_path):
     pytest.importorskip("latentpath.data.phantoms.write").write_chexpert(
         tmp_path / "c", count=60, size=32, seed=3

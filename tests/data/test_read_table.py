@@ -6,27 +6,16 @@ import csv
 import gzip
 import io
 import logging
-import os
 import unicodedata
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from latentpath.data.label_table import LabelTable, find_table
 from latentpath.data.read_table import plain_name, read_table
 from latentpath.errors import UserError
-
-# The same examples everywhere; LATENTPATH_EXAMPLES=5000 tries so many, new ones each time.
-MANY = os.environ.get("LATENTPATH_EXAMPLES")
-EXAMPLES = settings(
-    max_examples=int(MANY or 60),
-    derandomize=MANY is None,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 
 # Letters of Windows-1252 and of the whole of Unicode, without line ends, quotes' own trouble left in.
 WORD = st.text(st.characters(codec="cp1252", exclude_categories=["Cc", "Zs"]), min_size=1, max_size=8)
@@ -54,7 +43,6 @@ def plain(words):
     )
 
 
-@EXAMPLES
 @given(
     names=st.lists(WORD, min_size=2, max_size=5).filter(plain),
     labels=st.lists(st.lists(st.sampled_from(["0", "1", "-1", ""]), min_size=5, max_size=5), max_size=4),
@@ -101,7 +89,6 @@ def test_a_table_is_the_same_in_any_clothes(
     assert table.problems == []
 
 
-@EXAMPLES
 @given(name=LETTERS.filter(lambda word: plain([word])), form=st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_a_column_is_found_however_its_accents_are_composed(tmp_path, name, form):
     """macOS decomposes what is typed; a configuration and a table then differ in bytes only."""
@@ -114,7 +101,6 @@ def test_a_column_is_found_however_its_accents_are_composed(tmp_path, name, form
     assert plain_name(name) == "image" or table.rows[asked].tolist() == ["1"]
 
 
-@EXAMPLES
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_a_message_that_names_the_file(tmp_path, content):
     file = tmp_path / "t.csv"
@@ -125,7 +111,6 @@ def test_any_bytes_are_a_table_or_a_message_that_names_the_file(tmp_path, conten
         assert str(file) in str(error)
 
 
-@EXAMPLES
 @given(cut=st.integers(0, 60), flip=st.integers(0, 59), zipped=st.booleans())
 def test_a_damaged_file_is_a_table_or_a_message(tmp_path, cut, flip, zipped):
     file = saved(tmp_path / "t.csv", ["image", "hair"], [["a", "1"], ["b", "0"], ["c", "-1"]], zipped=zipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import lightning as L
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
+from latentpath.data.load import load_dataset
 from latentpath.diffusion import cached_latents
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
@@ -116,6 +118,20 @@ def test_the_latents_are_encoded_once(config, tmp_path, monkeypatch):
     finetune.run(config(), tmp_path / "one")
     monkeypatch.setattr(cached_latents, "build_cache", lambda *a, **k: pytest.fail("encoded again"))
     finetune.run(config("finetune.lr=1e-5"), tmp_path / "two")
+
+
+def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(config, isic_32, tmp_path, caplog):
+    root = tmp_path / "isic"
+    shutil.copytree(isic_32, root)
+    cfg = config(f"dataset.root={root}")
+    lost = Path(load_dataset(cfg.dataset).split("train")["path"].iloc[0])
+    lost.write_bytes(b"no image")
+    for name in ("built", "opened"):  # the second run skips as well, and says so again
+        caplog.clear()
+        finetune.run(config(f"dataset.root={root}", f"name={name}"), tmp_path / name)
+        assert sum(f"cannot read the image {lost}" in record.getMessage() for record in caplog.records) == 1
+    with pytest.raises(UserError, match=f"unreadable image: 1 in the training split(.|\n)*{lost.name}"):
+        finetune.run(config(f"dataset.root={root}", "dataset.on_error=fail"), tmp_path / "fails")
 
 
 def test_a_unet_of_full_size_takes_the_same_path():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -12,20 +13,45 @@ from rich.markup import escape
 from rich.table import Table
 
 from latentpath.config.schema import Config
+from latentpath.data.image_file import check_header
+from latentpath.data.images import cores, unreadable_files
 from latentpath.data.load import load_dataset
-from latentpath.data.records import SPLITS, ImageTable, Problem, by_kind
+from latentpath.data.records import NAMED, SPLITS, ImageTable, Problem, by_kind, report_problems
+from latentpath.errors import UserError
 
+OPENED = 5000  # images at most: on a network disk each takes some milliseconds
 CAPTIONS_SHOWN = 4  # most frequent captions a class
 
 
 def run(cfg: Config, run_dir: Path) -> None:
-    """Prints counts per class, split and attribute, the captions and the rows left out; writes nothing."""
+    """Print counts per class, split and attribute, the captions and what was left out; writes nothing.
+
+    The headers of all images are read, or of OPENED of them; UserError where none tells of an image, and with
+    dataset.on_error=fail where one does not.
+    """
     table = load_dataset(cfg.dataset)
+    opened, unreadable = look_at_images(table)
+    if len(unreadable) == opened:
+        raise UserError(f"none of {opened:,} images that were opened can be read, such as: {unreadable[0]}")
+    if cfg.dataset.on_error.value == "fail":
+        report_problems(unreadable, "fail")
     console = Console()
     console.print(_counts(table))
     console.print(_captions(table))
     if table.problems:
         console.print(_left_out(table.problems))
+    console.print(
+        f"{opened:,} of {len(table.rows):,} images opened: {len(unreadable):,} cannot be read"
+        + "".join(f"\n    {problem}" for problem in unreadable[:NAMED]),
+        markup=False,
+    )
+
+
+def look_at_images(table: ImageTable) -> tuple[int, list[Problem]]:
+    """How many images were opened, spread over the table, and those whose headers tell of no usable image."""
+    paths = table.rows["path"].iloc[:: -(-len(table.rows) // OPENED)].tolist()
+    with ThreadPoolExecutor(cores()) as pool:
+        return len(paths), unreadable_files(paths, list(pool.map(check_header, paths)))
 
 
 def _counts(table: ImageTable) -> Table:

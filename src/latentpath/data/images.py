@@ -110,10 +110,10 @@ def read_images(
         # Forward and in place: the new place is never behind the old one, and a memory map is never doubled.
         for new, old in enumerate(kept):
             images[new] = images[old]
-    return ReadImages(images[: len(kept)], kept, unreadable(paths, errors))
+    return ReadImages(images[: len(kept)], kept, unreadable_files(paths, errors))
 
 
-def unreadable(paths: list[str], errors: list[str | None]) -> list[Problem]:
+def unreadable_files(paths: list[str], errors: list[str | None]) -> list[Problem]:
     """A Problem for each of the errors, counted under the folder that all of the files are in."""
     folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     return [Problem("unreadable image", folder, None, text) for text in errors if text is not None]
