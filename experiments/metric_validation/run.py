@@ -85,7 +85,7 @@ def main() -> None:
         "ceiling": ceiling(PUBLISHED),
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "figure.svg").write_text(figure(results["curves"]))
+    (args.out / "figure.svg").write_text(figure(results["curves"]), encoding="utf-8")
     pictures().save(args.out / "pictures.png")
     results["pictures_judged"], results["seconds"] = len(trained.known), time.perf_counter() - began
     (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")

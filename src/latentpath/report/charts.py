@@ -56,7 +56,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves(Panel):
-    """Lines over rising x positions, each with its label; low, high: ends of the y axis."""
+    """Lines over rising x positions, each with its label, the first on top; low, high: ends of the y axis."""
 
     title: str
     positions: Sequence[float]
@@ -71,7 +71,7 @@ class Curves(Panel):
     margins: tuple[float, float, float, float] = (30, 8, 24, 40)
 
     def draw(self, axes: Axes) -> None:
-        for line in self.lines:
+        for line in reversed(self.lines):
             paint = COLOURS[line.colour]
             if any(end is not None for end in line.low):
                 low, high = np.array([line.low, line.high], float).clip(self.low, self.high)

@@ -33,14 +33,14 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
             paint = colour(index)
             steps, x, labels = axis(run, points)
             prob, others = ([lookup(points, step, key) for step in steps] for key in ("prob", "others"))
-            lines = [Line(OTHERS, others, "quiet"), Line(PROBABILITY, prob, paint, "dashed")]
+            lines = [Line(PROBABILITY, prob, paint, "dashed"), Line(OTHERS, others, "quiet")]
             if flips is not None:  # a flip is absent in the neutral image and present after
                 rows = _rows(flips, cls, attribute, "position")
                 columns = ("flip_rate", "flip_rate_low", "flip_rate_high")
                 rate, low, high = (_column(rows, column, steps) for column in columns)
-                lines.append(Line(NEWLY, rate, paint, low=low, high=high))
+                lines.insert(0, Line(NEWLY, rate, paint, low=low, high=high))
             name = panel_name(run, cls, words(attribute))
-            panels.append(Curves(name, x, labels, lines, says=_describe(name, lines[-1], labels)))
+            panels.append(Curves(name, x, labels, lines, says=_describe(name, lines[0], labels)))
     first = colour(0) if len(run.attributes) == 1 else "ink"
     legend = [
         Key(f"{NEWLY}, with its 95 % interval", first),

@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved.
+# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved. They differ
+# in lightness too, so that readers who cannot tell red from green can tell them apart.
 PALETTE = {
     "ink": ("#1d2125", "#e4e7ea"),
     "soft": ("#5b646d", "#9ca5ad"),
     "hair": ("#dcdfe2", "#343a40"),
-    "quiet": ("#9aa2a9", "#737b83"),
+    "quiet": ("#8f979e", "#737b83"),
     "c0": ("#2468a8", "#76b2ef"),
-    "c1": ("#bd4f12", "#f29256"),
-    "c2": ("#1f7f55", "#66c897"),
-    "c3": ("#8146a5", "#c795e6"),
-    "c4": ("#ad3058", "#ef86a4"),
-    "c5": ("#75670f", "#cbb957"),
-    "c6": ("#127f8e", "#5cc6d4"),
-    "c7": ("#6c5344", "#c3a592"),
+    "c1": ("#b4460f", "#f29256"),
+    "c2": ("#144a24", "#bdeeb4"),
+    "c3": ("#7d1d5f", "#c076ba"),
+    "c4": ("#b98a45", "#d9bc2b"),
+    "c5": ("#d62c5a", "#ee5568"),
+    "c6": ("#259eb5", "#66e6ea"),
+    "c7": ("#6f6350", "#c7c5b8"),
 }
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 CYCLE = 8  # c0 .. c7

@@ -36,7 +36,7 @@ def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> 
     points = [(job["values"], job["result"]) for job in jobs]
     chart = sweep_chart(points, varied, label=label, best=best["result"] if best else None)
     if chart:
-        (folder / "sweep.svg").write_text(chart)
+        (folder / "sweep.svg").write_text(chart, encoding="utf-8")
     table = Table("job", title=f"{command.name}: {folder}")
     table.add_column("overrides", overflow="fold", ratio=2)
     table.add_column(label, justify="right", no_wrap=True)
