@@ -62,9 +62,9 @@ def test_attributes_are_told_apart_by_all_eyes(paper, eyes):
         name: lab(np.array(EYES[eyes]) @ linear(PALETTE[name][paper])) for name in map(colour, range(CYCLE))
     }
     apart = {pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(seen, 2)}
-    assert min(apart.values()) > 11, min(apart.items(), key=lambda item: item[1])
+    assert min(apart.values()) > 8, min(apart.items(), key=lambda item: item[1])
     first = {pair: d for pair, d in apart.items() if max(pair) <= "c4"}  # few runs have more attributes
-    assert min(first.values()) > 16, min(first.items(), key=lambda item: item[1])
+    assert min(first.values()) > 14, min(first.items(), key=lambda item: item[1])
 
 
 def test_the_style_leaves_no_trace():

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved. They differ
-# in lightness too, so that readers who cannot tell red from green can tell them apart.
+# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved. They also
+# differ in lightness, so that readers who cannot tell red from green can tell them apart.
 PALETTE = {
     "ink": ("#1d2125", "#e4e7ea"),
     "soft": ("#5b646d", "#9ca5ad"),
@@ -30,8 +30,8 @@ PALETTE = {
     "quiet": ("#8f979e", "#737b83"),
     "c0": ("#2468a8", "#76b2ef"),
     "c1": ("#b4460f", "#f29256"),
-    "c2": ("#144a24", "#bdeeb4"),
-    "c3": ("#7d1d5f", "#c076ba"),
+    "c2": ("#1a6133", "#bdeeb4"),
+    "c3": ("#8c2568", "#c076ba"),
     "c4": ("#b98a45", "#d9bc2b"),
     "c5": ("#d62c5a", "#ee5568"),
     "c6": ("#259eb5", "#66e6ea"),
