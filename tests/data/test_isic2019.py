@@ -1,10 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from latentpath.data.load import load_dataset
+from latentpath.diffusion.cached_latents import captioned
 from latentpath.errors import UserError
+from latentpath.traversal.originals import choose_originals
 
 TRUTH = """image,MEL,NV,BCC,VASC,UNK
 ISIC_0,1.0,0.0,0.0,0.0,0.0
@@ -21,10 +24,10 @@ ISIC_2,30,,L1,male
 ISIC_5,30,,L5,male
 """
 INFERRED = """,image,dark_corner,hair,gel_bubble,vasc,label,label_string
-4,ISIC_0,0.9,0.95,0.1,0.2,1,malignant
-5,ISIC_1,0.9,0.6,0.59,0.2,0,malignant
-6,ISIC_2,0.9,,0.7,0.2,0,malignant
-7,ISIC_5,0.9,0.1,0.1,0.2,0,malignant
+4,ISIC_0,0.9,0.95,0.1,0.05,1,malignant
+5,ISIC_1,0.9,0.6,0.59,0.05,0,malignant
+6,ISIC_2,0.9,,0.7,0.05,0,malignant
+7,ISIC_5,0.9,0.1,0.1,0.05,0,malignant
 """
 MANUAL = """;image;dark_corner;hair;gel_bubble;label;label_string
 0;ISIC_0.png;0;1;0;1;malignant
@@ -76,7 +79,7 @@ def config(root, /, **overrides):
         "test_fraction": 0.2,
         "split_salt": "s",
         "limit": None,
-        "isic": {"artefacts": "inferred", "threshold": 0.6},
+        "isic": {"artefacts": "inferred", "present": 0.9, "absent": 0.1},
     }
     return OmegaConf.merge(base, overrides)
 
@@ -88,12 +91,23 @@ def counts(table):
     return found
 
 
-def test_inferred_artefacts_are_thresholded_and_ids_meet_across_tables(root):
+def test_inferred_artefacts_are_known_where_the_table_is_sure_and_ids_meet_across_tables(root):
     rows = load_dataset(config(root)).rows.set_index("image_id")
     assert rows["cls"].to_dict() == {"ISIC_0": "MEL", "ISIC_1": "NV", "ISIC_2": "NV"}
-    assert rows["hair"].tolist()[:2] == [1, 1] and rows["hair"].isna().tolist() == [False, False, True]
-    assert rows["gel_bubble"].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(rows["hair"], [1, np.nan, np.nan])  # 0.95, 0.6, blank
+    np.testing.assert_array_equal(rows["gel_bubble"], [0, np.nan, np.nan])  # 0.1, 0.59, 0.7
+    rows = load_dataset(config(root, isic={"present": 0.6, "absent": 0.59})).rows.set_index("image_id")
+    np.testing.assert_array_equal(rows["hair"], [1, 1, np.nan])
+    np.testing.assert_array_equal(rows["gel_bubble"], [0, 0, 1])
     assert rows.loc["ISIC_1", "path"] == str(root / "ISIC_2019_Training_Input" / "ISIC_1_downsampled.jpg")
+
+
+def test_what_the_inferred_table_doubts_is_neither_captioned_as_absent_nor_chosen_as_clean(root):
+    """A hair of p = 0.6 may well be there: no caption may deny it, and no edit may start from the image."""
+    table = load_dataset(config(root, attributes=["hair"], val_fraction=0.0, test_fraction=0.0))
+    assert captioned(table)["image_id"].tolist() == ["ISIC_0"]
+    with pytest.raises(UserError, match="0 images of MEL in the train split have none"):
+        choose_originals(table, split="train", seeds=[0])
 
 
 def test_the_group_is_the_lesion_or_the_image_where_none_is_given(root):
@@ -162,7 +176,8 @@ def test_probabilities_outside_0_and_1_leave(root):
         ({"attributes": ["hair", " "]}, "dataset.attributes is ['hair', ' ']: a name is empty"),
         ({"attributes": [""]}, "a name is empty"),
         ({"attributes": ["group"]}, "'group' is a name that latentpath uses itself"),
-        ({"isic": {"threshold": 60}}, "dataset.isic.threshold is 60"),
+        ({"isic": {"present": 60}}, "dataset.isic.absent is 0.1 and dataset.isic.present 60"),
+        ({"isic": {"absent": 0.9}}, "dataset.isic.absent is 0.9 and dataset.isic.present 0.9"),
         ({"isic": {"artefacts": "infered"}}, "dataset.isic.artefacts is 'infered'. Did you mean 'inferred'?"),
         ({"layout": "isic"}, "dataset.layout is 'isic'. Did you mean 'isic2019'?"),
         ({"root": "/nowhere/at/all"}, "dataset.root: no folder /nowhere/at/all"),

@@ -66,7 +66,8 @@ class CaptionsConfig:
 @dataclass
 class IsicConfig:
     artefacts: Artefacts = Artefacts.inferred
-    threshold: float = 0.6  # of the inferred probabilities
+    present: float = 0.9  # inferred probability from which an artefact counts as present ...
+    absent: float = 0.1  # ... and up to which as absent; between them it is not known
 
 
 @dataclass

@@ -89,11 +89,18 @@ def _table(file: Path, on_error: Any) -> LabelTable:
 
 
 def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
-    """Artefact labels in {0, 1, nan}: inferred probabilities are 1 from the threshold on."""
-    attributes, threshold = list(dataset.attributes), dataset.isic.threshold
+    """Artefact labels in {0, 1, nan}.
+
+    Of the inferred probabilities p >= isic.present is 1, p <= isic.absent is 0, and what lies between is not
+    known. One threshold would call a p of 0.5 absent: captions would then deny what can be seen.
+    """
+    attributes, present, absent = list(dataset.attributes), dataset.isic.present, dataset.isic.absent
     kind = choice("dataset.isic.artefacts", dataset.isic.artefacts, ARTEFACTS)
-    if not 0 < threshold <= 1:
-        raise UserError(f"dataset.isic.threshold is {threshold}; expected a probability in (0, 1]")
+    if not 0 <= absent < present <= 1:
+        raise UserError(
+            f"dataset.isic.absent is {absent} and dataset.isic.present {present}; expected probabilities "
+            "with 0 <= absent < present <= 1"
+        )
     try:
         file = find_table(root, ARTEFACTS[kind])
     except UserError as error:
@@ -109,7 +116,9 @@ def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
     table.read_labels(attributes, allowed=None if kind == "inferred" else (0, 1))
     if kind == "inferred":
         values = table.rows[attributes]
-        table.rows[attributes] = (values >= threshold).astype("float64").where(values.notna())
+        table.rows[attributes] = (
+            (values >= present).astype("float64").where((values >= present) | (values <= absent))
+        )
     return table
 
 
