@@ -138,7 +138,7 @@ def test_real_images_come_back_from_their_inversion(run):
 
 
 def test_too_few_real_images_are_counted(run):
-    with pytest.raises(UserError, match=r"\d+ images of MEL in the val split have none of .* hair, ink"):
+    with pytest.raises(UserError, match=r"\d+ patients or lesions of MEL in the val split .* of hair, ink"):
         run("inversion=ddpm", "inversion.split=val", "sampler.seeds=100")
 
 

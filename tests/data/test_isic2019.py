@@ -106,7 +106,7 @@ def test_what_the_inferred_table_doubts_is_neither_captioned_as_absent_nor_chose
     """A hair of p = 0.6 may well be there: no caption may deny it, and no edit may start from the image."""
     table = load_dataset(config(root, attributes=["hair"], val_fraction=0.0, test_fraction=0.0))
     assert captioned(table)["image_id"].tolist() == ["ISIC_0"]
-    with pytest.raises(UserError, match="0 images of MEL in the train split have none"):
+    with pytest.raises(UserError, match="0 patients or lesions of MEL in the train split"):
         choose_originals(table, split="train", seeds=[0])
 
 

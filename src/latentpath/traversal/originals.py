@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.pixels import save_grid, to_model_range
 from latentpath.data.records import ImageTable
+from latentpath.data.splits import hash_unit
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.errors import UserError
 
@@ -21,24 +23,30 @@ SHOWN = 8  # images in originals.png
 
 
 def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """For each class the images of `split` on which every attribute is known to be absent, numbered from 0 in
-    the table's order; of these the numbers `seeds`. Returns their rows with the columns class, seed and path.
+    """Of each class the images numbered `seeds`: columns class, seed, group and path.
 
+    The images of `split` on which every attribute is known to be absent are ordered by a hash of their id;
+    the first of each group (patient or lesion) is kept, and numbered from 0. So no two seeds of a class are
+    images of one patient, and intervals over seeds are intervals over patients.
     Raises UserError where a class has too few.
     """
     rows = table.split(split)
     clean = rows[(rows[list(table.attributes)] == 0).all(axis=1)]
+    clean = clean.iloc[np.argsort(hash_unit(clean["image_id"].tolist(), salt="originals"), kind="stable")]
+    clean = clean.drop_duplicates(["cls", "group"])
     chosen = []
     for cls in table.classes:
         of_class = clean[clean["cls"] == cls].reset_index(drop=True)
         if len(of_class) <= max(seeds):
             raise UserError(
-                f"{len(of_class)} images of {cls} in the {split} split have none of the attributes "
-                f"{', '.join(table.attributes)}, sampler.seeds asks for {max(seeds) + 1}. Lower "
+                f"{len(of_class)} patients or lesions of {cls} in the {split} split have an image that is "
+                f"known to show none of {', '.join(table.attributes)}; sampler.seeds asks for "
+                f"{max(seeds) + 1}. Lower "
                 "sampler.seeds, or take inversion.split=train, whose images the model has seen."
             )
         chosen.append(of_class.iloc[list(seeds)].assign(seed=list(seeds)))
-    return pd.concat(chosen, ignore_index=True)[["cls", "seed", "path"]].rename(columns={"cls": "class"})
+    columns = ["cls", "seed", "group", "path"]
+    return pd.concat(chosen, ignore_index=True)[columns].rename(columns={"cls": "class"})
 
 
 def encode_originals(originals: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> tuple[Tensor, Tensor]:
