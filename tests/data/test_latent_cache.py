@@ -151,6 +151,22 @@ def test_files_that_do_not_belong_together_are_named(folder):
         open_cache(folder)
 
 
+@pytest.mark.parametrize("captions", [[0] * 6, [[0] * 7], [0] * 6 + [-1], [0] * 6 + [4]])
+def test_captions_that_are_not_of_the_images_are_named(folder, captions):
+    np.save(folder / "caption_of.npy", np.array(captions))
+    with pytest.raises(UserError, match="is damaged"):
+        open_cache(folder)
+
+
+@pytest.mark.parametrize("memo", ["[]", "7", "{", '{"PATH": 7}', '{"PATH": [1, "a", 2]}', '{"PATH": null}'])
+def test_a_damaged_memo_of_digests_is_written_anew(tmp_path, memo):
+    file, digests = tmp_path / "a.png", tmp_path / "digests.json"
+    file.write_text("content")
+    digests.write_text(memo.replace("PATH", str(file)))
+    assert file_digests([str(file)], digests) == [hashlib.sha256(b"content").hexdigest()]
+    assert list(json.loads(digests.read_text())) == [str(file)]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("where", ["in the images", "in the captions"])
 def test_an_interrupted_build_leaves_nothing(vae, tmp_path, error, where):

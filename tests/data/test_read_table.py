@@ -141,6 +141,7 @@ def test_what_excel_saves_in_western_europe_is_read_and_said_so(tmp_path, caplog
         (b"PK\x03\x04....", "an Excel workbook or a zip archive. Save it as 'CSV UTF-8'"),
         (b"\xd0\xcf\x11\xe0....", "an old Excel workbook"),
         (b"PAR1....", "a parquet file under another name"),
+        (b"\n \n", "it is empty"),
         (b"\x1f\x8b broken", "cannot be read as a table"),
         (b"a,b\n1,2,3\n1,2\n", "more fields than its header"),
         (b"a,b\n1,2\n1,2,3\n", "line 3"),

@@ -1,4 +1,4 @@
-"""Training batches out of the latent cache: batch k is a function of (seed, k), so a resumed run goes on."""
+"""Training batches from the latent cache: batch k is a function of (seed, k), so a run can resume."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         return self.total
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        worker = get_worker_info()  # of several loading processes each takes its turn, so the order stays
+        worker = get_worker_info()  # several loading processes take turns, which keeps the order
         begin, stride = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for number in range(self.first() + begin, self.total, stride):
             yield self.batch(number)

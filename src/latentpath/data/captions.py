@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any
 
+from latentpath.config.schema import CaptionsConfig
 from latentpath.errors import UserError, near
 
 
@@ -53,7 +53,9 @@ class CaptionTemplate:
         return template.format(cls=self.class_names[cls], attributes=words)
 
 
-def caption_template(captions: Any, classes: Sequence[str], attributes: Sequence[str]) -> CaptionTemplate:
+def caption_template(
+    captions: CaptionsConfig, classes: Sequence[str], attributes: Sequence[str]
+) -> CaptionTemplate:
     """The template of the configuration `dataset.captions` for these classes and attributes, in their order.
 
     A name that is not given is the key itself, with spaces for underscores.

@@ -57,20 +57,16 @@ def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any])
 def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     """SHA-256 of every file's content ("" where it cannot be read), in order.
 
-    What is known of a file of the same path, size and time of change is taken from `memo`, a JSON file, which
-    is brought up to date: reading a data set of hundreds of gigabytes at every start would take an hour.
+    `memo` is a JSON file that remembers digests by path, size and time of change, and is brought up to date
+    here: to read a data set of hundreds of gigabytes at every start would take an hour.
     """
-    try:
-        known: dict[str, list[Any]] = json.loads(memo.read_text())
-    except (OSError, ValueError):
-        known = {}
+    known = _read_memo(memo)
 
     def entry(path: str) -> list[Any]:
         try:
             stat = os.stat(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
-            old = known.get(path)
-            if old and old[:2] == stamp:
+            if (old := known.get(path)) and old[:2] == stamp:
                 return old
             with open(path, "rb") as file:
                 return [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
@@ -87,6 +83,20 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     return [entries[path][2] for path in paths]
 
 
+def _read_memo(file: Path) -> dict[str, list[Any]]:
+    """Path -> [size, time of change, digest] as `file_digests` wrote them, without damaged entries."""
+    try:
+        memo = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    entries = memo.items() if isinstance(memo, dict) else ()
+    return {
+        path: entry
+        for path, entry in entries
+        if isinstance(entry, list) and [*map(type, entry)] == [int, int, str]
+    }
+
+
 def open_cache(folder: Path) -> LatentCache:
     """Open a cache that `build_cache` has sealed. Raises UserError naming the file when it is damaged."""
     try:
@@ -99,10 +109,8 @@ def open_cache(folder: Path) -> LatentCache:
         raise UserError(
             f"the latent cache {folder} is damaged ({error}). Delete the folder; it is made anew."
         ) from None
-    whole = (
-        list(moments.shape) == shape and len(caption_of) == len(moments) and caption_of.max() < len(embeds)
-    )
-    if not whole:
+    whole = list(moments.shape) == shape and len(moments) and caption_of.shape == moments.shape[:1]
+    if not (whole and embeds.ndim == 3 and 0 <= caption_of.min() <= caption_of.max() < len(embeds)):
         raise UserError(
             f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, "
             f"{len(caption_of)} captioned images, {len(embeds)} captions. Delete the folder; it is made anew."

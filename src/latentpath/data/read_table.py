@@ -62,6 +62,8 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 def _read_csv(file: Path) -> pd.DataFrame:
     text = _decoded(file).replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise ValueError("it is empty")
     first, _, rest = text.partition("\n")
     skipped = 0
     if first.strip().strip('"').lower().startswith("sep="):  # Excel's own line

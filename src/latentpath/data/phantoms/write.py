@@ -217,7 +217,10 @@ def _holds(root: Path, parameters: dict[str, object]) -> bool:
     note = root / _PARAMETERS
     if not note.is_file():
         raise UserError(f"{root} exists and is not a phantom set; choose another folder or remove it")
-    found = json.loads(note.read_text())
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{note} is damaged ({error}); remove {root} and write it anew") from None
     if found != parameters:
         raise UserError(
             f"{root} holds other phantoms ({found}, asked: {parameters}); remove it or choose another"
