@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu \
+.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
 	phantom-base mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
@@ -69,6 +69,9 @@ bench-gpu: $(STAMP) ## both for Stable Diffusion 1.5 on a GPU: images/s, MFU, me
 	$(PY) experiments/bench_traversal/gpu.py
 	$(PY) experiments/bench_finetune/run.py --device cuda --model sd15 --image-size 512 --precision bf16-mixed \
 		--compile --batch-size 32 --images 64 --out outputs/bench_finetune_gpu.json
+
+gpu-check: $(STAMP) ## does everything run on a GPU, and how fast? ARGS="--device cpu --tiny" tries the script
+	$(PY) experiments/gpu/check.py $(ARGS)
 
 phantom-base: $(STAMP) ## train the small base model that ships with the package
 	$(PY) experiments/phantom_base/train.py $(ARGS)

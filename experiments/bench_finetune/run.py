@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import warnings
@@ -21,23 +22,24 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from latentpath.data.batches import LatentBatches
 from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache
-from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
-from latentpath.diffusion.execution import peak_memory, unet_flops
+from latentpath.diffusion.execution import peak_memory
 from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import EXPECTED, quiet_lightning
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench_traversal"))
+from ways import Model
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -47,35 +49,6 @@ SCHEDULE = {
 }
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # FLOP/s, dense, 16 bit
 CAPTIONS = [f"a dermoscopic image with melanoma showing {word}" for word in ("hair", "ink", "a ruler", "gel")]
-
-
-class Parts:
-    """phantom-sd, a diffusers folder, or `sd15`: the shapes of Stable Diffusion 1.5 with random weights."""
-
-    def __init__(self, name: str) -> None:
-        base = BaseModel("phantom-sd" if name == "sd15" else name)
-        self.tokenizer = base.tokenizer()
-        if name != "sd15":
-            self.unet, self.vae, self.text_encoder = base.unet(), base.vae(), base.text_encoder()
-            return
-        blocks: Any = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
-        kinds = {
-            f"{way}_block_types": (f"{name}Block2D",) * 4
-            for way, name in (("down", "DownEncoder"), ("up", "UpDecoder"))
-        }
-        self.vae = AutoencoderKL(latent_channels=4, **blocks, **kinds).eval().requires_grad_(False)
-        self.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        config = CLIPTextConfig(
-            vocab_size=len(self.tokenizer),
-            max_position_embeddings=self.tokenizer.model_max_length,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-        )
-        self.text_encoder = CLIPTextModel(config).eval().requires_grad_(False)
 
 
 def main() -> None:
@@ -92,20 +65,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
-    parser.add_argument("--compile", action="store_true", help="ours alone: the example does not")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="ours alone: the example does not",
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_finetune.json"))
     args = parser.parse_args()
     quiet_lightning()
     for message in EXPECTED:
         warnings.filterwarnings("ignore", message=message)
 
-    parts = Parts(args.model)
+    model = Model(args.model, args.image_size, args.device, torch.float32)
     size = args.image_size
     images = np.random.default_rng(0).integers(0, 256, (args.images, 3, size, size), dtype=np.uint8)
     captions = [CAPTIONS[i % len(CAPTIONS)] for i in range(args.images)]
-    for module in (parts.unet, parts.vae, parts.text_encoder):
+    for module in (model.unet, model.vae, model.text_encoder):
         module.to(args.device)
-    weights = {name: tensor.clone() for name, tensor in parts.unet.state_dict().items()}
+    weights = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
+    # A wrapper, not `unet.compile()`, which would compile the U-Net of the example too.
+    compiled = torch.compile(model.unet, fullgraph=True, dynamic=False) if args.compile else model.unet
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
@@ -113,61 +93,70 @@ def main() -> None:
             Path(folder) / "cache",
             captions=captions,
             read=lambda places: ReadImages(images[list(places)], np.arange(len(places)), []),
-            vae=parts.vae,
+            vae=model.vae,
             device=args.device,
-            encode=lambda unique: PromptEncoder(parts.tokenizer, parts.text_encoder)(unique).hidden,
+            encode=lambda unique: PromptEncoder(model.tokenizer, model.text_encoder)(unique).hidden,
         )
-        cached = time.perf_counter() - began
-        ways = {"diffusers' example": [], "latentpath": []}
-        memory = {}
-        for _ in range(args.rounds):
-            for way, times in ways.items():
-                parts.unet.load_state_dict(weights)
-                _reset(args.device)
-                run = example if way != "latentpath" else ours
-                times.append(run(args, parts, images, captions, cache))
-                memory[way] = peak_memory(args.device) / 1e9
+        cached = (time.perf_counter() - began) / args.images
+        ways = {
+            "diffusers' example": lambda: example(args, model, images, captions),
+            "latentpath": lambda: ours(args, compiled, cache),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        memory: dict[str, float] = {}
+        for way in [*ways] * args.rounds:
+            # Lightning has moved the U-Net to the CPU at its end.
+            model.unet.to(args.device).load_state_dict(weights)
+            model.unet.train().requires_grad_(True)
+            _reset(args.device)
+            times[way].append(ways[way]())
+            memory[way] = peak_memory(args.device) / 1e9
+            result = figures(args, model, times, memory, cached)  # after each, since the next may be killed
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(result, indent=2) + "\n")
 
-    samples = args.batch_size * args.steps
-    shape = tuple(cache.moments.shape[2:])
-    context = (parts.tokenizer.model_max_length, parts.unet.config["cross_attention_dim"])
-    flop = 3 * unet_flops(parts.unet.config, (cache.moments.shape[1] // 2, *shape), context)
-    device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
-    peak = next((value for gpu, value in PEAK.items() if gpu in device), None)
-    rate = {way: samples / median(times) for way, times in ways.items()}
-    ratio = rate["latentpath"] / rate["diffusers' example"]
     table = Table("way", "samples/s (median)", "MFU", "peak GB")
+    rate, mfu = result["samples_a_second"], result["mfu"]
     for way in ways:
-        mfu = "n/a" if peak is None else f"{rate[way] * flop / peak:.0%}"
-        table.add_row(way, f"{rate[way]:.1f}", mfu, f"{memory[way]:.1f}")
-    per_image = cached / args.images
-    epochs = per_image / max(1e-12, 1 / rate["diffusers' example"] - 1 / rate["latentpath"])
+        share = "n/a" if mfu[way] is None else f"{mfu[way]:.0%}"
+        table.add_row(way, f"{rate[way]:.1f}", share, f"{memory[way]:.1f}")
+    epochs = cached / max(1e-12, 1 / rate["diffusers' example"] - 1 / rate["latentpath"])
     Console().print(
         table,
-        f"{ratio:.2f} x the samples a second; the cache costs {per_image * 1e3:.1f} ms an image, once, "
-        f"which is won back after {epochs:.1f} epochs",
+        f"{result['ratio']:.2f} x the samples a second; the cache costs {cached * 1e3:.1f} ms an image, "
+        f"once, which is won back after {epochs:.1f} epochs",
         sep="\n",
         soft_wrap=True,
     )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    settings = {k: v for k, v in vars(args).items() if k != "out"}
-    result = {"device": device, "torch": torch.__version__, "threads": torch.get_num_threads(), **settings}
-    result |= {
+
+
+def figures(
+    args: Any, model: Model, times: dict[str, list[float]], memory: dict[str, float], cached: float
+) -> dict[str, Any]:
+    """What is known so far: `times` are the seconds of each round, `cached` those of caching an image."""
+    device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
+    peak = next((value for gpu, value in PEAK.items() if gpu in device), None)
+    flop = 3 * model.flop  # forward and backward
+    rate = {way: args.batch_size * args.steps / median(t) for way, t in times.items() if t}
+    both = len(rate) == 2
+    return {
+        "device": device,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        **{k: v for k, v in vars(args).items() if k not in ("out", "device")},
         "samples_a_second": rate,
-        "ratio": ratio,
-        "cache_seconds_an_image": per_image,
+        "mfu": {way: None if peak is None else r * flop / peak for way, r in rate.items()},
+        "ratio": rate["latentpath"] / rate["diffusers' example"] if both else None,
+        "cache_seconds_an_image": cached,
         "peak_gb": memory,
+        "gflop_a_sample": flop / 1e9,
+        "seconds": times,
     }
-    result |= {"gflop_a_sample": flop / 1e9, "seconds": ways}
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def ours(args: Any, parts: Parts, images: Any, captions: list[str], cache: Any) -> float:
+def ours(args: Any, unet: Any, cache: Any) -> float:
     """Seconds of `steps` steps of `UNetFinetuner` under Lightning, on the cache."""
-    unet: Any = parts.unet.train().requires_grad_(True)
     unet.to(memory_format=torch.channels_last)  # as finetune.channels_last has it; the example does not
-    if args.compile and not getattr(unet, "_compiled_call_impl", None):
-        unet.compile(fullgraph=True, dynamic=False)
     schedule = NoiseSchedule.from_config(SCHEDULE)
     warm = 3
     task = UNetFinetuner(
@@ -215,14 +204,14 @@ class Stopwatch(L.Callback):
         self.seconds = _now(self.device) - self.began
 
 
-def example(args: Any, parts: Parts, images: Any, captions: list[str], cache: Any) -> float:
+def example(args: Any, model: Model, images: Any, captions: list[str]) -> float:
     """Seconds of `steps` steps as examples/text_to_image/train_text_to_image.py of diffusers takes them."""
-    unet: Any = parts.unet.train().requires_grad_(True)
+    unet = model.unet
     unet.to(memory_format=torch.contiguous_format)
     scheduler = DDPMScheduler(**SCHEDULE)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5, betas=(0.9, 0.999), weight_decay=1e-2)
-    tokens = parts.tokenizer(
-        captions, padding="max_length", truncation=True, max_length=parts.tokenizer.model_max_length,
+    tokens = model.tokenizer(
+        captions, padding="max_length", truncation=True, max_length=model.tokenizer.model_max_length,
         return_tensors="pt",
     ).input_ids  # fmt: skip
     order = np.random.default_rng(0)
@@ -235,7 +224,7 @@ def example(args: Any, parts: Parts, images: Any, captions: list[str], cache: An
         pixels = (torch.from_numpy(images[rows]).float() / 127.5 - 1).to(args.device)
         with half:
             loss = example_loss(
-                parts, unet, scheduler, pixels, tokens[torch.from_numpy(rows)].to(args.device)
+                model, unet, scheduler, pixels, tokens[torch.from_numpy(rows)].to(args.device)
             )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -244,10 +233,10 @@ def example(args: Any, parts: Parts, images: Any, captions: list[str], cache: An
     return _now(args.device) - began
 
 
-def example_loss(parts: Parts, unet: Any, scheduler: Any, pixels: Tensor, ids: Tensor) -> Tensor:
+def example_loss(model: Model, unet: Any, scheduler: Any, pixels: Tensor, ids: Tensor) -> Tensor:
     with torch.no_grad():
-        latents = parts.vae.encode(pixels).latent_dist.sample() * parts.vae.config.scaling_factor
-        embeds = parts.text_encoder(ids, return_dict=False)[0]
+        latents = model.vae.encode(pixels).latent_dist.sample() * model.vae.config.scaling_factor
+        embeds = model.text_encoder(ids, return_dict=False)[0]
     noise = torch.randn_like(latents)
     timesteps = torch.randint(0, 1000, (len(latents),), device=latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)

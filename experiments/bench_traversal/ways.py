@@ -105,15 +105,16 @@ class Model:
 
     @cached_property
     def vae(self) -> Any:
-        """Of `sd15` only its configuration is used: nothing is decoded."""
         if self.name != "sd15":
             return BaseModel(self.name).vae()
-        return AutoencoderKL(
+        vae: Any = AutoencoderKL(
             latent_channels=4,
-            block_out_channels=(32, 32, 32, 32),
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
         )
+        return vae.eval().requires_grad_(False)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
