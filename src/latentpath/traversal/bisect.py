@@ -4,11 +4,14 @@ all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
@@ -16,9 +19,13 @@ from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.sweep import Sample, Sampled, Wave
 
 # (rows, swap steps) -> probability that the attribute of each row is there when swapped in at that step
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
+
+# (latents, the attribute of each row) -> probability that this attribute is there, of each row
+Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 
 FLIPS, NEVER, ALREADY = "flips", "never", "already present"
 
@@ -39,7 +46,7 @@ class Flip:
     contradictions: list[int] = field(default_factory=list)
 
 
-def judge_of(classifier: Any, vae: Any) -> Callable[[Tensor, Sequence[str]], list[float]]:
+def judge_of(classifier: Any, vae: Any) -> Judge:
     """`judge(latents, attributes)`: decode each row and ask the classifier for its attribute."""
 
     def judge(latents: Tensor, attributes: Sequence[str]) -> list[float]:
@@ -120,7 +127,7 @@ def bisect_wave(
     cls: str,
     seeds: Sequence[int],
     swap_steps: Sequence[int],
-    judge: Callable[[Tensor, Sequence[str]], Sequence[float]],
+    judge: Judge,
     threshold: float,
     checks: int,
 ) -> tuple[list[Leaf], Tensor, list[dict[str, Any]]]:
@@ -172,6 +179,40 @@ def bisect_wave(
         for (seed, attribute), before, flip in zip(rows, neutral, flips, strict=True)
     ]
     return leaves, latents, table
+
+
+def bisecting(
+    plan: SweepPlan,
+    sampler: Sampler,
+    *,
+    swap_steps: Sequence[int],
+    judge: Judge,
+    threshold: float,
+    checks: int,
+) -> Sample:
+    """How a wave is sampled when its flip points are searched for: see `bisect_wave`."""
+
+    def sample(wave: Wave) -> Sampled:
+        search = {"swap_steps": swap_steps, "judge": judge, "threshold": threshold, "checks": checks}
+        return Sampled(*bisect_wave(plan, sampler, cls=wave.cls, seeds=wave.seeds, **search))
+
+    return sample
+
+
+def flips_table(flips: pd.DataFrame, num_inference_steps: int) -> Table:
+    """The flip points of a search, counted for each class and attribute, for the terminal."""
+    statuses = (FLIPS, NEVER, ALREADY)
+    table = Table("class", "attribute", *statuses, "median flip step", "not monotone")
+    for (cls, attribute), rows in flips.groupby(["class", "attribute"], sort=False):
+        median = rows["flip_step"].astype("float64").median()
+        table.add_row(
+            str(cls),
+            str(attribute),
+            *(str((rows["status"] == status).sum()) for status in statuses),
+            "n/a" if math.isnan(median) else f"{median:.0f} of {num_inference_steps}",
+            str((rows["contradictions"].map(len) > 0).sum()),
+        )
+    return table
 
 
 @torch.no_grad()

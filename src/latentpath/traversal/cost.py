@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from statistics import mean
 
+from latentpath.config.schema import InversionConfig
 from latentpath.traversal.plan import SweepPlan
 
 
@@ -55,6 +59,24 @@ def cost_of(
         disk_bytes=plan.images
         * (4 * prod(latent_shape) + 200),  # float32, and a line in the header and index
     )
+
+
+def inversion_calls(plan: SweepPlan, inversion: InversionConfig) -> int:
+    """U-Net calls that inverting one real image for each seed and class takes, before the walk."""
+    rounds = {None: 0, "ddpm": 1, "ddim": inversion.iterations}[inversion.method]
+    return plan.samples * plan.num_inference_steps * rounds
+
+
+def search_calls(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> int:
+    """U-Net calls that a search for flip points takes besides the walk of `plan`.
+
+    An estimate, as if every one of `swap_steps` were as likely a flip point.
+    """
+    if len(swap_steps) == 1:
+        return 0
+    attributes = len({branch.attribute for branch in plan.branches if branch.method == "swap"})
+    probes = math.ceil(math.log2(len(swap_steps))) + checks
+    return round(plan.samples * attributes * probes * mean(plan.num_inference_steps - s for s in swap_steps))
 
 
 def _si(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from latentpath.config.schema import InversionConfig
 from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.pixels import save_grid, to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.data.splits import hash_unit
 from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_inversion
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.solvers import Solver
 from latentpath.errors import UserError
+from latentpath.traversal.engine import walk
+from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.store import read_index, read_latents
+from latentpath.traversal.sweep import Sample, Sampled, Wave
 
 SHOWN = 8  # images in originals.png
 
@@ -49,14 +58,76 @@ def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> 
     return pd.concat(chosen, ignore_index=True)[columns].rename(columns={"cls": "class"})
 
 
-def encode_originals(originals: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> tuple[Tensor, Tensor]:
-    """(images (n, 3, size, size) in [-1, 1], latents (n, c, h, w)) of the rows, in their order.
+@dataclass(frozen=True)
+class Originals:
+    """Real images to traverse from: `rows` with the columns class, seed and path, `images` (n, 3, H, W) in
+    [-1, 1] and `latents` (n, c, h, w), all in one order and on the CPU."""
+
+    rows: pd.DataFrame
+    images: Tensor
+    latents: Tensor
+
+    def latents_of(self, cls: str, seeds: Sequence[int]) -> Tensor:
+        """(seeds, c, h, w) of one class, in the order of `seeds`."""
+        numbers = list(zip(self.rows["class"], self.rows["seed"], strict=True))
+        return self.latents[[numbers.index((cls, seed)) for seed in seeds]]
+
+
+def encode_originals(rows: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> Originals:
+    """Read and encode the images of `rows`, as `choose_originals` returns them.
 
     Raises UserError that names an image which cannot be read.
     """
-    pixels, _ = load_images(originals, replace(spec, on_error="fail"))
+    pixels, _ = load_images(rows, replace(spec, on_error="fail"))
     images = to_model_range(pixels)
-    return images, encode(vae, images)
+    return Originals(rows, images, encode(vae, images))
+
+
+def from_originals(
+    plan: SweepPlan,
+    sampler: Sampler,
+    denoise: GuidedDenoiser,
+    originals: Originals,
+    inversion: InversionConfig,
+) -> Sample:
+    """How a wave is sampled when its images begin with the noise of real images, found by inversion.
+
+    `denoise` is the denoiser of `sampler`.
+    """
+
+    def sample(wave: Wave) -> Sampled:
+        mine = originals.latents_of(wave.cls, wave.seeds).to(sampler.device)
+        prompt = plan.prompts.index(plan.source(wave.cls, plan.branches[0]))
+        noise = _invert(mine, wave.seeds, prompt, denoise, sampler.solver, inversion)
+        return Sampled(*walk(plan, replace(sampler, noise=noise), cls=wave.cls, seeds=wave.seeds))
+
+    return sample
+
+
+def _invert(
+    latents: Tensor,
+    seeds: Sequence[int],
+    prompt: int,
+    denoise: GuidedDenoiser,
+    solver: Solver,
+    inversion: InversionConfig,
+) -> InvertedNoise:
+    """The noise of `latents` (n, c, h, w) under one prompt, by the method of `inversion`."""
+    prompts = [prompt] * len(latents)
+    if inversion.method == "ddpm":  # it must see the model as the walk will
+        return ddpm_inversion(
+            latents, seeds=seeds, denoise=lambda z, t: denoise(z, t, prompts), solver=solver
+        )
+    guided = replace(denoise, guidance_scale=inversion.guidance_scale, calls=0)
+    noise = ddim_inversion(
+        latents,
+        seeds=seeds,
+        denoise=lambda z, t: guided(z, t, prompts),
+        solver=solver,
+        iterations=inversion.iterations,
+    )
+    denoise.calls += guided.calls
+    return noise
 
 
 def reconstruction_errors(latents: Tensor, found: Tensor, images: Tensor, decoded: Tensor) -> pd.DataFrame:
@@ -71,16 +142,22 @@ def reconstruction_errors(latents: Tensor, found: Tensor, images: Tensor, decode
     return pd.DataFrame({"latent_error": relative.numpy(), "psnr": psnr(images, decoded).numpy()})
 
 
-def write_reconstruction(
-    folder: Path, originals: pd.DataFrame, *, images: Tensor, latents: Tensor, found: Tensor, vae: Any
-) -> str:
-    """Write originals.parquet, a row an image with its errors, and originals.png, a column each of some:
-    the photograph, the VAE alone, inverted and sampled again. Returns both in words."""
+def reconstruct(folder: Path, originals: Originals, *, vae: Any) -> str:
+    """Compare the neutral images of the finished sweep in `folder` with the photographs.
+
+    Writes originals.parquet, one row for each image with its errors, and originals.png with one column for
+    each of a few images: the photograph, the VAE alone, inverted and sampled again. Returns a summary in
+    words.
+    """
+    neutral = read_index(folder).query("method == 'neutral'").set_index(["class", "seed"])
+    numbers = list(zip(originals.rows["class"], originals.rows["seed"], strict=True))
+    found = read_latents(folder, neutral.loc[numbers].reset_index())
+    images, latents = originals.images, originals.latents
     decoded, alone = decode(vae, found), decode(vae, latents)
     errors = reconstruction_errors(latents, found, images, decoded)
     errors["psnr_vae"] = psnr(images, alone).numpy()
     table, picture = folder / "originals.parquet", folder / "originals.png"
-    pd.concat([originals, errors], axis=1).to_parquet(table, index=False)
+    pd.concat([originals.rows, errors], axis=1).to_parquet(table, index=False)
     every = max(1, len(images) // SHOWN)
     save_grid(torch.stack([images, alone, decoded])[:, ::every], picture)
     mean = errors.mean()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,6 +93,17 @@ class SweepPlan:
         source, target, n = self.source(cls, branch), self.target(cls, branch), self.num_inference_steps
         first, last = (min(s + self.one_step_late, n) for s in (branch.swap_step, branch.until))
         return [target if first <= step < last else source for step in range(n)]
+
+    def plain(self, swap_steps: Iterable[int], *, seeds: int | None = None) -> SweepPlan:
+        """The same sweep with nothing but the neutral image and the plain swaps at `swap_steps`.
+
+        `seeds`: only the first so many; None: all.
+        """
+        n = self.num_inference_steps
+        attributes = list(dict.fromkeys(b.attributes for b in self.branches if b.method == "swap"))
+        branches = [Branch("neutral", (), n, n)]
+        branches += [Branch("swap", a, s, n) for s in sorted(swap_steps) for a in attributes]
+        return replace(self, branches=tuple(branches), seeds=self.seeds[:seeds])
 
     @cached_property
     def prompts(self) -> list[Prompt]:

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.sampler import Sampler
 from latentpath.errors import UserError
-from latentpath.traversal.engine import Leaf
+from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.store import build_index, finished_seeds, write_shard
 
@@ -46,6 +47,11 @@ class Sampled:
 
 
 Sample = Callable[[Wave], Sampled]
+
+
+def from_noise(plan: SweepPlan, sampler: Sampler) -> Sample:
+    """How a wave is sampled when its images begin with the noise of `sampler`."""
+    return lambda wave: Sampled(*walk(plan, sampler, cls=wave.cls, seeds=wave.seeds))
 
 
 def sweep(
