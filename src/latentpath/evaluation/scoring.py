@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from latentpath.judge.features import in_batches, noting_features
 from latentpath.keys import FINETUNED, NULLABLE, ORIGINS, origin_of
 from latentpath.metrics import direction_cosines, lpips_maps
 from latentpath.metrics.measures import image_measures
+from latentpath.traversal.engine import Leaf
 from latentpath.traversal.interpolate import interpolate
 
 
@@ -168,3 +169,30 @@ class Scorer:
         if network is not None and swaps:
             maps = dict(zip(swaps, self._maps(network, pixels[swaps], reference[swaps]), strict=True))
         self.pictures += [Picture(key, pixels[i], maps.get(i)) for i, key in enumerate(keys)]
+
+
+def score(
+    leaves: Sequence[Leaf],
+    latents: Tensor,
+    *,
+    vae: Any,
+    classifier: Any,
+    lpips: Mapping[str, Any] | None = None,
+    interpolations: Sequence[str] = (),
+    frames: int = 10,
+) -> pd.DataFrame:
+    """Scores of the images that a walk has sampled: the rows of `scores.parquet`, one for each image.
+
+    `leaves` and `latents` (n, c, h, w) are what `walk` returns: of every class and seed one neutral image and
+    its edits. `classifier` judges the decoded images. `lpips` maps a backbone's name to its network.
+    `interpolations` names curves through the swaps of each attribute; `frames` points of each are scored too.
+    """
+    rows = pd.DataFrame([leaf.key for leaf in leaves])
+    scorer = Scorer(vae, classifier, dict(lpips or {}), interpolations, frames)
+    return pd.concat(
+        [
+            scorer.score_seed(of_seed, latents[of_seed.index.tolist()], model=FINETUNED, keep_pictures=False)
+            for _, of_seed in rows.groupby(["class", "seed"], sort=False)
+        ],
+        ignore_index=True,
+    )

@@ -126,8 +126,9 @@ class Classifier(nn.Module):
         )
 
 
-def load_classifier(folder: Path) -> Classifier:
+def load_classifier(folder: Path | str) -> Classifier:
     """The classifier that `save` wrote into `folder`, in evaluation mode, on the CPU."""
+    folder = Path(folder)
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"no {name} in {folder}; `latentpath classify` writes it")

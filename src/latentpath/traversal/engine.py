@@ -21,6 +21,20 @@ class Leaf:
     seed: int
     branch: Branch
 
+    @property
+    def key(self) -> dict[str, str | int | float]:
+        """The columns that identify the image in tables: those of `keys.LATENT_KEY`."""
+        branch = self.branch
+        return {
+            "class": self.cls,
+            "seed": self.seed,
+            "attribute": branch.attribute,
+            "method": branch.method,
+            "swap_step": branch.swap_step,
+            "until": branch.until,
+            "strength": branch.strength,
+        }
+
 
 @torch.no_grad()
 def walk(

@@ -12,9 +12,44 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning, concatenate
 from latentpath.diffusion.execution import prepare
 from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.prompts import PromptEncoder
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.plan import Prompt, SweepPlan
 from latentpath.traversal.tuning import tune
+
+
+def build_sampler(
+    plan: SweepPlan,
+    model: BaseModel,
+    *,
+    image_size: int,
+    solver: str = "ddim",
+    eta: float = 0.0,
+    guidance_scale: float = 7.5,
+    negative_prompt: str = "",
+    device: torch.device | str = "cpu",
+) -> Sampler:
+    """The sampler that walks `plan` with `model` from drawn noise, in float32.
+
+    `image_size` is in pixels. `solver` is one of ddim (with `eta` in [0, 1]), dpmpp_2m, euler,
+    euler_ancestral. Raises UserError where a part of the model is missing, or where the schedule does not
+    have as many steps as the plan.
+    """
+    unet = prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True)
+    return Sampler(
+        denoiser(
+            plan,
+            unet=unet,
+            encoder=model.prompt_encoder(),
+            negative_prompt=negative_prompt,
+            guidance_scale=guidance_scale,
+        ),
+        build_solver(solver, model.schedule(), plan.num_inference_steps, eta=eta),
+        SeededNoise(model.latent_shape(image_size)),
+        device,
+    )
 
 
 def build_denoiser(
