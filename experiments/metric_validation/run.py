@@ -200,10 +200,12 @@ def figure(found: dict[str, dict[str, Any]]) -> str:
     for name, (title, x_title) in PANELS.items():
         curve = found[name]
         rates = [rate for rate in COLOURS if rate != "flipped" or name == "opacity of A"]
-        lines = [Line(f"{rate}, expected", curve["expected"][rate], COLOURS[rate], "broad") for rate in rates]
+        lines = []
         for who, look in (("oracle", "solid"), ("trained", "dashed")):
             if who in curve:
                 lines += [Line(f"{rate}, {who}", curve[who][rate], COLOURS[rate], look) for rate in rates]
+        expected = curve["expected"]
+        lines += [Line(f"{rate}, expected", expected[rate], COLOURS[rate], "broad") for rate in rates]
         panels.append(Curves(title, curve["x"], [f"{x:g}" for x in curve["x"]], lines, x_title=x_title))
     looks = {"expected for the oracle": "broad", "oracle": "solid", "trained judge": "dashed"}
     legend = [Key(rate, colour) for rate, colour in COLOURS.items()]

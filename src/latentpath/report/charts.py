@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,14 +88,14 @@ class Curves(Panel):
         axes.yaxis.set_major_formatter("{x:g}")
 
     def _labelled(self) -> list[int]:
-        """From the left, each position whose label does not touch the one before."""
+        """From the right each position, or each second, third, ... until no label touches the next."""
         x = np.array(self.positions, float)
         x *= (self.width - self.margins[0] - self.margins[1]) / (np.ptp(x) or 1)  # px
-        shown = [0]
-        for i, label in enumerate(self.labels):
-            if x[i] - x[shown[-1]] >= 3.2 * len(label + self.labels[shown[-1]]) + 4:
-                shown.append(i)
-        return shown
+        half = [3.2 * len(label) + 2 for label in self.labels]
+        count = len(self.labels)
+        choices = (range(count - 1, -1, -stride) for stride in range(1, count + 1))
+        fit = (c for c in choices if all(x[i] - x[j] >= half[i] + half[j] for i, j in pairwise(c)))
+        return list(next(fit))
 
     def _tips(self, line: Line) -> list[str]:
         ends = list(zip(line.low, line.high, strict=True)) or [(None, None)] * len(line.values)
