@@ -1,29 +1,57 @@
-"""Images to latents and back."""
+"""Images to latents and back, in batches that fit into memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.execution import is_out_of_memory
+
+PIXELS = 2**22  # in a batch: the VAE's widest layers hold about 1 KB for each pixel, in float32
+MOST = 32  # images in a batch: more is no faster
+
 
 @torch.no_grad()
-def encode(vae: Any, images: Tensor, *, batch_size: int = 32) -> Tensor:
+def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
     """Images (n, 3, H, W) in [-1, 1] -> the means of their latents, scaled: (n, c, h, w) float32, on the
     CPU.
     """
-    chunks = [
-        vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu()
-        for x in images.split(batch_size)
-    ]
-    return vae.config.scaling_factor * torch.cat(chunks)
+    means = _in_batches(
+        lambda x: vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu(),
+        images,
+        batch_size=min(batch_size, images_at_once(images.shape[-2] * images.shape[-1])),
+    )
+    return vae.config.scaling_factor * means
 
 
 @torch.no_grad()
-def decode(vae: Any, latents: Tensor, *, batch_size: int = 32) -> Tensor:
+def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST) -> Tensor:
     """Scaled latents (n, c, h, w) -> images (n, 3, H, W) float32 in [-1, 1], on the CPU."""
-    chunks = (latents / vae.config.scaling_factor).split(batch_size)
-    return torch.cat(
-        [vae.decode(z.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1).cpu() for z in chunks]
+    enlargement = 2 ** (len(vae.config.block_out_channels) - 1)
+    pixels = latents.shape[-2] * latents.shape[-1] * enlargement**2
+    return _in_batches(
+        lambda z: vae.decode(z.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1).cpu(),
+        latents / vae.config.scaling_factor,
+        batch_size=min(batch_size, images_at_once(pixels)),
     )
+
+
+def images_at_once(pixels: int) -> int:
+    """The images of H x W = `pixels` that the VAE takes in one batch: 32 up to 362 x 362, 16 at 512 x 512."""
+    return max(1, min(MOST, PIXELS // pixels))
+
+
+def _in_batches(function: Callable[[Tensor], Tensor], rows: Tensor, *, batch_size: int) -> Tensor:
+    """Join `function` of batches of `rows`; batches are halved when memory ends, down to one row."""
+    try:
+        return torch.cat([function(batch) for batch in rows.split(batch_size)])
+    except RuntimeError as error:
+        if batch_size == 1 or not is_out_of_memory(error):
+            raise
+    # Outside the handler, whose traceback holds the tensors of the batch that failed.
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
+    return _in_batches(function, rows, batch_size=batch_size // 2)

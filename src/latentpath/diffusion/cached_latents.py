@@ -12,6 +12,7 @@ import torch
 from latentpath.data.images import ImageSpec, ReadImages, read_images
 from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
 from latentpath.data.records import ImageTable, Problem, report_problems
+from latentpath.diffusion.autoencoder import images_at_once
 from latentpath.diffusion.components import BaseModel
 from latentpath.errors import UserError
 from latentpath.runs.progress import bar
@@ -58,6 +59,7 @@ def cached_latents(
             captions=captions,
             read=read,
             vae=model.vae(),
+            batch_size=images_at_once(spec.size**2),
             on_images=advance,
             device=device,
             encode=lambda unique: encoder(unique).hidden,

@@ -190,6 +190,25 @@ def peak_memory(device: torch.device | str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Is this one of the errors by which torch, cuBLAS or cuDNN say that memory has ended?
+
+    torch has a class for its own allocator alone. The errors of the CPU and of libraries are known by their
+    text.
+    """
+    signs = (
+        "out of memory",
+        "can't allocate memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "unable to find an engine",  # cuDNN, where no workspace is left
+        "DefaultCPUAllocator",
+    )
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(sign.lower() in text for sign in signs)
+
+
 def _seconds(run: Callable[[], object], device: torch.device | str) -> float:
     times = []
     for _ in range(1 + REPEATS):
@@ -205,8 +224,7 @@ def _seconds_if_it_fits(run: Callable[[], object], device: torch.device | str) -
     try:
         return _seconds(run, device)
     except RuntimeError as error:
-        # On a CPU torch has no class for it.
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
     # Outside the handler: its traceback holds the tensors of the run that failed.
     if torch.device(device).type != "cpu":

@@ -13,6 +13,7 @@ from latentpath.diffusion.guidance import GuidedDenoiser
 
 log = logging.getLogger(__name__)
 
+MOST_ROWS = 256  # that are tried in one batch: more is no faster on any GPU
 TIMESTEP = 500  # of trial calls: any does
 
 
@@ -36,7 +37,7 @@ def tune(
         denoise.batch_size = rows
         denoise(latents.expand(rows, *latent_shape), TIMESTEP, [0] * rows)
 
-    most = max(step_rows)
+    most = min(MOST_ROWS, max(step_rows))
     rows = min(8, most) if batch_size == "auto" else int(batch_size)
     denoise.attention = None if attention in ("default", "auto") else attention
     if attention == "auto":

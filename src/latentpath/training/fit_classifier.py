@@ -1,0 +1,158 @@
+"""The fit of the classifier: what is checked before, what counts as its best epoch, and where it resumes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+
+from latentpath.config.schema import ClassifierConfig, TrainerConfig
+from latentpath.data.records import ImageTable
+from latentpath.errors import UserError
+from latentpath.judge.classifier import Classifier, class_outputs
+from latentpath.runs.progress import lightning_bar, on_terminal
+from latentpath.runs.ranks import Rank, barrier
+from latentpath.training.augment import Augmentation
+from latentpath.training.classify import AttributeClassifier, Patience, balance
+from latentpath.training.fit import fit, newest_checkpoint
+from latentpath.training.labelled_images import ImageData, label_tensors
+from latentpath.training.launch import trainer_options
+
+log = logging.getLogger(__name__)
+
+
+def fit_classifier(
+    classifier: Classifier,
+    data: ImageData,
+    settings: ClassifierConfig,
+    *,
+    seed: int,
+    folder: Path,
+    checkpoints: Path,
+    trainer_config: TrainerConfig,
+    loggers: Sequence[Logger],
+    rank: Rank,
+) -> int:
+    """Fit `classifier`, from the last epoch if the run was killed; its weights end as the best epoch's.
+
+    The best is that of the lowest loss or the highest mean AUROC on the validation split; test is not looked
+    at. Returns which epoch that is, counted from 1.
+    """
+    table = data.table
+    if rank.is_zero:
+        check_checkpoints(checkpoints, folder / "metrics.csv")
+    barrier(rank)
+    weights = (None, None)
+    if settings.class_weights:
+        labels = label_tensors(table.split("train"), table.classes, table.attributes)
+        weights = balance(*labels, class_outputs=classifier.class_outputs)
+    task = AttributeClassifier(
+        classifier,
+        classes=table.classes,
+        attributes=table.attributes,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        seed=seed,
+        class_weights=weights[0],
+        pos_weights=weights[1],
+        augment=Augmentation(
+            horizontal_flip=settings.horizontal_flip,
+            vertical_flip=settings.vertical_flip,
+            rotation=settings.rotation,
+            color_jitter=settings.color_jitter,
+            blur=settings.blur,
+        ),
+    )
+    validate = len(table.split("val")) > 0
+    better = "min" if settings.monitor == "loss" else "max"
+    watched: dict[str, Any] = {"monitor": f"val/{settings.monitor}", "mode": better}
+    # Not save_last: that writes only when the best changes, and a resumed run would repeat epochs.
+    # The best stands first, so that the last holds which one that is.
+    wanted = {"best": watched, "last": {}} if validate else {"last": {}}
+    callbacks: list[Any] = [
+        ModelCheckpoint(
+            checkpoints, filename=name, save_on_train_epoch_end=True, enable_version_counter=False, **which
+        )
+        for name, which in wanted.items()
+    ]
+    if validate and settings.patience:
+        callbacks.append(Patience(patience=settings.patience, **watched))
+    trainer = L.Trainer(
+        **trainer_options(trainer_config, rank),
+        max_epochs=settings.epochs,
+        logger=loggers,
+        callbacks=[*callbacks, *([lightning_bar()] if rank.is_zero else [])],
+        enable_progress_bar=on_terminal() and rank.is_zero,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validate else 0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    fit(trainer, task, datamodule=data, last=checkpoints / "last.ckpt")
+    best = torch.load(checkpoints / f"{next(iter(wanted))}.ckpt", map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
+    classifier.to(trainer.strategy.root_device)
+    return best["epoch"] + 1
+
+
+def check_checkpoints(folder: Path, numbers: Path) -> None:
+    """Where there is nothing to go on from, drop an earlier attempt's numbers; say so if the data are why.
+
+    A checkpoint of other images, labels or splits is not gone on from: its epochs have seen what is now
+    held out, or what no longer is.
+    """
+    if newest_checkpoint(folder) is None:
+        if any(other != folder and newest_checkpoint(other) for other in folder.parent.glob("*")):
+            log.warning(
+                "the images, labels or splits changed since this training was interrupted: it begins anew. "
+                "Its checkpoints stay in %s until the stage is done, should the data change back",
+                folder.parent,
+            )
+        numbers.unlink(missing_ok=True)
+
+
+def check_labels(table: ImageTable) -> None:
+    """UserError for a label of which the training images show only one side: it cannot be learned."""
+    rows = table.split("train")
+    if class_outputs(table.classes) + len(table.attributes) == 0:
+        raise UserError("nothing to classify: dataset.classes has one class and dataset.attributes is empty")
+    if len(rows) < 2:
+        raise UserError(
+            f"{len(rows)} training images; the classifier needs at least 2. Raise dataset.limit or add groups"
+        )
+    remedy = f"among {len(rows):,} training images, so it cannot be learned. Leave it out of"
+    if len(table.classes) > 1:
+        for name in table.classes:
+            if not (rows["cls"] == name).any():
+                raise UserError(f"class {name!r}: no image {remedy} dataset.classes, or raise dataset.limit")
+    for name in table.attributes:
+        for value, word in ((1, "positive"), (0, "negative")):
+            if not (rows[name] == value).any():
+                raise UserError(
+                    f"attribute {name!r}: no {word} {remedy} dataset.attributes, or raise dataset.limit"
+                )
+
+
+def check_validation(table: ImageTable, *, monitor: str, patience: int) -> None:
+    """UserError where the best epoch, or the last, is to be told by validation images that cannot tell it."""
+    rows, remedy = table.split("val"), "Raise dataset.val_fraction or dataset.limit"
+    if rows.empty and (patience or monitor == "auroc"):
+        raise UserError(
+            f"classifier.patience={patience} and classifier.monitor={monitor} need validation images, and "
+            f"there are none. {remedy}"
+        )
+    labels = [rows["cls"]] if len(table.classes) > 1 else []
+    labels += [rows[name].dropna() for name in table.attributes]
+    if monitor == "auroc" and not any(values.nunique() > 1 for values in labels):
+        raise UserError(
+            f"classifier.monitor=auroc: no label has both of its answers among {len(rows):,} validation "
+            f"images, so none has an AUROC. {remedy}"
+        )

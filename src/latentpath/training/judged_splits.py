@@ -1,0 +1,81 @@
+"""The trained classifier on its held-out splits: calibrated, judged, saved, and a table for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from latentpath.data.pixels import to_model_range
+from latentpath.errors import UserError
+from latentpath.judge.classifier import Classifier
+from latentpath.metrics.classification import classification_metrics
+from latentpath.runs.files import write_json
+from latentpath.training.labelled_images import ImageData, LabelledImages
+
+
+def judge_splits(
+    classifier: Classifier, data: ImageData, folder: Path, *, calibrate: bool
+) -> dict[str, float | None]:
+    """Calibrate on validation, save the classifier and metrics.json; returns each split's mean accuracy.
+
+    Calibration on validation is that of the very images it was fitted to; the test split's is what counts.
+    """
+    logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
+    if not all(values.isfinite().all() for values in logits.values()):
+        raise UserError(
+            "the classifier's outputs are not finite. Try a smaller classifier.lr, or "
+            "trainer.precision=32-true"
+        )
+    if calibrate:
+        val = data.splits["val"]
+        classifier.calibrate(logits["val"], val.class_labels, val.attribute_labels)
+    metrics = {
+        name: classification_metrics(
+            values,
+            data.splits[name].class_labels,
+            data.splits[name].attribute_labels,
+            classes=classifier.classes,
+            attributes=classifier.attributes,
+            temperatures=classifier.temperatures,
+        )
+        for name, values in logits.items()
+    }
+    classifier.save(folder)
+    write_json(folder / "metrics.json", metrics)
+    Console().print(metrics_table(metrics["test"], len(data.splits["test"])))
+    return {name: _mean_accuracy(rows) for name, rows in metrics.items()}
+
+
+def _mean_accuracy(rows: dict[str, Any]) -> float | None:
+    accuracies = [row["accuracy"] for row in rows.values() if row["accuracy"] is not None]
+    return sum(accuracies) / len(accuracies) if accuracies else None
+
+
+def split_logits(classifier: Classifier, data: LabelledImages, *, batch_size: int = 256) -> torch.Tensor:
+    """(n, C + A) logits of a split, not divided by temperatures."""
+    logits = [torch.zeros(0, classifier.class_outputs + len(classifier.attributes))]
+    for start in range(0, len(data), batch_size):
+        batch = data[list(range(start, min(start + batch_size, len(data))))]
+        logits.append(classifier.logits(to_model_range(batch["images"])))
+    return torch.cat(logits)
+
+
+def metrics_table(metrics: dict[str, dict[str, Any]], images: int) -> Table:
+    """The classifier's table of the paper, for the terminal, with its calibration error."""
+    calibrated = any(row["uncalibrated"] for row in metrics.values())
+    grid = Table(title=f"classifier on {images:,} held-out test images", title_justify="left")
+    grid.add_column("label", no_wrap=True)
+    columns = ["accuracy", "F1", "AUROC", *(["ECE before", "ECE after"] if calibrated else ["ECE"])]
+    for column in (*columns, "positives", "images"):
+        grid.add_column(column, justify="right")
+    for label, row in metrics.items():
+        before = [row["uncalibrated"]["ece"]] if calibrated else []
+        figures = (row["accuracy"], row["f1"], row["auroc"], *before, row["ece"])
+        scores = ("n/a" if figure is None else f"{figure:.3f}" for figure in figures)
+        positives = "" if row["positives"] is None else f"{row['positives']:,}"
+        grid.add_row(label, *scores, positives, f"{row['count']:,}")
+    return grid
