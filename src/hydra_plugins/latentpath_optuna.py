@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 
 from latentpath.commands import COMMANDS
 from latentpath.errors import UserError
-from latentpath.runs.sweeps.records import UNNAMED, locked, read_record, say
+from latentpath.runs.locks import locked
+from latentpath.runs.sweeps.records import UNNAMED, read_record, say
 
 HOPELESS = 3  # so many failed and none succeeded: it is the command that is wrong
 

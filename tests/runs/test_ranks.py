@@ -31,7 +31,7 @@ def test_launchers_say_it(monkeypatch, environment):
         monkeypatch.setenv(name, value)
     assert current_rank() == Rank(5, 8, 1)
     assert not current_rank().is_zero
-    assert current_rank(1, 2) == Rank(1, 2, int(environment.get("LOCAL_RANK", 0)))  # what is asked for wins
+    assert current_rank(1, 2) == Rank(1, 2, 1)  # what is asked for wins
 
 
 @pytest.mark.parametrize("step", [None, "batch"])
@@ -48,3 +48,21 @@ def test_an_environment_that_makes_no_sense_is_named(monkeypatch, rank, world):
     monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(UserError, match=f"RANK={rank} and WORLD_SIZE={world}"):
         current_rank()
+
+
+def test_shells_of_one_machine_take_a_gpu_each():
+    assert [current_rank(process, 3).local_index for process in range(3)] == [0, 1, 2]
+
+
+def test_processes_wait_for_days_while_the_first_one_works_alone(monkeypatch):
+    import torch.distributed as dist
+
+    from latentpath.runs.ranks import connected
+
+    asked = {}
+    monkeypatch.setenv("MASTER_ADDR", "here")
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **options: asked.update(options))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with connected(Rank(1, 2, 1), accelerator="cpu"):
+        pass
+    assert asked["timeout"].days >= 1

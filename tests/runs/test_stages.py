@@ -269,8 +269,8 @@ def test_changed_weights_refuse_to_mix_and_are_named(tmp_path):
 
 
 def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
-    with open_stage(tmp_path, SWEEP, config()) as slow:
-        with open_stage(tmp_path, SWEEP, config()) as quick:
+    with open_stage(tmp_path, SWEEP, config(), shared=True) as slow:
+        with open_stage(tmp_path, SWEEP, config(), shared=True) as quick:
             quick.left = "one shard"
         made = manifest(quick.path)["made"]
         assert manifest(quick.path)["status"] == "started"
@@ -278,8 +278,8 @@ def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
 
 
 def test_who_finishes_early_does_not_open_what_the_last_one_sealed(tmp_path):
-    with open_stage(tmp_path, SWEEP, config()) as early:
-        with open_stage(tmp_path, SWEEP, config()):
+    with open_stage(tmp_path, SWEEP, config(), shared=True) as early:
+        with open_stage(tmp_path, SWEEP, config(), shared=True):
             pass
         early.left = "it looked before the other had finished"
     assert manifest(early.path)["status"] == "complete"

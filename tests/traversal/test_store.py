@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from latentpath.errors import UserError
-from latentpath.traversal import store
+from latentpath.runs import files
 from latentpath.traversal.store import (
     COLUMNS,
     ROW,
@@ -97,7 +97,7 @@ def test_every_latent_needs_its_row(tmp_path):
 @pytest.fixture(params=["node7", "node7.cluster.example", gethostname()])
 def host(request, monkeypatch) -> str:
     """The name of this machine."""
-    monkeypatch.setattr(store, "gethostname", lambda: request.param)
+    monkeypatch.setattr(files, "gethostname", lambda: request.param)
     return request.param
 
 
@@ -113,7 +113,7 @@ def test_what_a_dead_writer_left_is_removed(tmp_path, host, dead_process, writer
     """A process that asks is not writing, so what has its number is from a dead one of the same number."""
     shard(tmp_path, "NV", [0])
     process = dead_process if writer == "dead" else os.getpid()
-    (tmp_path / "shards" / f".NV-000001-000001.safetensors.{host}.{process}").write_bytes(b"half")
+    (tmp_path / "shards" / f".NV-000001-000001.safetensors.{host}.{process}.a1b2c3").write_bytes(b"half")
     assert finished_seeds(tmp_path) == {("NV", 0)}
     assert names(tmp_path) == ["NV-000000-000000.safetensors"]
 
@@ -122,9 +122,9 @@ def test_what_a_dead_writer_left_is_removed(tmp_path, host, dead_process, writer
 def test_what_may_yet_be_finished_stays_and_is_not_read(tmp_path, host, dead_process, writer, monkeypatch):
     shard(tmp_path, "NV", [0])
     tail = {
-        "living": f"{host}.{os.getppid()}",
-        "of another user": f"{host}.{dead_process}",
-        "elsewhere": f"x{host}.{dead_process}",
+        "living": f"{host}.{os.getppid()}.a1b2c3",
+        "of another user": f"{host}.{dead_process}.a1b2c3",
+        "elsewhere": f"x{host}.{dead_process}.a1b2c3",
         "nameless": f"{host}.tmp",
     }[writer]
     if writer == "of another user":

@@ -39,7 +39,7 @@ from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import load_classifier
 from latentpath.judge.features import features_of, in_batches, network_or_none
 from latentpath.metrics import Scored, geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
-from latentpath.runs.files import read_json, write_json, write_parquet
+from latentpath.runs.files import read_json, read_parquet, write_csv, write_json, write_parquet
 from latentpath.runs.progress import bar
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
@@ -104,9 +104,9 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
             for model, index in indexes.items()
             for shard, rows in index.groupby("shard")
         ]
-    scores = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    scores = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     write_parquet(folder / "scores.parquet", scores)
-    pictures = pd.concat([pd.read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
+    pictures = pd.concat([read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
     write_parquet(folder / "examples.parquet", pictures)
     if cfg.metric.tsne:
         _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
@@ -187,7 +187,7 @@ def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
     dataset = load_dataset(cfg.dataset)
     parts = sorted((folder / "parts").glob("features_finetuned_*.parquet"))
-    features = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     features = features.sort_values("place", ignore_index=True)  # as the rows of `index`
     return [
         *_fidelity(cfg, folder, scorer, dataset, index, features),
@@ -218,7 +218,7 @@ def _fidelity(
     }
     if tables:
         table = pd.concat(tables, names=["features"]).reset_index(level="features")
-        table.to_csv(folder / "tables" / "fidelity.csv", index=False, float_format="%.6g")
+        write_csv(folder / "tables" / "fidelity.csv", table)
     missing = [name for name in cfg.metric.features if name not in networks]
     return [f"FID ({name}) is n/a: its weights are not on this machine" for name in missing]
 
@@ -251,7 +251,7 @@ def _copies(
         "judge": (np.stack(features["judge"].tolist()), *judged),
     }
     found = copy_table(index, spaces)
-    found.to_csv(folder / "tables" / "copies.csv", index=False, float_format="%.6g")
+    write_csv(folder / "tables" / "copies.csv", found)
     lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
     write_copies_page(folder / "copies.html", found, latents, training, vae, lpips)
     log.info("closest training images, not for others' eyes: %s", folder / "copies.html")

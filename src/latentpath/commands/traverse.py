@@ -55,7 +55,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     if cfg.overwrite and rank.world_size > 1:
         raise UserError("overwrite=true discards what other processes write: give it to one process alone.")
     weights = {"finetune/pipeline": tuned.fingerprint("unet", "text_encoder", "tokenizer", "scheduler")}
-    with open_stage(run_dir, TRAVERSE, cfg, weights=weights) as stage:
+    with open_stage(run_dir, TRAVERSE, cfg, weights=weights, shared=rank.world_size > 1) as stage:
         if stage.complete:
             log.info("traverse is complete: %s", stage.path)
             return stage.figures["unet_calls"]

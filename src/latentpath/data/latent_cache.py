@@ -20,6 +20,7 @@ from torch import Tensor
 from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
+from latentpath.runs.files import write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
 READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
@@ -76,10 +77,7 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     with ThreadPoolExecutor() as pool:
         entries = dict(zip(paths, pool.map(entry, paths), strict=True))
     if known | entries != known:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memo.with_name(f".{memo.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(known | entries))
-        temporary.replace(memo)
+        write_text(memo, json.dumps(known | entries))
     return [entries[path][2] for path in paths]
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from latentpath.runs.files import write_image
+
 
 def to_model_range(images: Tensor | NDArray[np.uint8]) -> Tensor:
     """uint8 in 0..255, any shape, to float32 in [-1, 1] of the same shape, on the device where they are."""
@@ -27,6 +29,5 @@ def save_grid(images: Tensor, path: Path, *, least_side: int = 128) -> Path:
     rows, columns, _, h, w = images.shape
     sheet = to_uint8(images).cpu().numpy().transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
     zoom = max(1, least_side // h)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.kron(sheet, np.ones((zoom, zoom, 1), np.uint8))).save(path)
+    write_image(path, Image.fromarray(np.kron(sheet, np.ones((zoom, zoom, 1), np.uint8))))
     return path

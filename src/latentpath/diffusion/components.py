@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
+from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
@@ -172,14 +171,11 @@ def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, 
         requires_safety_checker=False,
         **no_checker,
     )
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    pipeline.save_pretrained(temporary)
-    # diffusers writes the folder it loaded from; a path of this machine has no place in what is handed on.
-    for file in (temporary / "model_index.json", *temporary.glob("*/*config.json")):
-        content = {k: v for k, v in json.loads(file.read_text()).items() if k != "_name_or_path"}
-        file.write_text(json.dumps(content, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    with replacing(folder) as temporary:
+        pipeline.save_pretrained(temporary)
+        # diffusers notes the folder it loaded from; a path of this machine is nothing to hand on.
+        for file in (temporary / "model_index.json", *temporary.glob("*/*config.json")):
+            write_json(file, {k: v for k, v in read_json(file).items() if k != "_name_or_path"})
 
 
 def _frozen(module: Any) -> Any:

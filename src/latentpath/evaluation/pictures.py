@@ -12,6 +12,7 @@ from torch import Tensor
 
 from latentpath.evaluation.scoring import Picture
 from latentpath.keys import IMAGE_KEY, NULLABLE
+from latentpath.runs.files import write_image
 
 
 def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
@@ -45,5 +46,4 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
 
 
 def _save(path: Path, pixels: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((pixels.clamp(0, 1).numpy() * 255).round().astype(np.uint8)).save(path)
+    write_image(path, Image.fromarray((pixels.clamp(0, 1).numpy() * 255).round().astype(np.uint8)))

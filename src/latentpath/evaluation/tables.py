@@ -16,6 +16,7 @@ from latentpath.metrics import (
     flip_table,
     most_entangled,
 )
+from latentpath.runs.files import write_csv
 
 
 def write_tables(
@@ -57,9 +58,8 @@ def write_tables(
         "edits": lambda: edit_table(scored),
         "geometry": lambda: geometry,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, make in makers.items():
-        make().to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", make())
         paths.append(folder / f"{name}.csv")
     return paths

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from PIL import Image
 
-from latentpath.runs.files import read_json
+from latentpath.runs.files import read_json, read_parquet
 from latentpath.runs.tracking import log_figures, log_images
 
 
@@ -41,7 +40,7 @@ def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
 
 def _examples(folder: Path, attributes: Sequence[str]) -> NDArray[np.uint8]:
     """(seeds of all classes, 1 + A, 3, h, w): the neutral image, then each attribute's strongest swap."""
-    kept = pd.read_parquet(folder / "examples.parquet")
+    kept = read_parquet(folder / "examples.parquet")
     kept = kept[(kept["model"] == "finetuned") & kept["method"].isin(("neutral", "swap"))]
     kept = kept.sort_values("swap_step").drop_duplicates(["class", "seed", "attribute"])
     kept.loc[kept["method"] == "neutral", "attribute"] = "neutral"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from latentpath.errors import UserError
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import fit_temperature
-from latentpath.runs.files import write_json
+from latentpath.runs.files import read_json, reading, write_json, write_whole
 
 WEIGHTS, SETTINGS = "classifier.safetensors", "classifier.json"
 
@@ -111,7 +110,7 @@ class Classifier(nn.Module):
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors and classifier.json into `folder`."""
         weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        (folder / WEIGHTS).write_bytes(save(weights))  # save_file would make it unreadable to colleagues
+        write_whole(folder / WEIGHTS, save(weights))  # save_file would make it unreadable to colleagues
         write_json(
             folder / SETTINGS,
             {
@@ -132,11 +131,13 @@ def load_classifier(folder: Path | str) -> Classifier:
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"no {name} in {folder}; `latentpath classify` writes it")
-    settings = json.loads((folder / SETTINGS).read_text())
+    settings = read_json(folder / SETTINGS, keys=("arch", "image_size", "classes", "attributes"))
     num_outputs = class_outputs(settings["classes"]) + len(settings["attributes"])
     network = build_network(settings["arch"], num_outputs=num_outputs, pretrained=False)
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    return Classifier(network, **settings).eval()
+    with reading(folder / WEIGHTS):
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    with reading(folder / SETTINGS):
+        return Classifier(network, **settings).eval()
 
 
 def class_outputs(classes: Sequence[str]) -> int:

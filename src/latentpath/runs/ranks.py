@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from latentpath.config.schema import Config
@@ -17,6 +18,11 @@ LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 )
+
+
+# How long processes wait for each other. In `run` the first one evaluates alone, for hours in a large study;
+# the default of 30 minutes would end the others, and with them the job.
+PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ def current_rank(process: int | None = None, processes: int | None = None) -> Ra
     Raises UserError where the environment makes no sense.
     """
     if process is not None and processes is not None:
-        return Rank(process, processes, int(os.environ.get("LOCAL_RANK", 0)))
+        # Shells on one machine: each takes a GPU of its own, round and round.
+        return Rank(process, processes, int(os.environ.get("LOCAL_RANK", process)))
     for of_process, of_all, of_local in LAUNCHERS:
         if of_process in os.environ and of_all in os.environ and _is_step(of_process):
             try:
@@ -127,7 +134,7 @@ def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
         os.environ |= {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + number % 10000)}
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     try:
-        dist.init_process_group(backend, rank=rank.index, world_size=rank.world_size)
+        dist.init_process_group(backend, rank=rank.index, world_size=rank.world_size, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(

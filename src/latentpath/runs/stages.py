@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +17,16 @@ from typing import Any
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
-from latentpath.runs.files import read_json, write_json
+from latentpath.runs.files import (
+    create_whole,
+    json_text,
+    make_folder,
+    read_json,
+    remove,
+    write_json,
+    write_text,
+)
+from latentpath.runs.locks import holding
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 
 # Settings that affect speed or location only, so a change does not invalidate a stage.
@@ -57,13 +64,17 @@ def open_stage(
     *,
     weights: Mapping[str, str] | None = None,
     rank: Rank = SINGLE,
+    shared: bool = False,
 ) -> Iterator[Stage]:
     """Open the stage of `command`, the folder of its name in `run_dir`; a clean exit seals it as complete.
 
     `stage.complete` is true when the folder holds the finished work of this very configuration and of these
     `weights` (name -> fingerprint of what is read besides). An unfinished folder of this configuration is
-    handed over as it is, to be continued; several processes may have it open at once: the first one of a
-    connected job, or the last one to have `stage.left` empty, seals.
+    handed over as it is, to be continued.
+
+    A second start of the same run waits here until the first one ends. The connected processes of a job
+    (`rank`) have the stage open together, and the first one seals it. With `shared`, processes that were
+    started apart have it open together, and the last one, which has `stage.left` empty, seals it.
 
     Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`;
     and when the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
@@ -73,42 +84,55 @@ def open_stage(
     inputs = {up.name: _read_complete(run_dir, up, cfg, needed_by=command) for up in command.upstream(cfg)}
     weights = dict(weights or {})
     fingerprint = _hash({"config": config, "upstream": inputs, "weights": weights})
-    manifest = _read(path)
-    if manifest and manifest["fingerprint"] != fingerprint:
+
+    def look() -> dict[str, Any] | None:
+        """The manifest, unless it is to be overwritten."""
+        manifest = _read(path)
+        if not manifest or manifest["fingerprint"] == fingerprint:
+            return manifest
         if not cfg.overwrite:
             raise UserError(_differences(path, manifest, config, inputs, weights))
-        if rank.is_zero:
-            shutil.rmtree(path)
-        manifest = None
-    barrier(rank)
+        return None
+
+    manifest = look()
     if manifest and manifest["status"] == "complete":
+        barrier(rank)
         yield Stage(path, complete=True, figures=manifest["figures"])
         return
-    stage = Stage(path, complete=False)
-    path.mkdir(parents=True, exist_ok=True)
-    record = {
-        "stage": command.name,
-        "status": "started",
-        "fingerprint": fingerprint,
-        "config": config,
-        "upstream": inputs,
-        "weights": weights,
-        "made": uuid.uuid4().hex[:12],
-        "versions": versions(),
-        "seconds": 0.0,
-        "figures": {},
-    }
-    record |= {key: value for key, value in _claim(path, record).items() if key in ("made", "seconds")}
-    _write_config(path, cfg)
-    began = time.monotonic()
-    try:
-        yield stage
-        record["status"] = "started" if stage.left else "complete"
-    finally:
-        record["seconds"] += round(time.monotonic() - began, 2)
-        record["figures"] = stage.figures
-        if not stage.left and rank.is_zero:
-            _write(path, record)
+    lock = run_dir / f".{command.name}.lock"
+    with holding(lock, shared=shared) if rank.is_zero else nullcontext():
+        if rank.is_zero and look() is None and _read(path):
+            remove(path)
+        barrier(rank)
+        manifest = look()
+        if manifest and manifest["status"] == "complete":  # by whom it was waited for
+            yield Stage(path, complete=True, figures=manifest["figures"])
+            return
+        stage = Stage(path, complete=False)
+        make_folder(path)
+        record = {
+            "stage": command.name,
+            "status": "started",
+            "fingerprint": fingerprint,
+            "config": config,
+            "upstream": inputs,
+            "weights": weights,
+            "made": uuid.uuid4().hex[:12],
+            "versions": versions(),
+            "seconds": 0.0,
+            "figures": {},
+        }
+        record |= {key: value for key, value in _claim(path, record).items() if key in ("made", "seconds")}
+        _write_config(path, cfg)
+        began = time.monotonic()
+        try:
+            yield stage
+            record["status"] = "started" if stage.left else "complete"
+        finally:
+            record["seconds"] += round(time.monotonic() - began, 2)
+            record["figures"] = stage.figures
+            if not stage.left and rank.is_zero:
+                write_json(path / "manifest.json", record)
 
 
 def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
@@ -162,13 +186,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     file = path / "manifest.json"
     if not file.exists():
         return None
-    manifest = read_json(file)
-    if (
-        not isinstance(manifest, dict)
-        or not {"status", "fingerprint", "config", "upstream", "figures"} <= manifest.keys()
-    ):
-        raise UserError(f"{file} is no manifest of a stage. Delete {path} and run its stage again.")
-    return manifest
+    return read_json(file, keys=("status", "fingerprint", "config", "upstream", "figures"))
 
 
 def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> str:
@@ -229,23 +247,12 @@ def _differences(path: Path, manifest: dict, config: dict, inputs: dict, weights
 
 def _claim(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     """The manifest that is there, or `record` where this process is the first to open the stage."""
-    first = path / f".manifest.{uuid.uuid4().hex}"
-    first.write_text(json.dumps(record, indent=2) + "\n")
-    try:
-        os.link(first, path / "manifest.json")  # fails where another process was faster
-    except FileExistsError:
-        return read_json(path / "manifest.json")
-    finally:
-        first.unlink()
-    return record
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_json(path / "manifest.json", record)
+    file = path / "manifest.json"
+    return record if create_whole(file, json_text(record).encode()) else read_json(file)
 
 
 def _write_config(path: Path, cfg: Config) -> None:
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(cfg):
-        (path / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        write_text(path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from latentpath.config.schema import Config, LoggerConfig
 from latentpath.errors import UserError
+from latentpath.runs.files import write_text
 from latentpath.runs.provenance import facts
 from latentpath.runs.ranks import SINGLE, Rank
 
@@ -53,7 +54,7 @@ def build_loggers(
     # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     made_by = facts(config)
-    (stage_path / "run.yaml").write_text(yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
+    write_text(stage_path / "run.yaml", yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
     loggers: list[Logger] = [ContinuedCSV(stage_path)]
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:
@@ -198,7 +199,7 @@ def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, An
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database}"
     file = stage_path / "mlflow_run_id"
     run_id = _mlflow_run(uri, project, file.read_text() if file.exists() else None, run_name)
-    file.write_text(run_id)
+    write_text(file, run_id)
     logger = MLFlowLogger(experiment_name=project, run_name=run_name, tracking_uri=uri, run_id=run_id)
     client = logger.experiment
     # Parameters are written once and for all; a resumed run may have other code, so that goes to tags.
@@ -249,5 +250,5 @@ def _record_id(stage_path: Path) -> str:
     """Random, and the same whenever this folder is trained again: it joins a resumed run to its record."""
     file = stage_path / "wandb_run_id"
     if not file.exists():
-        file.write_text(uuid.uuid4().hex[:12])
+        write_text(file, uuid.uuid4().hex[:12])
     return file.read_text()

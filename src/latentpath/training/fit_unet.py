@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
@@ -20,6 +19,7 @@ from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.runs.files import read_csv
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.averaging import WeightEMA
@@ -127,5 +127,5 @@ def save_unet(unet: Any, folder: Path, *, base: BaseModel, trainable: str, predi
 
 def final_loss(metrics: Path) -> float:
     """The mean training loss over the last tenth of the steps that the CSV logger wrote to `metrics`."""
-    losses = pd.read_csv(metrics)["train/loss"].dropna().to_numpy()
+    losses = read_csv(metrics)["train/loss"].dropna().to_numpy()
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))

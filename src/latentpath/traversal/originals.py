@@ -23,6 +23,7 @@ from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_i
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver
 from latentpath.errors import UserError
+from latentpath.runs.files import write_parquet
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.store import read_index, read_latents
@@ -157,7 +158,7 @@ def reconstruct(folder: Path, originals: Originals, *, vae: Any) -> str:
     errors = reconstruction_errors(latents, found, images, decoded)
     errors["psnr_vae"] = psnr(images, alone).numpy()
     table, picture = folder / "originals.parquet", folder / "originals.png"
-    pd.concat([originals.rows, errors], axis=1).to_parquet(table, index=False)
+    write_parquet(table, pd.concat([originals.rows, errors], axis=1))
     every = max(1, len(images) // SHOWN)
     save_grid(torch.stack([images, alone, decoded])[:, ::every], picture)
     mean = errors.mean()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import pandas as pd
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from latentpath.errors import UserError
 from latentpath.keys import LATENT_KEY
-from latentpath.runs.files import write_parquet, write_whole
+from latentpath.runs.files import is_abandoned, read_parquet, write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
 ROW = [*LATENT_KEY, "prompt"]
@@ -55,8 +53,8 @@ def finished_seeds(folder: Path) -> set[tuple[str, int]]:
     Raises UserError that names a shard which cannot be read.
     """
     shards = folder / "shards"
-    for leftover in shards.glob(".*.safetensors.*"):
-        if _is_dead(leftover):
+    for leftover in shards.glob(".*"):
+        if is_abandoned(leftover):
             leftover.unlink(missing_ok=True)
     return {(row["class"], row["seed"]) for path in _shards(folder) for row in _read(path, "rows")}
 
@@ -83,13 +81,13 @@ def read_index(folder: Path) -> pd.DataFrame:
     """The index of a finished traversal. Raises UserError if there is none."""
     if not (folder / INDEX).exists():
         raise UserError(f"{folder / INDEX} is missing. Run `latentpath traverse` first.")
-    return pd.read_parquet(folder / INDEX)
+    return read_parquet(folder / INDEX)
 
 
 def read_flips(folder: Path) -> pd.DataFrame:
     """The flip points that a traversal searched for, a row a trajectory (see `bisect.bisect_wave`); no rows
     where it did not."""
-    return pd.read_parquet(folder / FLIPS) if (folder / FLIPS).exists() else pd.DataFrame()
+    return read_parquet(folder / FLIPS) if (folder / FLIPS).exists() else pd.DataFrame()
 
 
 def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
@@ -108,20 +106,6 @@ def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
 
 def _shards(folder: Path) -> list[Path]:
     return sorted((folder / "shards").glob("[!.]*.safetensors"))
-
-
-def _is_dead(temporary: Path) -> bool:
-    """Is its writer gone? One on another machine may live: its leftovers stay, and nothing reads them."""
-    written, _, process = temporary.name.rpartition(".")
-    if not written.endswith(f".safetensors.{gethostname()}") or not process.isdigit():  # hosts may have dots
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return int(process) == os.getpid()
 
 
 def _read(path: Path, part: str) -> list[dict[str, Any]]:

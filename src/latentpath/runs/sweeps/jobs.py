@@ -24,9 +24,10 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.files import write_json
+from latentpath.runs.locks import locked
 from latentpath.runs.submitted import STOPPED
 from latentpath.runs.sweeps.checks import check_folders
-from latentpath.runs.sweeps.records import jobs_of, locked, read_record, say, short
+from latentpath.runs.sweeps.records import jobs_of, read_record, say, short
 from latentpath.runs.sweeps.table import conclude
 
 LONGEST = 100  # bytes of a folder's name: most disks take 255, but paths have an end too

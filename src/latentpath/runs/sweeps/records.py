@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 # Not in the names of the jobs' folders, as conf/base.yaml says.
 UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
@@ -28,19 +28,6 @@ def short(overrides: Sequence[str]) -> str:
 
 def say(line: str) -> None:
     print(f"latentpath: {line}", file=sys.stderr, flush=True)
-
-
-def locked(file: IO[str], *, wait: bool = False) -> bool:
-    """Take the file's lock; False where another process has it. True where the disk knows no locks."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def jobs_of(folder: Path) -> list[dict[str, Any]]:

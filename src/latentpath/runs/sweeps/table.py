@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latentpath.runs.command import Command
+from latentpath.runs.files import write_text
 from latentpath.runs.sweeps.chart import sweep_chart
 from latentpath.runs.sweeps.records import UNNAMED
 
@@ -36,7 +37,7 @@ def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> 
     points = [(job["values"], job["result"]) for job in jobs]
     chart = sweep_chart(points, varied, label=label, best=best["result"] if best else None)
     if chart:
-        (folder / "sweep.svg").write_text(chart, encoding="utf-8")
+        write_text(folder / "sweep.svg", chart)
     table = Table("job", title=f"{command.name}: {folder}")
     table.add_column("overrides", overflow="fold", ratio=2)
     table.add_column(label, justify="right", no_wrap=True)
@@ -72,12 +73,11 @@ def _rounded(text: str) -> str:
 def _write_csv(file: Path, jobs: Sequence[dict[str, Any]]) -> None:
     keys = list(dict.fromkeys(key for job in jobs for key in job["values"]))
     figures = ["command", "status", "result", "seconds"]
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(["job", *keys, *figures, "folder", "message"])
-        for number, job in enumerate(jobs):
-            values = [job["values"].get(key, "") for key in keys]
-            last = [job[figure] for figure in figures]
-            rows.writerow([number, *values, *last, job["folder"], job["message"]])
-    temporary.replace(file)
+    out = StringIO()
+    rows = csv.writer(out)
+    rows.writerow(["job", *keys, *figures, "folder", "message"])
+    for number, job in enumerate(jobs):
+        values = [job["values"].get(key, "") for key in keys]
+        last = [job[figure] for figure in figures]
+        rows.writerow([number, *values, *last, job["folder"], job["message"]])
+    write_text(file, out.getvalue())

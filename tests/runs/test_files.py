@@ -1,0 +1,129 @@
+"""Files are written whole or not at all, and every failure of the disk or of a file is one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from latentpath.errors import UserError
+from latentpath.runs.files import (
+    create_whole,
+    read_csv,
+    read_json,
+    read_parquet,
+    read_yaml,
+    replacing,
+    write_json,
+    write_parquet,
+    write_text,
+)
+
+FAILURES = [
+    (errno.ENOSPC, "No space left on device. Make room"),
+    (errno.EDQUOT, "Make room"),
+    (errno.EROFS, "Read-only file system. Give a folder that you may write to"),
+    (errno.EACCES, "Give a folder that you may write to"),
+    (errno.ENAMETOOLONG, "File name too long. Choose shorter names."),
+]
+
+
+def failing(number: int):
+    def fail(*_: object, **__: object):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number, sentence", FAILURES)
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_failing_disk_is_one_sentence_and_leaves_what_was_there(
+    tmp_path, monkeypatch, number, sentence, function
+):
+    file = tmp_path / "it.txt"
+    write_text(file, "before")
+    target = (os, "fsync") if function == "fsync" else (Path, "replace")
+    monkeypatch.setattr(*target, failing(number))
+    with pytest.raises(UserError) as caught:
+        write_text(file, "after")
+    assert str(caught.value).startswith(f"{file} cannot be written: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (file.read_text(), list(tmp_path.iterdir())) == ("before", [file])
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "pipeline"
+    for content in ("first", "second"):
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            (temporary / "file").write_text(content)
+    with pytest.raises(ZeroDivisionError), replacing(folder) as temporary:
+        temporary.mkdir()
+        raise ZeroDivisionError
+    assert (folder / "file").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_full_disk_told_by_a_library_is_known(tmp_path):
+    with pytest.raises(UserError, match="No space left on device"), replacing(tmp_path / "it"):
+        raise RuntimeError('I/O error: Os { code: 28 } "No space left on device (os error 28)"')
+
+
+def test_a_name_as_long_as_the_disk_takes_can_be_written(tmp_path):
+    write_text(tmp_path / ("x" * 255), "it")
+    with pytest.raises(UserError, match=r"File name too long\. Choose shorter names\."):
+        write_text(tmp_path / ("x" * 256), "it")
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, None])
+def test_of_several_processes_one_creates_a_file_also_without_hard_links(tmp_path, monkeypatch, number):
+    if number is not None:
+        monkeypatch.setattr(os, "link", failing(number))
+    assert create_whole(tmp_path / "it", b"first")
+    assert not create_whole(tmp_path / "it", b"second")
+    assert ((tmp_path / "it").read_bytes(), len(list(tmp_path.iterdir()))) == (b"first", 1)
+
+
+READERS = {"json": read_json, "yaml": read_yaml, "parquet": read_parquet, "csv": read_csv}
+PICKLE = pickle.dumps({"a": range(3)})
+
+
+@pytest.mark.parametrize("ending, read", READERS.items(), ids=READERS.keys())
+@pytest.mark.parametrize("damage", ["missing", "a folder", "a pickle"])
+def test_a_damaged_file_is_named_with_the_stage_to_run_again(tmp_path, ending, read, damage):
+    stage = tmp_path / "evaluate"
+    file = stage / "parts" / f"it.{ending}"
+    file.parent.mkdir(parents=True)
+    write_json(stage / "manifest.json", {})
+    if damage == "a folder":
+        file.mkdir()
+    elif damage == "a pickle":
+        file.write_bytes(PICKLE)
+    with pytest.raises(UserError) as caught:
+        read(file)
+    assert str(caught.value).startswith(f"{file} is ")
+    assert f"Delete {stage} and run `latentpath evaluate` again" in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
+def test_a_truncated_table_is_named(tmp_path, share):
+    file = tmp_path / "it.parquet"
+    write_parquet(file, pd.DataFrame({"a": range(100)}))
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match=r"it\.parquet is damaged"):
+        read_parquet(file)
+
+
+@pytest.mark.parametrize(
+    "content, why", [("[]", "expected an object"), ("{}", "it has no 'a'"), ("", "Expec")]
+)
+def test_json_of_another_kind_is_named(tmp_path, content, why):
+    (tmp_path / "it.json").write_text(content)
+    with pytest.raises(UserError, match=why):
+        read_json(tmp_path / "it.json", keys=("a",))
