@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
+.PHONY: help setup demo test test-hostile test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
 	phantom-base mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
@@ -41,6 +41,12 @@ demo: $(STAMP) ## run all stages on phantoms: draw, classify, fine-tune, travers
 WORKERS ?= 2
 test: $(STAMP) ## run the tests, offline, in WORKERS processes; ARGS="-k solvers" narrows them
 	$(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+SEED ?= $(shell date +%s)
+KILLS ?= 24
+test-hostile: $(STAMP) ## attack every promise of docs/promises.md; SEED=7 repeats a failure, KILLS=100 kills more
+	SEED=$(SEED) KILLS=$(KILLS) $(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m '' \
+		--hypothesis-seed=$(SEED) tests/hostile $(ARGS)
 
 test-slurm: $(STAMP) ## test on a real one-node SLURM (installed by apt if possible, removed afterwards)
 	$(OFFLINE) $(PY) tests/slurm/run.py

@@ -30,6 +30,9 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: runs in a process of its own because it forks")
+    config.addinivalue_line(
+        "markers", "hostile: an attack that `make test-hostile` runs and `make test` does not"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -107,10 +107,16 @@ MISTAKES = {
     "not in quotes": ("run sampler.negative_prompt=flou,bruité", 2, "goes in quotes within quotes"),
     "type": (
         "traverse sampler.seeds=many",
-        1,
+        2,
         "Value 'many' of type 'str' could not be converted to Integer",
     ),
-    "type of a choice": ("info dataset.layout=isic", 1, "expected one of [isic2019, chexpert, image_table]"),
+    "type of a choice": ("info dataset.layout=isic", 2, "expected one of [isic2019, chexpert, image_table]"),
+    "interpolation to nothing": (
+        "info dataset.root=${nothing.here}",
+        2,
+        "Interpolation key 'nothing.here' not found.",
+    ),
+    "environment": ("info dataset.root=${oc.env:NOT_THERE}", 2, "dataset.root: KeyError raised while"),
     "attribute": ("traverse attribute.names=[hiar]", 2, "'hair'"),
     "swap step": ("traverse timesteps.swap_steps=[5,60]", 2, "60 lies outside 0..50"),
     "swap step of a shorter sampler": (

@@ -11,7 +11,7 @@ from typing import Any, cast
 from latentpath import __version__
 from latentpath.commands import CFRT, COMMANDS, RUN, TRAVERSE, function_of
 from latentpath.config.checks import check
-from latentpath.config.overrides import check_launcher, check_overrides
+from latentpath.config.overrides import check_launcher, check_overrides, plain_errors
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 from latentpath.runs.command import Command
@@ -86,7 +86,7 @@ def _compose_and_call(command: Command, args: list[str]) -> None:
     entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(
         lambda cfg: record_job(_job, name, cfg)
     )
-    with summarize_sweep(command):
+    with summarize_sweep(command), plain_errors():
         entry()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from latentpath.config.schema import FEATURE_NETWORKS, SOLVERS, Config
 from latentpath.errors import UserError, near
 from latentpath.keys import INTERPOLATIONS
@@ -20,6 +23,7 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     for key in sorted(OmegaConf.missing_keys(cfg)):
         if reads_images or key != "dataset.root":
             raise UserError(f"{key} has no value: give it as {key}=...")
+    _check_finite(cfg)
     dataset = cfg.dataset
     for name in cfg.attribute.names:
         if name not in dataset.attributes:
@@ -82,6 +86,21 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key} is too small.")
+
+
+def _check_finite(node: Any, key: str = "") -> None:
+    """Raise UserError for nan and inf, wherever they stand: YAML takes them for numbers."""
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_dict(node):
+        for name in node:
+            if not OmegaConf.is_missing(node, name):
+                _check_finite(node[name], f"{key}.{name}".removeprefix("."))
+    elif OmegaConf.is_list(node):
+        for value in node:
+            _check_finite(value, key)
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise UserError(f"{key} is {node}, expected a finite number.")
 
 
 def _check_finetune(cfg: Config) -> None:

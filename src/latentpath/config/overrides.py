@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from typing import Any, get_type_hints
@@ -54,6 +57,47 @@ def check_overrides(args: list[str]) -> None:
                     raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
         else:
             _check_key(key, groups)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf say of a value or of an interpolation into a UserError of one sentence.
+
+    Hydra would print it and end with status 1. A user who has set HYDRA_FULL_ERROR=1 gets the traceback.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        yield
+        return
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # for Hydra to raise its errors instead of printing them
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise plainly(error) from None
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+def resolve(cfg: Any) -> None:
+    """Raise UserError that names the first key whose interpolation leads nowhere."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise plainly(error) from None
+
+
+def plainly(error: Exception) -> UserError:
+    """What Hydra or OmegaConf says of a value, in one sentence that names the key."""
+    causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
+    lines = [cause.strip().splitlines()[0].removesuffix(".") for cause in causes if cause.strip()]
+    message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")
+    key = getattr(error, "full_key", None)
+    return UserError(f"{key}: {message}." if key and key not in message else f"{message}.")
 
 
 def _options(override: Any) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from latentpath.config.checks import check
+from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
@@ -62,6 +63,7 @@ def _checked(
     from latentpath.runs.preflight import check_weights
     from latentpath.runs.ranks import SINGLE, agree, check_launch, connected, current_rank
 
+    resolve(cfg)
     check(cfg, reads_images=command.reads_images(cfg))
     rank, hydra = current_rank(), HydraConfig.get()
     together = rank if command.batches else SINGLE

@@ -1,0 +1,146 @@
+"""What all attacks share: their seed, the log of inputs tried, the command line, and a tiny finished run.
+
+`make test-hostile` draws SEED and prints it, so that a failure can be repeated, and bounds the kills by KILLS.
+`make test` runs only the tests without the mark `hostile`, with seed 0.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from latentpath.cli import main
+from latentpath.commands import COMMANDS
+
+SEED = int(os.environ.get("SEED", "0"))
+KILLS = int(os.environ.get("KILLS", "6"))
+LOG = Path(__file__).parents[2] / "outputs" / "hostile.json"
+TRIED: Counter[str] = Counter()
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit status, what it printed, and whether that is one plain message."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def is_plain(self) -> bool:
+        return "Traceback" not in self.err and "Error executing job" not in self.err
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers of SEED and of the test's name, so that each test can be repeated alone."""
+    return random.Random(f"{SEED} {request.node.nodeid}")
+
+
+@pytest.fixture
+def tried(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """`tried("images", 40)` adds to the log of inputs that the suite tried."""
+    return lambda kind, count: record_property("tried", (kind, count))
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path) -> Any:
+    """`cli(*words)` calls the command in this process, in an empty folder, and says how it ended."""
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def call(*words: str) -> Ended:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["latentpath"])
+        try:
+            main(words)
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return Ended(status, *capsys.readouterr())
+
+    yield call
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[tuple[Any, Path]]:
+    """Every command is replaced by one that notes (cfg, run_dir), so that only the checks before it run."""
+    noted: list[tuple[Any, Path]] = []
+    for command in COMMANDS:
+        module = SimpleNamespace(run=lambda cfg, run_dir: noted.append((cfg, run_dir)))
+        monkeypatch.setitem(sys.modules, f"latentpath.commands.{command}", module)
+    return noted
+
+
+def tiny(base: Path, data: Path, outputs: Path) -> list[str]:
+    """Overrides of a job that takes seconds, with every stage in it."""
+    return [
+        "experiment=demo",
+        "name=tiny",
+        f"output_dir={outputs}",
+        f"model.name={base}",
+        f"dataset.root={data}",
+        "dataset.phantom.count=40",
+        "dataset.phantom.size=32",
+        "dataset.image_size=32",
+        "dataset.attributes=[hair,ink]",
+        "classifier.epochs=1",
+        "finetune.max_steps=4",
+        "finetune.batch_size=4",
+        "finetune.checkpoint_every=2",
+        "timesteps.num_inference_steps=3",
+        "timesteps.swap_steps=[0,1]",
+        "sampler.seeds=2",
+        "sampler.shard_seeds=1",
+        "metric.frames=3",
+        "metric.examples=1",
+        "metric.resamples=50",
+        "metric.tsne=false",
+        "metric.lpips=[]",
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(once, tiny_sd: Path, isic_32: Path) -> tuple[list[str], Path]:
+    """(overrides, outputs folder) of a finished run named `tiny`; copy the folder before damaging it."""
+
+    def build(folder: Path) -> None:
+        sys.argv = ["latentpath"]
+        main(["run", *tiny(tiny_sd, isic_32, folder)])
+
+    folder = once("hostile_run", build)
+    return tiny(tiny_sd, isic_32, folder), folder
+
+
+def pytest_report_header() -> str:
+    return f"hostile: SEED={SEED} KILLS={KILLS}"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        for name, value in report.user_properties:
+            if name == "tried":
+                kind, count = value  # pyright: ignore[reportGeneralTypeIssues]
+                TRIED[kind] += count
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print and keep the counts, in the process that collects the results of the others."""
+    if not TRIED:
+        return
+    counts = {"seed": SEED, "inputs": dict(sorted(TRIED.items())), "total": sum(TRIED.values())}
+    terminalreporter.write_sep("=", "hostile inputs tried")
+    terminalreporter.write_line(json.dumps(counts, indent=2))
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text(json.dumps(counts, indent=2) + "\n")
