@@ -229,8 +229,8 @@ def test_optional_parts_may_be_missing(make_run: MakeRun) -> None:
     assert [i for i in page.ids if i in SECTIONS] == list(SECTIONS)
     for reason in (
         "no tsne.parquet",
-        "no example pictures",
-        "no interpolated pictures",
+        "no example images",
+        "no interpolated images",
         "no classifier scores",
         "the base model was not traversed",
     ):
