@@ -34,6 +34,9 @@ class WeightEMA(WeightAveraging):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # Each update asks how many came before it: on a GPU the answer would wait for the training step.
+            self._average_model.n_averaged = torch.tensor(0)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % self.every == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -47,7 +48,9 @@ class UNetFinetuner(L.LightningModule):
         self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
 
     def on_fit_start(self) -> None:
+        """Move what every step reads to the device once."""
         self.captions = self.captions.to(self.device)
+        self.schedule = replace(self.schedule, alphas_cumprod=self.schedule.alphas_cumprod.to(self.device))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         moments = batch["moments"]
