@@ -110,7 +110,7 @@ MISTAKES = {
         2,
         "Value 'many' of type 'str' could not be converted to Integer",
     ),
-    "type of a choice": ("info dataset.layout=isic", 2, "expected one of [isic2019, chexpert, image_table]"),
+    "choice": ("info dataset.layout=isic", 2, "dataset.layout is 'isic'. Did you mean 'isic2019'?"),
     "interpolation to nothing": (
         "info dataset.root=${nothing.here}",
         2,

@@ -42,7 +42,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             return stage.figures["val_accuracy"]
         quiet_lightning()
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        table = load_dataset(cfg.dataset)
+        table = load_dataset(cfg.dataset, plugins=cfg.plugins)
         check_labels(table)
         check_validation(table, monitor=cfg.classifier.monitor, patience=cfg.classifier.patience)
         assert_disjoint(table)
@@ -108,6 +108,7 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
         pretrained=settings.pretrained,
         dropout=settings.dropout,
         weights=WeightsFolder(cfg.weights_dir),
+        plugins=cfg.plugins,
     )
     return Classifier(
         network,

@@ -74,7 +74,7 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
     traverse = stage_dir(run_dir, "traverse", cfg)
     weights = WeightsFolder(cfg.weights_dir)
     plan = read_json(traverse / "plan.json")
-    classifier = load_classifier(stage_dir(run_dir, "classify", cfg))
+    classifier = load_classifier(stage_dir(run_dir, "classify", cfg), plugins=cfg.plugins)
     device = device_of(cfg.trainer.accelerator)
     vae: Any = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae()
     scorer = Scorer(
@@ -185,7 +185,7 @@ def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame
     """Fidelity to the held-out images, and copies of training images; returns notes."""
     if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
-    dataset = load_dataset(cfg.dataset)
+    dataset = load_dataset(cfg.dataset, plugins=cfg.plugins)
     parts = sorted((folder / "parts").glob("features_finetuned_*.parquet"))
     features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     features = features.sort_values("place", ignore_index=True)  # as the rows of `index`

@@ -42,7 +42,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         if stage.complete:
             log.info("finetune is complete: %s", stage.path)
             return stage.figures["loss"]
-        table = load_dataset(cfg.dataset)
+        table = load_dataset(cfg.dataset, plugins=cfg.plugins)
         device = device_of(cfg.trainer.accelerator, rank.local_index)
         caches = Path(cfg.output_dir) / ".latents"
         spec = ImageSpec.of(cfg.dataset)

@@ -29,7 +29,7 @@ def run(cfg: Config, run_dir: Path) -> None:
     The headers of all images are read, or of OPENED of them; UserError where none tells of an image, and with
     dataset.on_error=fail where one does not.
     """
-    table = load_dataset(cfg.dataset)
+    table = load_dataset(cfg.dataset, plugins=cfg.plugins)
     opened, unreadable = look_at_images(table)
     if len(unreadable) == opened:
         raise UserError(f"none of {opened:,} images that were opened can be read, such as: {unreadable[0]}")

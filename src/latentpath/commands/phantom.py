@@ -17,13 +17,13 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """Write `dataset.phantom.count` phantoms in the layout of `dataset.layout`; at once if they are there."""
     dataset, phantom = cfg.dataset, cfg.dataset.phantom
     writers = {"isic2019": write_isic2019, "chexpert": write_chexpert}
-    if phantom.count < 1 or dataset.layout.value not in writers:
+    if phantom.count < 1 or dataset.layout not in writers:
         raise UserError(
             "this data set is no phantom. Choose dataset=phantom_isic2019 or dataset=phantom_chexpert."
         )
     root = Path(dataset.root)
     with bar("drawing phantoms", phantom.count) as advance:
-        writers[dataset.layout.value](
+        writers[dataset.layout](
             root, count=phantom.count, size=phantom.size, seed=phantom.seed, progress=lambda: advance(1)
         )
     log.info("phantoms: %s", root)

@@ -114,7 +114,7 @@ def _search(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: 
     steps = cfg.timesteps
     search = {
         "swap_steps": list(steps.swap_steps),
-        "judge": judge_of(load_classifier(judge).to(device), vae.to(device)),
+        "judge": judge_of(load_classifier(judge, plugins=cfg.plugins).to(device), vae.to(device)),
         "threshold": steps.threshold,
         "checks": steps.checks,
     }
@@ -131,7 +131,9 @@ def _sweep_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Pat
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     vae: Any = model.vae()
     vae.to(device)
-    chosen = choose_originals(load_dataset(cfg.dataset), split=cfg.inversion.split, seeds=plan.seeds)
+    chosen = choose_originals(
+        load_dataset(cfg.dataset, plugins=cfg.plugins), split=cfg.inversion.split, seeds=plan.seeds
+    )
     originals = encode_originals(chosen, ImageSpec.of(cfg.dataset), vae=vae)
     calls = _sweep(
         cfg,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
-from latentpath.config.schema import FEATURE_NETWORKS, SOLVERS, Config
+from latentpath.config.plugins import SETTINGS, is_reference, load, references
+from latentpath.config.schema import FEATURE_NETWORKS, LAYOUTS, SOLVERS, Config
 from latentpath.errors import UserError, near
 from latentpath.keys import INTERPOLATIONS
 
@@ -39,6 +40,17 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
             raise UserError(f"{key} is empty: give at least one, {key}=[...].")
         if len(set(names)) < len(names):
             raise UserError(f"{key} names one twice: {list(names)}.")
+    if not is_reference(dataset.layout):
+        _one_of("dataset.layout", dataset.layout, LAYOUTS)
+    for key, names in (
+        ("attribute.methods", cfg.attribute.methods),
+        ("metric.measures", cfg.metric.measures),
+    ):
+        for name in names:
+            if not is_reference(name):
+                raise UserError(f"{key}: {name!r} is no function of a plugin, expected my_module:function.")
+        if len({name.split(":")[-1] for name in names}) < len(names):
+            raise UserError(f"{key}: two functions of {list(names)} have one name.")
     _check_sweep(cfg)
     _check_edits(cfg)
     _check_inversion(cfg)
@@ -86,6 +98,9 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     for key, value in positive.items():
         if value < 1:
             raise UserError(f"{key} is too small.")
+    # Last, because it runs the code of the plugins: they fail here, not hours later.
+    for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
+        load(setting, reference, cfg.plugins)
 
 
 def _check_finite(node: Any, key: str = "") -> None:

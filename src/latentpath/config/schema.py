@@ -8,13 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FEATURE_NETWORKS = ("judge", "inception", "xrayvision")  # metric.features
+LAYOUTS = ("isic2019", "chexpert", "image_table")  # dataset.layout
 SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
-
-
-class Layout(Enum):
-    isic2019 = "isic2019"
-    chexpert = "chexpert"
-    image_table = "image_table"
 
 
 class OnError(Enum):
@@ -97,7 +92,7 @@ class PhantomConfig:
 
 @dataclass
 class DatasetConfig:
-    layout: Layout = Layout.isic2019
+    layout: str = "isic2019"  # one of LAYOUTS, or the reader of a plugin: my_module:read
     root: str = "???"
     classes: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
@@ -122,6 +117,7 @@ class AttributeConfig:
     removal: bool = False  # also from an image with the attribute to the neutral prompt
     strengths: list[float] = field(default_factory=list)  # targets weaker or stronger than their prompt (1)
     strength_by: Strength = Strength.interpolate
+    methods: list[str] = field(default_factory=list)  # further ways to edit, of plugins: [my_module:ramp]
 
 
 @dataclass
@@ -200,7 +196,7 @@ class FinetuneConfig:
 
 @dataclass
 class ClassifierConfig:
-    arch: str = "efficientnet_b0"  # a timm name, "efficientnet_tiny" or "resnet_micro"
+    arch: str = "efficientnet_b0"  # of timm, efficientnet_tiny, resnet_micro, or of a plugin: my_module:build
     pretrained: bool = True
     epochs: int = 10  # at most
     patience: int = 0  # epochs without a better one, after which it stops; 0: never
@@ -241,6 +237,7 @@ class LoggerConfig:
 class MetricConfig:
     lpips: list[str] = field(default_factory=lambda: ["alex"])
     features: list[str] = field(default_factory=lambda: ["judge"])  # FID by: judge, inception, xrayvision
+    measures: list[str] = field(default_factory=list)  # further distances, of plugins: [my_module:blur]
     interpolations: list[str] = field(default_factory=lambda: ["bezier", "slerp", "lerp"])
     frames: int = 10
     arc_length: bool = False  # frames equally far apart along the curve, not in its parameter
@@ -261,6 +258,7 @@ class Config:
     overwrite: bool = False  # discard a stage that was made with another configuration
     from_run: str | None = None  # name of a run whose stages are read where this one has none of its own
     weights_dir: str | None = None  # of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
+    plugins: list[str] = field(default_factory=list)  # your own modules whose functions settings may name
     dry_run: bool = False  # traverse: say what it would cost, and stop
     figures: str | None = None  # report: also every chart as a file; svg, pdf or png
     compare: list[str] = field(default_factory=list)  # report: these runs of output_dir on one page

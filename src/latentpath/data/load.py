@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from latentpath.config.plugins import is_reference, load
 from latentpath.config.schema import DatasetConfig
 from latentpath.data import chexpert, image_table, isic2019
 from latentpath.data.captions import caption_template
@@ -15,6 +17,8 @@ from latentpath.data.records import (
     COLUMNS,
     SPLITS,
     ImageTable,
+    Problem,
+    check_rows,
     choice,
     describe_problems,
     report_problems,
@@ -28,17 +32,18 @@ TRIED = 16  # images whose headers are read before anything is made of them
 LAYOUTS = {"isic2019": isic2019.read, "chexpert": chexpert.read, "image_table": image_table.read}
 
 
-def load_dataset(dataset: DatasetConfig) -> ImageTable:
+def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> ImageTable:
     """The dataset of the configuration group `dataset`, checked, captioned and split.
+
+    `dataset.layout` is one of LAYOUTS, or a function of one of the modules `plugins`.
 
     Raises UserError where the configuration names what the data do not have, where no usable row is left and,
     with `on_error='fail'`, where a row cannot be used. Opens a few images, to see that they can be read at
     all; `images.load_images` opens the others.
     """
-    layout = choice("dataset.layout", dataset.layout, LAYOUTS)
     classes, attributes = tuple(dataset.classes), tuple(dataset.attributes)
     _check_names(classes, attributes)
-    rows, problems = LAYOUTS[layout](dataset)
+    rows, problems = _read(dataset, plugins)
     captions = caption_template(dataset.captions, classes, attributes)
     if rows.empty:
         raise UserError(
@@ -67,6 +72,15 @@ def load_dataset(dataset: DatasetConfig) -> ImageTable:
             "no image in %s: the dataset has only %d groups", " and ".join(empty), rows["group"].nunique()
         )
     return ImageTable(rows, classes, attributes, captions, tuple(problems))
+
+
+def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    """What the reader of the layout returns: the usable rows, and the problems of the others."""
+    if not is_reference(dataset.layout):
+        return LAYOUTS[choice("dataset.layout", dataset.layout, LAYOUTS)](dataset)
+    rows, problems = load("dataset.layout", dataset.layout, plugins)(dataset)
+    check_rows(rows, dataset.classes, dataset.attributes, made_by=dataset.layout)
+    return rows.copy(), list(problems)
 
 
 def _check_readable(paths: pd.Series) -> None:

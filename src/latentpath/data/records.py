@@ -116,6 +116,26 @@ def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
     )
 
 
+def check_rows(
+    rows: pd.DataFrame, classes: Sequence[str], attributes: Sequence[str], *, made_by: str
+) -> None:
+    """UserError where the rows that a reader made are not those of an ImageTable, but for `split`."""
+    for name in (*(column for column in COLUMNS if column != "split"), *attributes):
+        if name not in rows:
+            raise UserError(f"{made_by} returned rows without the column {name!r}; there are {list(rows)}")
+        if name in COLUMNS and (wrong := rows[name].map(lambda value: not isinstance(value, str))).any():
+            raise UserError(
+                f"{made_by}: column {name!r} holds {rows.loc[wrong, name].iloc[0]!r}, expected text"
+            )
+    expected = {"cls": list(classes), **{name: [0, 1, float("nan")] for name in attributes}}
+    for name, values in expected.items():
+        if (wrong := ~rows[name].isin(values)).any():
+            value = rows.loc[wrong, name].iloc[0]
+            raise UserError(f"{made_by}: column {name!r} holds {value!r}, expected one of {values}")
+    if (twice := rows["image_id"].duplicated()).any():
+        raise UserError(f"{made_by}: image_id {rows.loc[twice, 'image_id'].iloc[0]!r} stands in two rows")
+
+
 def choice(setting: str, value: Any, allowed: Iterable[str]) -> str:
     """The text of a setting of few values, an Enum in a typed configuration; UserError for others."""
     text, allowed = str(getattr(value, "value", value)), tuple(allowed)

@@ -125,15 +125,18 @@ class Classifier(nn.Module):
         )
 
 
-def load_classifier(folder: Path | str) -> Classifier:
-    """The classifier that `save` wrote into `folder`, in evaluation mode, on the CPU."""
+def load_classifier(folder: Path | str, *, plugins: Sequence[str] = ()) -> Classifier:
+    """The classifier that `save` wrote into `folder`, in evaluation mode, on the CPU.
+
+    Raises UserError where a file is missing, and where its network is that of a module not in `plugins`.
+    """
     folder = Path(folder)
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"no {name} in {folder}; `latentpath classify` writes it")
     settings = read_json(folder / SETTINGS, keys=("arch", "image_size", "classes", "attributes"))
     num_outputs = class_outputs(settings["classes"]) + len(settings["attributes"])
-    network = build_network(settings["arch"], num_outputs=num_outputs, pretrained=False)
+    network = build_network(settings["arch"], num_outputs=num_outputs, pretrained=False, plugins=plugins)
     with reading(folder / WEIGHTS):
         network.load_state_dict(load_file(folder / WEIGHTS))
     with reading(folder / SETTINGS):

@@ -16,6 +16,7 @@ from torchvision.models import densenet121
 
 from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
+from latentpath.judge.networks import deciding_layer
 from latentpath.runs.weights import FEATURES, FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
@@ -23,10 +24,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def noting_features(network: Any) -> Iterator[list[Tensor]]:
-    """Within the block every forward of `network`, a timm model, adds its features (n, d), on the CPU, to the
-    list: no pass besides the one that gives the probabilities."""
+    """Within the block every forward of `network` adds its features (n, d), on the CPU, to the list: no pass
+    besides the one that gives the probabilities. Features are the input of `networks.deciding_layer`."""
     seen: list[Tensor] = []
-    layer = network.get_classifier()
+    layer = deciding_layer(network, name=type(network).__name__)
     handle = layer.register_forward_pre_hook(
         lambda module, inputs: seen.append(inputs[0].detach().flatten(1).float().cpu())
     )

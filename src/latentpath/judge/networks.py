@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import timm
@@ -11,6 +12,7 @@ from timm.models.efficientnet import EfficientNet
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
+from latentpath.config.plugins import is_reference, load
 from latentpath.errors import UserError, near
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
@@ -33,12 +35,19 @@ def build_network(
     pretrained: bool,
     dropout: float = 0.0,
     weights: WeightsFolder = FROM_ENVIRONMENT,
+    plugins: Sequence[str] = (),
 ) -> nn.Module:
     """`efficientnet_tiny`, `resnet_micro` (both small, for 32 to 128 px) or any model of timm, with a fresh
-    last layer. Pretrained weights are looked for in the folder `weights` first.
+    last layer; or what a function of one of the modules `plugins` builds, `my_module:build`. Pretrained
+    weights of timm are looked for in the folder `weights` first.
 
     Raises UserError for an unknown name, and where pretrained weights are asked for that cannot be had.
     """
+    if is_reference(arch):
+        build = load("classifier.arch", arch, plugins)
+        network = build(num_outputs=num_outputs, pretrained=pretrained, dropout=dropout)
+        deciding_layer(network, name=arch)  # an hour later evaluation would ask for it in vain
+        return network
     if arch in (TINY, MICRO) and pretrained:
         raise UserError(f"classifier.arch: {arch} has no pretrained weights; set classifier.pretrained=false")
     if arch == MICRO:
@@ -74,6 +83,21 @@ def build_network(
         num_classes=num_outputs,
         drop_rate=dropout,
     )
+
+
+def deciding_layer(network: nn.Module, *, name: str) -> nn.Module:
+    """The layer that turns features into logits: `network.get_classifier()`, as models of timm have it, else
+    the last nn.Linear that `network` has defined. Raises UserError where there is neither."""
+    if hasattr(network, "get_classifier"):
+        return network.get_classifier()  # pyright: ignore[reportCallIssue]
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise UserError(
+            f"{name}: which layer decides? Evaluation takes what this layer is given as the features of an "
+            "image. Give the network an nn.Linear as its last layer, or a method get_classifier() that "
+            "returns the layer"
+        )
+    return linear[-1]
 
 
 def _names() -> list[str]:

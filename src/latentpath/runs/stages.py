@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from latentpath.config.plugins import fingerprints
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
@@ -167,7 +168,8 @@ def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
     plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
     flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
     decisive = command.decided_by
-    return {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
+    found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
+    return found | fingerprints(found, flat.get("plugins", ()))
 
 
 def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

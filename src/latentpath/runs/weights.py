@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
@@ -175,7 +176,7 @@ def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
             )
         if model.vae and is_hub_id(model.vae):
             needs.append(Need((f"model.vae={model.vae}",), "vae", model.vae, _hub(model.vae), _VAE_FILES))
-    if "classifier" in what and classifier.pretrained:
+    if "classifier" in what and classifier.pretrained and not is_reference(classifier.arch):
         overrides = (f"classifier.arch={classifier.arch}", "classifier.pretrained=true")
         place = f"timm/{classifier.arch}"
         needs.append(Need(overrides, "timm", classifier.arch, place, (("model.safetensors",),)))
