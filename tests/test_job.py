@@ -11,6 +11,7 @@ import pytest
 from latentpath.commands import evaluate, run, traverse
 from latentpath.errors import UserError
 from latentpath.evaluation.scoring import Scorer
+from latentpath.metrics.figure_table import FigureTable, Reading
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,8 @@ def test_every_artefact_is_there(job):
         "traverse/base/index.parquet",
         "evaluate/scores.parquet",
         "evaluate/metrics.json",
+        "evaluate/figures.parquet",
+        "evaluate/figures.csv",
         "evaluate/tsne.parquet",
         "evaluate/tables/fidelity.csv",
         "evaluate/tables/copies.csv",
@@ -163,7 +166,8 @@ def test_a_killed_evaluation_scores_only_what_is_left(job, monkeypatch, tmp_path
 
 def test_missing_lpips_weights_are_named_and_nothing_stands_in(job, tmp_path):
     metrics = json.loads((job[1] / "evaluate" / "metrics.json").read_text())
-    assert metrics["perceptual"]["swap"]["MEL"]["hair"]["lpips_alex"] is None
+    figures = FigureTable(pd.read_parquet(job[1] / "evaluate" / "figures.parquet"))
+    assert figures.get("lpips_alex", "MEL", "hair") == Reading()
     assert any("LPIPS (alex) is n/a" in note for note in metrics["notes"])
 
 

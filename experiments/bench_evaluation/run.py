@@ -24,16 +24,15 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from synthetic import ATTRIBUTES, CLASSES, STEPS, SWAP_STEPS, draw_latents, draw_scores, rows_of_a_seed
+from synthetic import ATTRIBUTES, CLASSES, SWAP_STEPS, draw_latents, draw_scores, rows_of_a_seed
 from ways import Networks, Scores, one_pass, pass_per_metric
 
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import peak_memory
-from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
-from latentpath.metrics import Scored, geometry_bands, geometry_table, lpips_or_none, tsne
+from latentpath.metrics import Scored, geometry_bands, geometry_table, lpips_or_none, strong_swap_steps, tsne
 from latentpath.metrics.directions import image_distances
 
 
@@ -130,10 +129,7 @@ def figures(rows: int, resamples: int) -> dict[str, Any]:
         began = time.perf_counter()
         scores = pd.read_parquet(file)
         seconds["read"] = time.perf_counter() - began
-        began = time.perf_counter()
         scored = Scored(scores, ATTRIBUTES, CLASSES, resamples=resamples)
-        summary = summarise(scored, attributes=ATTRIBUTES, num_inference_steps=STEPS, swap_steps=SWAP_STEPS)
-        seconds["summarise"] = time.perf_counter() - began
         stored = scores[scores["swap_step"].notna()].reset_index(drop=True)
         latents = draw_latents(stored, (4, 8, 8)).numpy()
         began = time.perf_counter()
@@ -144,7 +140,8 @@ def figures(rows: int, resamples: int) -> dict[str, Any]:
         write_tables(
             Path(folder),
             scored,
-            strong=summary["strong_swap_steps"],
+            attributes=ATTRIBUTES,
+            strong=strong_swap_steps(SWAP_STEPS),
             geometry=geometry,
             temperatures=dict.fromkeys(("class", *ATTRIBUTES), 1.3),
         )

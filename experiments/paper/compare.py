@@ -12,9 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.metrics.figure_table import FigureTable
+from latentpath.metrics.measures import MEASURES
 from latentpath.metrics.published import published_cfrt
 
 # Poster, "2,500 samples per sub-class": label -> accuracy, F1
@@ -48,12 +51,14 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="a run's folder, such as outputs/paper_isic2019")
     args = parser.parse_args()
-    scored = _read(args.run / "evaluate" / "metrics.json")
+    figures = args.run / "evaluate" / "figures.parquet"
+    if not figures.exists():
+        raise SystemExit(f"{figures} is missing: run `latentpath run experiment=...` first")
     console = Console()
     judge = args.run / "classify" / "metrics.json"
     if judge.exists():
         console.print(classifier_table(_read(judge)["test"]))
-    console.print(trajectory_table(scored), soft_wrap=True)
+    console.print(trajectory_table(FigureTable(pd.read_parquet(figures))), soft_wrap=True)
 
 
 def classifier_table(ours: dict[str, Any]) -> Table:
@@ -72,24 +77,22 @@ def classifier_table(ours: dict[str, Any]) -> Table:
     return table
 
 
-def trajectory_table(metrics: dict[str, Any]) -> Table:
-    nets = sorted(
-        {k for c in metrics["perceptual"]["swap"].values() for a in c.values() for k in a if "lpips" in k}
-    )
-    net = "lpips_alex" if "lpips_alex" in nets else next(iter(nets), None)
-    columns = ("CFRT released", "strict", "published", net or "LPIPS", "published")
+def trajectory_table(figures: FigureTable) -> Table:
+    nets = [key for key, measure in MEASURES.items() if measure.net and key in figures.figures]
+    net = "lpips_alex" if "lpips_alex" in nets else next(iter(nets), "lpips_alex")
+    columns = ("CFRT released", "strict", "published", net, "published")
     table = Table("style", "class", "attribute", *columns, title="trajectories", title_justify="left")
+    pairs = figures.rows[["class", "attribute"]].dropna().drop_duplicates().to_numpy()
     for which, style in enumerate(("swap", "bezier")):
-        if style not in metrics["cfrt"]:
-            continue
-        for cls in metrics["classes"]:
-            for attribute in metrics["attributes"]:
-                cell = metrics["cfrt"][style][cls][attribute]
-                there = published_cfrt(style, "" if cls == "chest" else cls, attribute)
-                near = metrics["perceptual"][style][cls][attribute].get(net)
-                lpips = LPIPS.get((cls, attribute), (None, None))[which]
-                figures = (cell["released"], cell["strict"], there and there.poster, near, lpips)
-                table.add_row(style, cls, attribute, *map(_text, figures))
+        for cls, attribute in pairs if style in figures.methods else ():
+            there = published_cfrt(style, "" if cls == "chest" else cls, attribute)
+            released, strict, near = (
+                figures.value(key, cls, attribute, method=style)
+                for key in ("cfrt_released", "cfrt_strict", net)
+            )
+            lpips = LPIPS.get((cls, attribute), (None, None))[which]
+            figures_of_pair = (released, strict, there and there.poster, near, lpips)
+            table.add_row(style, cls, attribute, *map(_text, figures_of_pair))
         table.add_section()
     return table
 

@@ -56,7 +56,7 @@ def test_a_runs_scores(tmp_path, capsys):
     out = tmp_path / "new" / "cfrt.json"
     assert main([str(tmp_path / "run"), "--json", str(out), "--resamples", "100"]) == pytest.approx(3.5 / 4)
     shown = capsys.readouterr().out
-    assert "strong end 5;" in shown and "CFRT strict" in shown and "published" not in shown
+    assert "strong end 5;" in shown and "CFRT, strict" in shown and "published" not in shown
     written = json.loads(out.read_text())
     first = written["cfrt"][0]
     assert (first["class"], first["attribute"], first["cfrt_released"]) == ("MEL", "hair", 0.5)

@@ -93,9 +93,9 @@ def test_every_kind_of_edit_is_stored_scored_and_reported(run):
     }  # fmt: skip
     configured = run.configured(*overrides)
     evaluate.run(configured, folder)
-    metrics = json.loads((folder / "evaluate" / "metrics.json").read_text())
-    assert {edit["method"] for edit in metrics["edits"]} == {"combination", "strength", "window", "removal"}
-    assert {edit["attribute"] for edit in metrics["edits"]} == {"hair", "ink", "hair+ink"}
+    edits = pd.read_csv(folder / "evaluate" / "tables" / "edits.csv")
+    assert set(edits["method"]) == {"swap", "combination", "strength", "window", "removal"}
+    assert set(edits["attribute"]) == {"hair", "ink", "hair+ink"}
     scores = pd.read_parquet(folder / "evaluate" / "scores.parquet")
     assert len(scores[scores["frame"].isna()]) == len(index)
     report.run(configured, folder)
@@ -119,8 +119,8 @@ def test_a_search_finds_what_the_full_sweep_shows(run):
         for step, probability in zip(flip["probed_steps"], flip["probabilities"], strict=True):
             assert probability == pytest.approx(own[step], abs=1e-3)
     evaluate.run(run.configured(swaps, "timesteps.bisect=true", "timesteps.checks=6"), folder)
-    points = json.loads((folder / "evaluate" / "metrics.json").read_text())["flip_points"]
-    assert sum(points["MEL"]["hair"][key] for key in ("flips", "never", "already_present")) == 3
+    points = pd.read_csv(folder / "evaluate" / "tables" / "flip_points.csv").set_index(["class", "attribute"])
+    assert points.loc[("MEL", "hair"), ["flips", "never", "already_present"]].sum() == 3
 
 
 def test_real_images_come_back_from_their_inversion(run):

@@ -1,17 +1,32 @@
-"""Writes a small made-up run in the layout of the stages: plausible numbers, drawn pictures."""
+"""Writes a small run in the layout of the stages: the scores are made up, the pictures drawn, and the writers
+of the stages make of them what they would make of real ones."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 from PIL import Image, ImageChops, ImageDraw
 
-from latentpath.evaluation.against_data import fidelity_table
+from latentpath.data.captions import CaptionTemplate
+from latentpath.evaluation.against_data import copies_by_class, copy_table, fidelity_table
+from latentpath.evaluation.pictures import write_pictures
+from latentpath.evaluation.scoring import Picture
+from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
-from latentpath.metrics import Scored
+from latentpath.keys import FINETUNED, IMAGE_KEY, LATENT_KEY, NULLABLE
+from latentpath.metrics import (
+    Scored,
+    classification_metrics,
+    geometry_bands,
+    geometry_table,
+    image_distances,
+    strong_swap_steps,
+)
+from latentpath.runs.files import write_json, write_parquet
+from latentpath.traversal.plan import plan_sweep
 
 FRAMES = 9
 CANARY = "/mnt/secret-ward/patients jane/cohort"  # no part of it but the last name may show anywhere
@@ -32,54 +47,61 @@ def make_fake_run(
     lpips: bool = True,
     examples: bool = True,
     side: int = 64,
-    tables: bool = True,
 ) -> Path:
     """A finished run up to `evaluate`. `lpips=False`: as on a machine without the network's weights."""
     rng = np.random.default_rng(0)
-    latents = _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base)
+    plan = plan_sweep(
+        CaptionTemplate(
+            "a picture of {cls} with {attributes}",
+            "a picture of {cls}",
+            {cls: cls for cls in classes},
+            {attribute: attribute for attribute in attributes},
+        ),
+        classes=classes,
+        attributes=attributes,
+        swap_steps=swap_steps,
+        num_inference_steps=steps,
+        seeds=range(seeds),
+    )
+    scores = _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base)
     _manifests(run_dir, classes, attributes, swap_steps)
     traverse, evaluate = run_dir / "traverse", run_dir / "evaluate"
-    stored = latents[(latents["frame"].isna()) & (latents["model"] == "finetuned")]
-    index = stored[["class", "seed", "attribute", "swap_step"]].assign(
-        prompt="p", shard="0.safetensors", row=0
+    stored = scores[scores["frame"].isna() & (scores["model"] == FINETUNED)].reset_index(drop=True)
+    index = stored[LATENT_KEY].assign(prompt="p", shard="0.safetensors", row=range(len(stored)))
+    latents = rng.normal(size=(len(stored), 6))
+    write_parquet(traverse / "index.parquet", index)
+    write_json(traverse / "plan.json", plan.describe())
+    write_parquet(evaluate / "scores.parquet", scores)
+    scored = Scored(scores, attributes, classes, resamples=100)
+    strong = strong_swap_steps(swap_steps)
+    geometry = pd.concat([geometry_table(stored, latents), image_distances(scores)])
+    figures = write_tables(
+        evaluate,
+        scored,
+        attributes=attributes,
+        strong=strong,
+        geometry=geometry_bands(geometry, resamples=100),
+        temperatures=dict.fromkeys(attributes, 2.0),
     )
-    index.to_parquet(traverse / "index.parquet")
-    _json(
-        traverse / "plan.json",
-        {
-            "num_inference_steps": steps,
-            "swap_steps": list(swap_steps),
-            "classes": list(classes),
-            "attributes": list(attributes),
-            "seeds": list(range(seeds)),
-            "neutral_prompts": {cls: f"an image with {cls} without artefacts" for cls in classes},
-            "target_prompts": {
-                f"{c}/{a}": f"an image with {c} showing {a}" for c in classes for a in attributes
-            },
-            "unet_calls": len(classes)
-            * seeds
-            * (steps + len(attributes) * sum(steps - step for step in swap_steps)),
-        },
+    _against_data(evaluate / "tables", rng, classes, index)
+    metrics = summarise(
+        figures,
+        scored,
+        attributes=attributes,
+        num_inference_steps=steps,
+        swap_steps=swap_steps,
+        strong=strong,
     )
-    latents.to_parquet(evaluate / "scores.parquet")
-    _json(
-        evaluate / "metrics.json",
-        _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base),
-    )
-    _json(run_dir / "classify" / "metrics.json", _classification(rng, classes, attributes))
-    if tables:
-        write_tables(
-            evaluate / "tables",
-            Scored(latents.assign(until=steps, strength=1.0), attributes, classes, resamples=100),
-            strong=sorted(swap_steps)[:3],
-            geometry=_geometry(rng, classes, attributes, swap_steps, seeds),
-            temperatures=dict.fromkeys(attributes, 2.0),
-        )
-        _against_data(evaluate / "tables", rng, classes)
+    if not lpips:
+        weights = f"{CANARY}/weights/alexnet.pth"
+        metrics["notes"].append(f"LPIPS alex: n/a, its weights are missing; put them at {weights}")
+    write_json(evaluate / "metrics.json", metrics)
+    write_json(run_dir / "classify" / "metrics.json", _classification(rng, classes, attributes))
     if tsne:
-        _tsne(rng, stored, attributes, steps).to_parquet(evaluate / "tsne.parquet")
+        write_parquet(evaluate / "tsne.parquet", _tsne(rng, stored, attributes, steps))
     if examples:
-        _examples(evaluate / "examples", latents[latents["seed"] < example_seeds], attributes, steps, side)
+        pictures = _pictures(scores[scores["seed"] < example_seeds], attributes, steps, side)
+        write_parquet(evaluate / "examples.parquet", write_pictures(evaluate, pictures))
     return run_dir
 
 
@@ -95,6 +117,8 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
             "attribute": attribute,
             "method": method,
             "swap_step": step,
+            "until": pd.NA if step is pd.NA else steps,
+            "strength": 1.0,
             "frame": frame,
             "model": model,
         }
@@ -134,156 +158,36 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
                             0.9 * frame / (FRAMES - 1),
                         )
     table = pd.DataFrame(rows)
-    return table.astype({"swap_step": "Int64", "frame": "Int64"})
-
-
-def _metrics(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base) -> dict[str, Any]:
-    single = len(attributes) == 1
-
-    def tree(make: Any) -> dict[str, Any]:
-        return {cls: {attribute: make(cls, attribute) for attribute in attributes} for cls in classes}
-
-    def share(low: float = 0.5, high: float = 1.0) -> float:
-        return float(rng.uniform(low, high))
-
-    def cfrt(cls: str, attribute: str) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            "released": share(0.7),
-            "strict": share(0.4, 0.9),
-            "flip": share(0.7),
-            "dominance": share(0.7),
-            "class_kept": share(0.7),
-            "others_kept": share(0.5),
-            "dominance_images": share(0.6),
-            "already_present": share(0.0, 0.1),
-            "all_strict": share(0.3, 0.5),
-        }
-        entry |= {
-            f"{figure}{end}": min(max(value + move, 0.0), 1.0)
-            for figure, value in entry.items()
-            for end, move in (("_low", -0.13), ("_high", 0.11))
-        }
-        entry |= {
-            "count": seeds,
-            "undefined": {},
-        }
-        if single:
-            undefined = ("released", "strict", "dominance", "others_kept", "dominance_images", "all_strict")
-            entry |= dict.fromkeys(undefined)
-            entry["undefined"] |= dict.fromkeys(undefined, "only one attribute: no other to compare with")
-        if len(classes) == 1:
-            entry["class_kept"] = None
-            entry["undefined"]["class_kept"] = "single class: nothing to keep"
-        return entry
-
-    def perceptual(cls: str, attribute: str) -> dict[str, Any]:
-        return {
-            "lpips_alex": share(0.04, 0.2) if lpips else None,
-            "ssim": share(0.8, 0.97),
-            "l1": share(0.01, 0.06),
-        }
-
-    def flip_curve(cls: str, attribute: str) -> dict[str, Any]:
-        top = share(0.8)
-        return {
-            str(step): {
-                "rate": min(1.0, max(0.0, top / (1 + np.exp((step - 25) / 5)) + 0.02)),
-                "prob": min(1.0, max(0.0, 0.9 * top / (1 + np.exp((step - 25) / 7)) + 0.05)),
-                "others": 0.07 + 0.06 * (1 - step / steps),
-            }
-            for step in swap_steps
-        }
-
-    def cosine(cls: str, attribute: str) -> dict[str, Any]:
-        bend = share(0.3, 0.9)
-        order = sorted(swap_steps)
-        n = max(len(order) - 1, 1)
-        return {
-            str(step): {"strongest": 1 - bend * (k / n) ** 0.8, "weakest": 1 - bend * ((n - k) / n) ** 0.8}
-            for k, step in enumerate(order)
-        }
-
-    def faithful(low: float, high: float) -> Any:
-        return tree(lambda cls, attribute: {"target": share(low, high), "neutral": share(0.9)})
-
-    all_cfrt = {method: tree(cfrt) for method in methods}
-    means = {
-        method: {
-            key: _mean([entry[key] for by_class in all_cfrt[method].values() for entry in by_class.values()])
-            for key in ("released", "strict")
-        }
-        for method in methods
-    }
-    weights = f"{CANARY}/weights/alexnet.pth"
-    return {
-        "attributes": list(attributes),
-        "classes": list(classes),
-        "num_inference_steps": steps,
-        "swap_steps": list(swap_steps),
-        "strong_swap_steps": sorted(swap_steps)[:3],
-        "cfrt": all_cfrt,
-        "cfrt_mean": means,
-        "perceptual": {method: tree(perceptual) for method in methods},
-        "flip_curve": tree(flip_curve),
-        "cosine": tree(cosine),
-        "faithfulness": {"finetuned": faithful(0.8, 1.0)} | ({"base": faithful(0.0, 0.2)} if base else {}),
-        "notes": [] if lpips else [f"LPIPS alex: n/a, its weights are missing; put them at {weights}"],
-    }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return table.astype(NULLABLE)
 
 
 def _classification(rng, classes, attributes) -> dict[str, Any]:
-    labels = (["class"] if len(classes) > 1 else []) + list(attributes)
+    """Of 400 images, on which the made-up classifier is right nine times in ten."""
+    count = len(classes) if len(classes) > 1 else 0
 
-    def rows() -> dict[str, Any]:
-        return {
-            label: {
-                "accuracy": float(rng.uniform(0.85, 0.98)),
-                "f1": float(rng.uniform(0.75, 0.95)),
-                "auroc": float(rng.uniform(0.9, 0.99)),
-                "positives": int(rng.integers(40, 200)),
-                "count": 1600,
-            }
-            for label in labels
-        }
+    def split() -> dict[str, Any]:
+        of_class = torch.from_numpy(rng.integers(0, len(classes), 400))
+        present = torch.from_numpy(rng.integers(0, 2, (400, len(attributes)))).float()
+        truth = torch.cat([torch.eye(len(classes))[of_class][:, :count], present], dim=1)
+        logits = (2 * truth - 1) * torch.from_numpy(rng.normal(1.3, 1, truth.shape))
+        names = {"classes": classes, "attributes": attributes}
+        return classification_metrics(logits, of_class, present, **names)
 
-    return {"test": rows(), "val": rows()}
+    return {"test": split(), "val": split()}
 
 
-def _against_data(folder: Path, rng, classes) -> None:
+def _against_data(folder: Path, rng, classes, index: pd.DataFrame) -> None:
     generated = pd.DataFrame({"class": np.repeat(list(classes), 9), "attribute": ""})
     features = {cls: rng.normal(size=(9, 3)).astype(np.float32) for cls in classes}
     table = fidelity_table(generated, np.concatenate(list(features.values())), features, classes)
-    table.to_csv(folder / "fidelity.csv", index=False)
-    scores = rng.uniform(0.55, 0.95, len(generated))
-    copies = generated.assign(training=0, distance=1.0, score=scores, flagged=scores < 0.5)
-    copies.to_csv(folder / "copies.csv", index=False)
-
-
-def _geometry(rng, classes, attributes, swap_steps, seeds) -> pd.DataFrame:
-    rows = []
-    for cls in classes:
-        for attribute in attributes:
-            for figure in ("cosine_strongest", "cosine_weakest", "cosine_next", "distance", "l1"):
-                for step in swap_steps:
-                    mean = float(rng.uniform(0.2, 0.9)) * (9 if figure == "distance" else 1)
-                    rows.append((cls, attribute, figure, step, mean))
-            rows += [
-                (cls, attribute, "path_over_chord", None, 1.4),
-                (cls, attribute, "curvature", None, 52.0),
-            ]
-    table = pd.DataFrame(rows, columns=["class", "attribute", "figure", "swap_step", "mean"])
-    table = table.astype({"swap_step": "Int64"})
-    ends = {"low": 0.95, "high": 1.05, "q10": 0.8, "q50": 1.0, "q90": 1.2}
-    return table.assign(**{name: table["mean"] * k for name, k in ends.items()}, n=seeds)
+    table.assign(features="judge").to_csv(folder / "fidelity.csv", index=False)
+    mine, training, held_out = (rng.normal(size=(n, 3)) for n in (len(index), 60, 9))
+    copies = copies_by_class(copy_table(index, {"latent": (mine, training, held_out)}))
+    copies.to_csv(folder / "copies_by_class.csv", index=False)
 
 
 def _tsne(rng, stored: pd.DataFrame, attributes, steps: int) -> pd.DataFrame:
-    table = stored[["class", "seed", "attribute", "swap_step"]].copy()
+    table = stored[LATENT_KEY].copy()
     push = 1 - table["swap_step"].astype(float) / steps
     angle = table["attribute"].map({a: 6.3 * k / len(attributes) for k, a in enumerate(attributes)}).fillna(0)
     centre = table["class"].astype("category").cat.codes * 14
@@ -292,35 +196,31 @@ def _tsne(rng, stored: pd.DataFrame, attributes, steps: int) -> pd.DataFrame:
     return table
 
 
-def _examples(folder: Path, rows: pd.DataFrame, attributes, steps: int, side: int) -> None:
-    folder.mkdir(parents=True)
-    keys = ["class", "seed", "attribute", "method", "swap_step", "frame", "model"]
-    table = rows[keys].copy()
-    rows = rows[[*keys, "lpips_alex"]]
-    files, maps = [], []
-    folder.with_name("lpips_maps").mkdir()
+def _pictures(rows: pd.DataFrame, attributes, steps: int, side: int) -> list[Picture]:
+    found = []
     for row in rows.to_dict("records"):
-        position = row["swap_step"] if row["method"] in ("neutral", "swap") else row["frame"]
+        key = {name: None if row[name] is pd.NA else row[name] for name in IMAGE_KEY}
         if row["method"] == "neutral":
             push = 0.0
         elif row["model"] == "base":
             push = 0.05
         elif row["method"] == "swap":
-            push = 1 - position / steps
+            push = 1 - row["swap_step"] / steps
         else:
-            push = 0.9 * position / (FRAMES - 1)
-        name = f"{row['class']}_{row['seed']}_{row['attribute'] or 'neutral'}_{row['method']}_{position}"
-        name = f"{name}{'_base' if row['model'] == 'base' else ''}.png"
+            push = 0.9 * row["frame"] / (FRAMES - 1)
         kind = attributes.index(row["attribute"]) if row["attribute"] else 0
         picture = _draw(row["class"], row["seed"], kind, push, side)
-        picture.save(folder / name)
-        files.append(name)
-        mapped = row["method"] == "swap" and row["lpips_alex"] == row["lpips_alex"]
-        maps.append(name if mapped else None)
-        if mapped:
+        lpips_map = None
+        if row["method"] == "swap" and row["lpips_alex"] == row["lpips_alex"]:
             plain = _draw(row["class"], row["seed"], kind, 0.0, side)
-            ImageChops.difference(picture, plain).convert("L").save(folder.with_name("lpips_maps") / name)
-    table.assign(file=files, lpips_map=maps).to_parquet(folder.parent / "examples.parquet")
+            lpips_map = _tensor(ImageChops.difference(picture, plain).convert("L"))
+        found.append(Picture(key, _tensor(picture).permute(2, 0, 1), lpips_map))
+    return found
+
+
+def _tensor(image: Image.Image) -> torch.Tensor:
+    """Values in [0, 1]."""
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)
 
 
 def _draw(cls: str, seed: int, kind: int, push: float, side: int) -> Image.Image:
@@ -389,8 +289,4 @@ def _manifests(run_dir: Path, classes, attributes, swap_steps) -> None:
             "figures": {},
             "versions": {"python": "3.11.9", "torch": "2.15.0"},
         }
-        _json(folder / "manifest.json", manifest)
-
-
-def _json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=1))
+        write_json(folder / "manifest.json", manifest)

@@ -212,7 +212,7 @@ def test_less_motion_and_no_script(browser: Any, report: Path) -> None:
 
 
 def test_a_page_without_pictures_or_map_still_runs(browser: Any, make_run: Callable[..., Path]) -> None:
-    run_dir = make_run(examples=False, tsne=False, tables=False)
+    run_dir = make_run(examples=False, tsne=False)
     context = browser.new_context()
     there = Opened(context.new_page(), write_report(run_dir, run_dir / "report"))
     assert there.page.locator(".copy button").count() > 2

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from latentpath.errors import UserError
+from latentpath.report.artefacts import read_run
 from latentpath.report.compare import write_comparison
 
 MakeRun = Callable[..., Path]
@@ -20,9 +22,11 @@ def two(make_run: MakeRun) -> list[Path]:
     first = first.rename(first.with_name("one"))
     second = make_run()
     second = second.rename(second.with_name("two"))
-    metrics = json.loads((second / "evaluate" / "metrics.json").read_text())
-    metrics["cfrt"]["swap"]["MEL"]["hair"]["strict"] += 0.05
-    (second / "evaluate" / "metrics.json").write_text(json.dumps(metrics))
+    figures = pd.read_parquet(second / "evaluate" / "figures.parquet")
+    strict = (figures["figure"] == "cfrt_strict") & (figures["method"] == "swap")
+    one = strict & (figures["class"] == "MEL") & (figures["attribute"] == "hair")
+    figures.loc[one & figures["position"].isna(), "value"] += 0.05
+    figures.to_parquet(second / "evaluate" / "figures.parquet")
     for file in second.glob("*/config.yaml"):
         config = yaml.safe_load(file.read_text())
         config["sampler"] = {"guidance_scale": 3.0}
@@ -34,9 +38,15 @@ def two(make_run: MakeRun) -> list[Path]:
 def test_figures_differences_settings_and_shared_seeds(two: list[Path], tmp_path: Path) -> None:
     page = write_comparison(two, tmp_path).read_text()
     assert "<h1>one against two</h1>" in page
-    strict = page[page.index('data-table="compare_strict"') : page.index('data-table="compare_all_strict"')]
+    strict = page[
+        page.index('data-table="compare_cfrt_strict"') : page.index('data-table="compare_all_strict"')
+    ]
     assert "two − one" in strict
-    assert ">+0.05</data>" in strict and strict.count(">0.00</data>") == 3  # the other class and attribute
+    runs = [read_run(folder).figures for folder in two]
+    values = [run.value("cfrt_strict", c, a) for run in runs for c in ("MEL", "NV") for a in ("hair", "ink")]
+    zeros = sum(f"{value:.2f}" == "0.00" for value in values)
+    assert ">+0.05</data>" in strict
+    assert strict.count(">0.00</data>") == 3 + zeros  # the differences of the other class and attribute
     assert "sampler.guidance_scale" in page and ">3.0<" in page
     assert "MEL, seed 0" in page and "MEL, seed 1" not in page  # the second run has pictures of one seed
     assert "secret-ward" not in page and str(tmp_path) not in page

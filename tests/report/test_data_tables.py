@@ -1,4 +1,4 @@
-"""Tables against the data: network by network and space by space, and those of runs that knew but one."""
+"""Tables against the data: network by network and space by space."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from latentpath.evaluation.against_data import copies_by_class
 from latentpath.report.cells import Table
 from latentpath.report.data_tables import copies_table, fidelity_table
 
@@ -42,10 +43,9 @@ def test_fidelity_by_each_network_the_judge_first():
 
 
 def test_fidelity_by_the_judge_alone_needs_no_column():
-    for rows in (fidelity(features="judge"), fidelity()):
-        table = fidelity_table(run_with(fidelity=rows))
-        assert table is not None and table.head[:2] == ["class", "images"] and "judge" in table.caption
-        assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 3
+    table = fidelity_table(run_with(fidelity=fidelity(features="judge")))
+    assert table is not None and table.head[:2] == ["class", "images"] and "judge" in table.caption
+    assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 3
 
 
 def test_copies_in_both_spaces():
@@ -55,13 +55,12 @@ def test_copies_in_both_spaces():
         for cls in ("a", "b")
         for score in (0.4, 0.6, 0.8)
     ]
-    table = copies_table(run_with(copies=pd.DataFrame(rows)))
-    assert [line[:7] for line in texts(table)][:2] == [
+    table = copies_table(run_with(copies_by_class=copies_by_class(pd.DataFrame(rows))))
+    assert [line[:7] for line in texts(table)][:3] == [
         ["a", "latents", "3", "0.40", "0.60", "0.50", "1"],
         ["a", "the judge’s features", "3", "0.40", "0.60", "0.34", "0"],
+        ["b", "latents", "3", "0.40", "0.60", "0.50", "1"],
     ]
-    before = pd.DataFrame(rows[:6]).drop(columns=["space", "threshold"])
-    assert [line[1] for line in texts(copies_table(run_with(copies=before)))] == ["latents", "latents"]
 
 
 def test_without_the_data_there_is_no_table():

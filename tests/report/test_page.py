@@ -1,4 +1,4 @@
-"""The page shows every figure of metrics.json, says why one is missing, loads nothing, names no folder."""
+"""The page shows every figure of figures.parquet, says why one is missing, loads nothing, names no folder."""
 
 import hashlib
 import json
@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from latentpath.errors import UserError
+from latentpath.metrics.figures import definition
 from latentpath.report.artefacts import read_run
+from latentpath.report.contents import every_table, page_tables
 from latentpath.report.page import write_report
-from latentpath.report.tables import chance
 
 MakeRun = Callable[..., Path]
 SECTIONS = (
@@ -81,13 +82,6 @@ def _page(run_dir: Path) -> Page:
     return Page(write_report(run_dir, run_dir / "report").read_text())
 
 
-def _numbers(tree: object) -> list[float]:
-    if isinstance(tree, dict):
-        shown = {k: v for k, v in tree.items() if k != "undefined" and not k.endswith(("_low", "_high"))}
-        return [number for value in shown.values() for number in _numbers(value)]
-    return [float(tree)] if isinstance(tree, int | float) else []
-
-
 @pytest.fixture(scope="module")
 def complete(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(write_report(complete_run, tmp_path_factory.mktemp("report")).read_text())
@@ -96,20 +90,26 @@ def complete(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def test_every_section_and_every_number(complete_run: Path, complete: Page) -> None:
     assert [i for i in complete.ids if i in SECTIONS] == list(SECTIONS)
     assert complete.open == []
-    metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
-    shown = set(complete.values)
-    for entry in (at for by_class in metrics["flip_curve"].values() for at in by_class.values()):
-        for values in entry.values():
-            del values["rate"]  # drawn and printed as the flip rate, with its interval
-    geometry = pd.read_csv(complete_run / "evaluate" / "tables" / "geometry.csv")
-    cosines = geometry.loc[geometry["figure"].str.startswith("cosine"), "mean"]
-    metrics["cosine"] = {str(row): mean for row, mean in cosines.items()}
-    for key in ("cfrt", "perceptual", "flip_curve", "cosine", "faithfulness"):
-        missing = [number for number in _numbers(metrics[key]) if number not in shown]
-        assert not missing, f"{key}: {missing[:3]}"
+    shown = {f"{value:.6g}" for value in complete.values}
+    figures = pd.read_parquet(complete_run / "evaluate" / "figures.parquet")
+    shared = figures["position"].isna() & (figures["method"] != "neutral") & figures["class"].notna()
+    means = figures["class"].isna() & figures["figure"].isin(["cfrt_strict", "cfrt_released", "ssim"])
+    only_curves = figures["figure"] == "all_released"
+    for rows in (figures[shared & ~only_curves], figures[means & (figures["method"] == "swap")]):
+        missing = rows[~rows["value"].map("{:.6g}".format).isin(shown)]
+        assert len(rows) and missing.empty, missing
+    curves = figures[(figures["method"] == "swap") & (figures["model"] == "finetuned")]
+    curves = curves[curves["position"].notna() & curves["value"].notna()]
+    for key in ("flipped", "probability", "others_probability", "cosine_strongest", "cosine_weakest"):
+        rows = curves[curves["figure"] == key]
+        assert len(rows) and set(rows["value"].map("{:.6g}".format)) <= shown, key
+    present = figures[(figures["figure"] == "present") & (figures["model"] == "base")]
+    assert set(present.loc[present["method"] == "swap", "value"].map("{:.6g}".format)) <= shown
     classifier = json.loads((complete_run / "classify" / "metrics.json").read_text())
-    assert set(_numbers(classifier)) <= shown
-    assert "n/a" not in complete.text
+    for row in (row for split in classifier.values() for row in split.values()):
+        assert {f"{row[key]:.6g}" for key in ("accuracy", "f1", "auroc", "ece")} <= shown
+    undefined = {why for t in every_table(page_tables(read_run(complete_run))) for why in t.reasons}
+    assert undefined == {"undefined at this position"}  # of the strongest swap's cosine to the next step
 
 
 def test_calibration_is_told_from_none(complete_run: Path, complete: Page) -> None:
@@ -121,13 +121,12 @@ def test_calibration_is_told_from_none(complete_run: Path, complete: Page) -> No
 
 
 def test_headline_has_the_means(complete_run: Path, complete: Page) -> None:
-    metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
+    figures = read_run(complete_run).figures
     answer = re.search(r'<p class="answer">(.*?)</p>', complete.html, re.S)
-    assert answer
-    lpips = [entry["lpips_alex"] for cls in metrics["perceptual"]["swap"].values() for entry in cls.values()]
-    assert f"<strong>{metrics['cfrt_mean']['swap']['strict']:.0%}</strong>" in answer[1]
-    assert f"<strong>{metrics['cfrt_mean']['swap']['released']:.0%}</strong>" in answer[1]
-    assert f"<strong>{sum(lpips) / len(lpips):.3f}</strong>" in answer[1]
+    assert answer and "Classifier Flip Rate along a Trajectory" in answer[1]
+    for key in ("cfrt_strict", "cfrt_released", "flipped"):
+        assert f"<strong>{figures.value(key):.0%}</strong>" in answer[1]
+    assert f"<strong>{figures.value('lpips_alex'):.3f}</strong>" in answer[1]
 
 
 def test_nothing_is_loaded(complete: Page) -> None:
@@ -150,24 +149,28 @@ def test_only_the_pages_own_script_may_run(complete: Page) -> None:
 
 
 def test_intervals_stand_beside_their_figures(complete_run: Path, complete: Page) -> None:
-    metrics = json.loads((complete_run / "evaluate" / "metrics.json").read_text())
-    entry = metrics["cfrt"]["swap"]["MEL"]["hair"]
-    for key in ("strict", "released", "all_strict", "class_kept"):
-        interval = f"({entry[f'{key}_low']:.2f}–{entry[f'{key}_high']:.2f})"
-        cell = f'<data value="{entry[key]}">{entry[key]:.2f}</data> <span class="ci">{interval}</span>'
+    figures = read_run(complete_run).figures
+    for key in ("cfrt_strict", "cfrt_released", "all_strict", "class_kept"):
+        found = figures.get(key, "MEL", "hair")
+        assert found and found.value is not None
+        interval = f"({found.low:.2f}–{found.high:.2f})"
+        cell = f'<data value="{found.value}">{found.value:.2f}</data> <span class="ci">{interval}</span>'
         assert cell in complete.html
     assert "CFRT by chance" in complete.text and "judge’s accuracy" in complete.text
 
 
-def test_chance_counts_the_heads_or_the_edits(make_run: MakeRun) -> None:
-    run_dir = make_run()  # two attributes
+def test_a_pointer_over_a_heading_shows_its_definition(complete: Page) -> None:
+    assert f'title="{definition("others kept")}">others kept</th>' in complete.html
+    assert f'title="{definition("CFRT, strict")}">CFRT, strict ↑</th>' in complete.html
+
+
+def test_chance_of_each_definition_where_they_differ(make_run: MakeRun) -> None:
+    run_dir = make_run()
     assert "CFRT by chance" in _page(run_dir).text
-    file = run_dir / "classify" / "metrics.json"
+    file = run_dir / "evaluate" / "metrics.json"
     metrics = json.loads(file.read_text())
-    metrics["test"] |= {"ruler": metrics["test"]["ink"], "scale": metrics["test"]["ink"]}
+    metrics["chance"]["cfrt_released"] = 0.25
     file.write_text(json.dumps(metrics))
-    run = read_run(run_dir)  # judged on four
-    assert (chance(run, "strict"), chance(run, "released")) == (1 / 2, 1 / 4)
     assert "CFRT, released, by chance" in _page(run_dir).text
 
 
@@ -237,11 +240,11 @@ def test_optional_parts_may_be_missing(make_run: MakeRun) -> None:
         assert reason in page.text
 
 
-def test_bare_metrics_are_enough(tmp_path: Path) -> None:
-    (tmp_path / "evaluate").mkdir()
-    bare = {"classes": ["a"], "attributes": ["x"], "num_inference_steps": 10, "swap_steps": [2]}
-    (tmp_path / "evaluate" / "metrics.json").write_text(json.dumps(bare))
-    assert "n/a" in _page(tmp_path).text
+def test_an_evaluation_of_the_first_version_is_refused_by_name(make_run: MakeRun) -> None:
+    run_dir = make_run()
+    (run_dir / "evaluate" / "figures.parquet").unlink()
+    with pytest.raises(UserError, match=r"figures\.parquet: version 0\.1\.0 .*overwrite=true"):
+        write_report(run_dir, run_dir / "report")
 
 
 def test_names_are_escaped(make_run: MakeRun) -> None:

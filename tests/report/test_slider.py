@@ -44,7 +44,7 @@ def test_every_seed_and_path_with_pictures_and_scores(complete_run: Path) -> Non
 
     board = _decoded(sheet["uri"])
     assert board.size == (3 * 64, 5 * 64)  # three swaps; four attributes and below them the neutral picture
-    with Image.open(complete_run / "evaluate" / "examples" / "NV_1_ink_swap_15.png") as stored:
+    with Image.open(complete_run / "evaluate" / "examples" / "NV_1_ink_swap_15_finetuned.png") as stored:
         tile = np.asarray(board.crop((64, 128, 128, 192)), dtype=float)
         assert np.abs(tile - np.asarray(stored.convert("RGB"), dtype=float)).mean() < 6
 
@@ -63,7 +63,7 @@ def test_bytes_are_kept_by_coarser_pictures_and_then_by_fewer_seeds(make_run: Ma
 
 def test_a_picture_that_is_missing_is_null(make_run: MakeRun) -> None:
     run_dir = make_run()
-    (run_dir / "evaluate" / "examples" / "MEL_0_ink_swap_15.png").unlink()
+    (run_dir / "evaluate" / "examples" / "MEL_0_ink_swap_15_finetuned.png").unlink()
     run = read_run(run_dir)
     sheet = explorer(run, Gallery(run))["sheets"][0]
     assert sheet["probs"][1][2] is None and sheet["probs"][0][2] is not None

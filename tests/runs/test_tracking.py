@@ -20,6 +20,7 @@ from PIL import Image
 from latentpath.config.schema import LoggerConfig
 from latentpath.errors import UserError
 from latentpath.evaluation.tracked import log_evaluation
+from latentpath.metrics.figure_table import KEY
 from latentpath.runs import tracking
 from latentpath.runs.files import write_json
 from latentpath.runs.provenance import facts, git_state
@@ -185,22 +186,19 @@ def test_of_several_processes_the_first_alone_keeps_a_record(name: str, stage: P
 @pytest.fixture
 def evaluated(stage: Path) -> Path:
     """A stage's folder with figures and pictures of two seeds, of which the second lacks a swap."""
-    cell = {
-        "released": 1.0,
-        "released_low": 0.5,
-        "strict": None,
-        "count": 2,
-        "undefined": {"strict": "one head"},
-    }
     metrics = {
         "attributes": ["hair"],
-        "threshold": 0.5,
-        "cfrt_mean": {"swap": {"released": 1.0, "released_low": 0.5}, "slerp": {"released": 0.25}},
-        "cfrt": {method: {"MEL": {"hair": cell}} for method in ("swap", "slerp")},
-        "perceptual": {"swap": {"MEL": {"hair": {"ssim": 0.75}}}},
-        "faithfulness": {"base": {"MEL": {"hair": {"target": 0.125}}}},
+        "cfrt_mean": {"swap": {"cfrt_released": 1.0, "cfrt_released_low": 0.5}, "slerp": {"ssim": 0.25}},
     }
     write_json(stage / "metrics.json", metrics)
+    figures = [
+        ("MEL", "hair", "swap", None, "finetuned", "cfrt_released", 1.0),
+        ("MEL", "hair", "swap", None, "finetuned", "cfrt_strict", None),
+        ("MEL", "hair", "swap", None, "finetuned", "ssim", 0.75),
+        ("MEL", "hair", "swap", 2, "finetuned", "ssim", 0.5),  # of one position: not tracked
+        (None, None, "swap", None, "finetuned", "ssim", 0.25),
+    ]
+    pd.DataFrame(figures, columns=[*KEY, "value"]).to_parquet(stage / "figures.parquet")
     (stage / "examples").mkdir()
     rows = []
     for seed, method, swap_step, grey in (
@@ -218,18 +216,16 @@ def evaluated(stage: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
-def test_figures_of_an_evaluation_have_the_names_of_metrics_json(name: str, evaluated: Path, config: Any):
+def test_figures_of_an_evaluation_have_the_names_of_the_figures(name: str, evaluated: Path, config: Any):
     pytest.importorskip(name)
     _, logger = build_loggers(LoggerConfig(name=name), evaluated, "mine", config=config)
     log_evaluation([logger], evaluated)
     assert _read(name, logger, evaluated)[0] == {
-        "cfrt_mean/swap/released": 1.0,
-        "cfrt_mean/swap/released_low": 0.5,
-        "cfrt_mean/slerp/released": 0.25,
-        "cfrt/swap/MEL/hair/released": 1.0,
-        "cfrt/swap/MEL/hair/count": 2.0,
-        "perceptual/swap/MEL/hair/ssim": 0.75,
-        "faithfulness/base/MEL/hair/target": 0.125,
+        "cfrt_mean/swap/cfrt_released": 1.0,
+        "cfrt_mean/swap/cfrt_released_low": 0.5,
+        "cfrt_mean/slerp/ssim": 0.25,
+        "swap/MEL/hair/cfrt_released": 1.0,
+        "swap/MEL/hair/ssim": 0.75,
     }
 
 

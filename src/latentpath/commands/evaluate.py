@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from latentpath.commands import EVALUATE
 from latentpath.config.schema import Config
@@ -23,6 +21,7 @@ from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.against_data import (
+    copies_by_class,
     copy_table,
     decoded_features,
     fidelity_table,
@@ -33,12 +32,22 @@ from latentpath.evaluation.against_data import (
 from latentpath.evaluation.copies_page import NAMES, write_copies_page
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
-from latentpath.evaluation.summary import summarise
+from latentpath.evaluation.summary import print_summary, summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import load_classifier
 from latentpath.judge.features import features_of, in_batches, network_or_none
-from latentpath.metrics import Scored, geometry_bands, geometry_table, image_distances, lpips_or_none, tsne
+from latentpath.keys import LATENT_KEY
+from latentpath.metrics import (
+    Scored,
+    geometry_bands,
+    geometry_table,
+    image_distances,
+    lpips_or_none,
+    strong_swap_steps,
+    tsne,
+)
+from latentpath.metrics.figure_table import FigureTable
 from latentpath.runs.files import read_json, read_parquet, write_csv, write_json, write_parquet
 from latentpath.runs.progress import bar
 from latentpath.runs.stages import open_stage, stage_dir
@@ -66,7 +75,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
             stage.figures = _evaluate(cfg, run_dir, stage.path, lpips)
             log_evaluation(trackers, stage.path)
-        _print_summary(read_json(stage.path / "metrics.json"))
+        figures = FigureTable(read_parquet(stage.path / "figures.parquet"))
+        print_summary(figures, read_json(stage.path / "metrics.json"))
         return stage.figures["cfrt_released"]
 
 
@@ -117,20 +127,23 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         threshold=cfg.metric.threshold,
         resamples=cfg.metric.resamples,
     )
+    strong = cfg.metric.strong_swap_steps or strong_swap_steps(plan["swap_steps"])
+    figures = write_tables(
+        folder,
+        scored,
+        attributes=plan["attributes"],
+        strong=strong,
+        geometry=_geometry(indexes["finetuned"], sources["finetuned"], scores),
+        flips=read_flips(sources["finetuned"]),
+        temperatures=classifier.temperatures,
+    )
     metrics = summarise(
+        figures,
         scored,
         attributes=plan["attributes"],
         num_inference_steps=plan["num_inference_steps"],
         swap_steps=plan["swap_steps"],
-        strong=cfg.metric.strong_swap_steps,
-        flips=read_flips(sources["finetuned"]),
-    )
-    write_tables(
-        folder / "tables",
-        scored,
-        strong=metrics["strong_swap_steps"],
-        geometry=_geometry(indexes["finetuned"], sources["finetuned"], scores),
-        temperatures=classifier.temperatures,
+        strong=strong,
     )
     if cfg.metric.against_data:
         metrics["notes"] += _against_data(cfg, folder, scorer, indexes["finetuned"], sources["finetuned"])
@@ -140,7 +153,7 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
     ]
     write_json(folder / "metrics.json", metrics)
     mean = metrics["cfrt_mean"]["swap"]
-    return {"cfrt_released": mean["released"], "cfrt_strict": mean["strict"], "images": len(scores)}
+    return {key: mean[key] for key in ("cfrt_released", "cfrt_strict")} | {"images": len(scores)}
 
 
 def _geometry(index: pd.DataFrame, source: Path, scores: pd.DataFrame) -> pd.DataFrame:
@@ -251,7 +264,8 @@ def _copies(
         "judge": (np.stack(features["judge"].tolist()), *judged),
     }
     found = copy_table(index, spaces)
-    write_csv(folder / "tables" / "copies.csv", found)
+    for name, table in (("copies", found), ("copies_by_class", copies_by_class(found))):
+        write_csv(folder / "tables" / f"{name}.csv", table)
     lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
     write_copies_page(folder / "copies.html", found, latents, training, vae, lpips)
     log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
@@ -268,29 +282,5 @@ def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> N
     index = index[index["seed"].isin(seeds)]
     log.info("t-SNE of %d latents", len(index))
     points = tsne(read_latents(source, index).numpy(), random_state=seed)
-    table = index[["class", "seed", "method", "attribute", "swap_step"]].assign(
-        x=points[:, 0], y=points[:, 1]
-    )
+    table = index[LATENT_KEY].assign(x=points[:, 0], y=points[:, 1])
     write_parquet(folder / "tsne.parquet", table)
-
-
-def _print_summary(metrics: dict[str, Any]) -> None:
-    """The poster's table on the terminal."""
-    perceptual = metrics["perceptual"]["swap"]
-    nets = sorted({k for c in perceptual.values() for a in c.values() for k in a if k.startswith("lpips")})
-    columns = {"released": "CFRT released", "strict": "CFRT strict", "flip": "flipped"}
-    table = Table("class", "attribute", *columns.values(), *(net.replace("lpips_", "LPIPS ") for net in nets))
-    for cls in metrics["classes"]:
-        for attribute in metrics["attributes"]:
-            cell = {**metrics["cfrt"]["swap"][cls][attribute], **perceptual[cls][attribute]}
-            figures = [cell[key] for key in (*columns, *nets)]
-            table.add_row(cls, attribute, *("n/a" if f is None else f"{f:.2f}" for f in figures))
-    mean = metrics["cfrt_mean"]["swap"]
-    table.add_section()
-    table.add_row("mean", "", *("n/a" if mean[key] is None else f"{mean[key]:.2f}" for key in columns))
-    ends = [[mean[f"{key}{end}"] for end in ("_low", "_high")] for key in columns]
-    table.add_row("95 %", "", *("n/a" if None in pair else "{:.2f}–{:.2f}".format(*pair) for pair in ends))
-    console = Console()
-    console.print(table)
-    for note in metrics["notes"]:
-        console.print(f"note: {note}")

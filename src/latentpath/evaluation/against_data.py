@@ -84,6 +84,21 @@ def copy_table(
     return pd.concat(tables, ignore_index=True)
 
 
+def copies_by_class(table: pd.DataFrame) -> pd.DataFrame:
+    """`copy_table` in short, without any training image: a row a class and space.
+
+    Columns class, space, images, threshold, flagged (counts), and the lowest and median score.
+    """
+    groups = table.groupby(["class", "space"], sort=False)
+    return groups.agg(
+        images=("score", "size"),
+        lowest=("score", "min"),
+        median=("score", "median"),
+        threshold=("threshold", "first"),
+        flagged=("flagged", "sum"),
+    ).reset_index()
+
+
 def training_latents(cache: LatentCache, scaling_factor: float) -> Tensor:
     """Scaled means (n, c, h, w) of the cache: what final latents are to be compared with."""
     channels = cache.moments.shape[1] // 2

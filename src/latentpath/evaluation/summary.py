@@ -1,26 +1,14 @@
-"""Every figure of the tables, from the scores alone: the content of `evaluate/metrics.json`.
+"""The headline of an evaluation and the facts of its run: the content of evaluate/metrics.json.
 
-    classes, attributes, num_inference_steps, swap_steps, strong_swap_steps, threshold
-    cfrt.<method>.<class>.<attribute>        released, strict, and each condition alone: flip, dominance,
-                                             class_kept, others_kept, dominance_images,
-                                             all_released, all_strict, already_present; of each also
-                                             <figure>_low and _high, its 95 % interval over seeds; count of
-                                             seeds; undefined: {figure: why}
-    cfrt_mean.<method>                       the same figures, each the mean over classes and attributes where
-                                             it is defined, with _low and _high
-    perceptual.<method>.<class>.<attribute>  lpips_<net>, ssim, l1: neutral against every point, mean
-    flip_curve.<class>.<attribute>.<step>    rate (share above the threshold), prob (mean),
-                                             others (mean of other heads)
-    cosine.<class>.<attribute>.<step>        strongest, weakest: mean cosine to that reference direction
-    faithfulness.<model>.<class>.<attribute> target (share present at the strongest swap),
-                                             neutral (share absent)
-    edits                                    a row a kind of edit besides the plain swaps: see metrics.edits
-    flip_points.<class>.<attribute>          flips, never, already_present, not_monotone (seeds); median
-                                             (step)
-    notes                                    what is n/a, and why
+    classes, attributes      what was traversed
+    heads                    attributes that the classifier judges
+    num_inference_steps, swap_steps, strong_swap_steps, threshold, resamples
+    cfrt_mean.<method>       the means over classes and attributes of CFRT, the Classifier Flip Rate along a
+                             Trajectory, and of its conditions, with <figure>_low and <figure>_high
+    chance                   what a definition of CFRT gives when nothing that was asked for happens
+    notes                    what is n/a, and why
 
-<method> is swap, bezier, cubic, slerp or lerp. A figure that is undefined is null, and named under
-`undefined` or `notes`.
+Every other figure is a row of figures.parquet; a figure that is undefined is null here.
 """
 
 from __future__ import annotations
@@ -30,186 +18,99 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
-from latentpath.keys import BASE, FINETUNED
-from latentpath.metrics import Scored, cfrt_means, cfrt_table, edit_table, strong_swap_steps
-from latentpath.metrics.measures import measures_in
+from latentpath.keys import TRAJECTORIES
+from latentpath.metrics import Scored, figure
+from latentpath.metrics.figure_table import FigureTable, Reading
+from latentpath.metrics.figures import CFRT
+from latentpath.metrics.measures import MEASURES
 
-FIGURES = {
-    "released": "cfrt_released",
-    "strict": "cfrt_strict",
-    "flip": "flipped",
-    "dominance": "dominant_heads",
-    "dominance_images": "dominant_images",
-    "class_kept": "class_kept",
-    "others_kept": "others_kept",
-    "all_released": "all_released",
-    "all_strict": "all_strict",
-    "already_present": "already_present",
-}
+_NAMED = 4  # places that a note names at most
 
 
 def summarise(
+    figures: FigureTable,
     scored: Scored,
     *,
     attributes: Sequence[str],
     num_inference_steps: int,
     swap_steps: Sequence[int],
-    strong: Sequence[int] | None = None,
-    flips: pd.DataFrame | None = None,
+    strong: Sequence[int],
 ) -> dict[str, Any]:
-    """`attributes` were traversed, a part of the heads; `flips` are flip points that were searched for."""
-    classes, heads, threshold, scores = scored.classes, scored.heads, scored.threshold, scored.table
-    swap_steps = sorted(swap_steps)
-    strong = sorted(strong) if strong else list(strong_swap_steps(swap_steps))
-    tuned, methods = scored.rows, scored.trajectories
-    positions = {m: strong if m == "swap" else None for m in methods}
-    cfrt = {m: _cfrt(scored, attributes, m, positions[m]) for m in methods}
+    """The content of metrics.json, from the table of figures and the scores that it was made of."""
     return {
-        "classes": list(classes),
+        "classes": list(scored.classes),
         "attributes": list(attributes),
+        "heads": list(scored.heads),
         "num_inference_steps": num_inference_steps,
-        "swap_steps": swap_steps,
-        "strong_swap_steps": strong,
-        "threshold": threshold,
-        "cfrt": cfrt,
-        "cfrt_mean": {m: _means(scored, attributes, m, positions[m]) for m in methods},
-        "perceptual": {m: _perceptual(tuned, classes, attributes, m) for m in methods},
-        "flip_curve": _flip_curve(tuned, classes, attributes, heads, threshold),
-        "cosine": _cosine(tuned, classes, attributes),
-        "faithfulness": {
-            model: _faithfulness(scores[scores["model"] == model], classes, attributes, threshold)
-            for model in (BASE, FINETUNED)
-            if (scores["model"] == model).any()
+        "swap_steps": sorted(swap_steps),
+        "strong_swap_steps": sorted(strong),
+        "threshold": scored.threshold,
+        "resamples": scored.resamples,
+        "cfrt_mean": {m: _means(figures, m) for m in TRAJECTORIES if m in figures.methods},
+        "chance": {
+            "cfrt_strict": chance(len(attributes)),
+            "cfrt_released": chance(len(scored.heads)),
         },
-        "edits": _edits(scored),
-        "flip_points": {} if flips is None or flips.empty else _flip_points(flips),
-        "notes": _notes(cfrt),
+        "notes": _notes(figures.rows),
     }
 
 
-def _cfrt(scored: Scored, attributes, method, positions) -> dict[str, Any]:
-    classes, table = scored.classes, cfrt_table(scored, method, positions)
-    records = {(row["class"], row["attribute"]): row for row in table.to_dict("records")}
-    out: dict[str, Any] = {c: {} for c in classes}
-    for cls in classes:
-        for attribute in attributes:
-            row = records[cls, attribute]
-            column_of = {column: figure for figure, column in FIGURES.items()}
-            reasons = dict(part.split(": ", 1) for part in str(row["reason"]).split("; ") if ": " in part)
-            out[cls][attribute] = {
-                **{
-                    figure + end: _number(row[column + end])
-                    for figure, column in FIGURES.items()
-                    for end in ("", "_low", "_high")
-                },
-                "count": int(row["n_seeds"]),
-                "undefined": {column_of.get(column, column): why for column, why in reasons.items()},
-            }
-    return out
+def chance(rivals: int) -> float | None:
+    """What CFRT gives when nothing that was asked for happens (see experiments/metric_validation).
+
+    Then one of the rivals moves most all the same: one of the edits under the strict definition, one of the
+    heads under the released one. None with a single rival.
+    """
+    return 1 / rivals if rivals > 1 else None
 
 
-def _means(scored: Scored, attributes, method, positions) -> dict[str, Any]:
-    means = cfrt_means(scored, method, positions, of=attributes)
-    return {
-        figure + end: _number(means[column + end])
-        for figure, column in FIGURES.items()
-        for end in ("", "_low", "_high")
-    }
+def print_summary(figures: FigureTable, metrics: dict[str, Any]) -> None:
+    """The poster's table on the terminal."""
+    keys = ["cfrt_released", "cfrt_strict", "flipped", *(m for m in MEASURES if m in figures.figures)]
+    table = Table("class", "attribute", *(figure(key).heading for key in keys))
+
+    def line(*of: str) -> list[str]:
+        values = [(figures.value(key, *of), figure(key).digits) for key in keys]
+        return ["n/a" if value is None else f"{value:.{digits}f}" for value, digits in values]
+
+    for cls in metrics["classes"]:
+        for attribute in metrics["attributes"]:
+            table.add_row(cls, attribute, *line(cls, attribute))
+    table.add_section()
+    table.add_row("mean", "", *line())
+    means = [figures.get(key) or Reading() for key in keys]
+    ends = ["" if m.low is None or m.high is None else f"{m.low:.2f}–{m.high:.2f}" for m in means]
+    table.add_row("95 %", "", *ends)
+    console = Console()
+    console.print(table)
+    for note in metrics["notes"]:
+        console.print(f"note: {note}")
 
 
-def _perceptual(scores, classes, attributes, method) -> dict[str, Any]:
-    columns = measures_in(scores)
-    # Frame 0 is the neutral image itself: a distance of zero by construction is no evidence.
-    rows = scores[(scores["method"] == method) & (scores["frame"].fillna(1) > 0)]
-    means = rows.groupby(["class", "attribute"])[columns].mean()
-    return {c: {a: {k: _number(means.loc[(c, a), k]) for k in columns} for a in attributes} for c in classes}
+def _means(figures: FigureTable, method: str) -> dict[str, float | None]:
+    means: dict[str, float | None] = {}
+    for each in CFRT:
+        mean = figures.get(each.key, method=method)
+        if mean is not None:
+            ends = {f"{each.key}_low": mean.low, f"{each.key}_high": mean.high}
+            means |= {key: _rounded(value) for key, value in ({each.key: mean.value} | ends).items()}
+    return means
 
 
-def _flip_curve(scores, classes, attributes, heads, threshold) -> dict[str, Any]:
-    out: dict[str, Any] = {c: {a: {} for a in attributes} for c in classes}
-    swaps = scores[scores["method"] == "swap"]
-    for (cls, attribute, step), rows in swaps.groupby(["class", "attribute", "swap_step"]):
-        own = rows[f"prob_{attribute}"]
-        others = rows[[f"prob_{h}" for h in heads if h != attribute]].stack()
-        out[cls][attribute][str(step)] = {
-            "rate": _number((own > threshold).mean()),
-            "prob": _number(own.mean()),
-            "others": _number(others.mean()),
-        }
-    return out
-
-
-def _cosine(scores, classes, attributes) -> dict[str, Any]:
-    out: dict[str, Any] = {c: {a: {} for a in attributes} for c in classes}
-    means = (
-        scores[scores["method"] == "swap"]
-        .groupby(["class", "attribute", "swap_step"])[["cosine", "cosine_weakest"]]
-        .mean()
-    )
-    for (cls, attribute, step), row in means.iterrows():
-        out[cls][attribute][str(step)] = {
-            "strongest": _number(row["cosine"]),
-            "weakest": _number(row["cosine_weakest"]),
-        }
-    return out
-
-
-def _faithfulness(scores, classes, attributes, threshold) -> dict[str, Any]:
-    swaps, neutral = scores[scores["method"] == "swap"], scores[scores["method"] == "neutral"]
-    strongest = swaps[swaps["swap_step"] == swaps["swap_step"].min()]
-
-    def shares(cls: str, attribute: str) -> dict[str, Any]:
-        of_class = strongest[(strongest["class"] == cls) & (strongest["attribute"] == attribute)][
-            f"prob_{attribute}"
-        ]
-        clean = neutral[neutral["class"] == cls][f"prob_{attribute}"]
-        return {
-            "target": _number((of_class > threshold).mean()),
-            "neutral": _number((clean <= threshold).mean()),
-            "count": len(of_class),
-        }
-
-    return {c: {a: shares(c, a) for a in attributes} for c in classes}
-
-
-def _edits(scored: Scored) -> list[dict[Any, Any]]:
-    table = edit_table(scored)
-    records = table[table["method"] != "swap"].to_dict("records")
-    shares = ("before", "after", "match", "others_kept", "probability")
-    return [{k: _number(v) if k in shares else v for k, v in record.items()} for record in records]
-
-
-def _flip_points(flips: pd.DataFrame) -> dict[str, Any]:
-    out: dict[Any, Any] = {}
-    for (cls, attribute), rows in flips.groupby(["class", "attribute"], sort=False):
-        counts = rows["status"].value_counts()
-        out.setdefault(cls, {})[attribute] = {
-            "flips": int(counts.get("flips", 0)),
-            "never": int(counts.get("never", 0)),
-            "already_present": int(counts.get("already present", 0)),
-            "not_monotone": int((rows["contradictions"].map(len) > 0).sum()),
-            "median": _number(rows["flip_step"].astype("float64").median()),
-        }
-    return out
-
-
-def _notes(cfrt: dict[str, Any]) -> list[str]:
+def _notes(rows: pd.DataFrame) -> list[str]:
     """One note a reason, not one a cell."""
-    places: dict[str, list[str]] = {}
-    for method, table in cfrt.items():
-        for cls, row in table.items():
-            for attribute, cell in row.items():
-                for figure, why in cell["undefined"].items():
-                    if cell.get(figure) is None:
-                        places.setdefault(f"CFRT {figure} is undefined: {why}", []).append(
-                            f"{method} {cls} {attribute}"
-                        )
-    return [
-        f"{reason} ({', '.join(where[:4])}{' and others' if len(where) > 4 else ''})"
-        for reason, where in places.items()
-    ]
+    undefined = rows[rows["value"].isna() & (rows["reason"] != "")]
+    undefined = undefined[undefined["position"].isna() & undefined["class"].notna()]
+    notes = []
+    for (key, why), cells in undefined.groupby(["figure", "reason"], sort=False):
+        places = [" ".join(cell) for cell in cells[["method", "class", "attribute"]].to_numpy()]
+        more = " and others" if len(places) > _NAMED else ""
+        notes.append(f"{figure(str(key)).label} is undefined: {why} ({', '.join(places[:_NAMED])}{more})")
+    return notes
 
 
-def _number(value: Any) -> float | None:
-    return None if pd.isna(value) or not math.isfinite(value) else round(float(value), 6)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, 6)

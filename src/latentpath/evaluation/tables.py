@@ -1,65 +1,86 @@
-"""The long tables beside metrics.json: one CSV file each, for other people's scripts and for the report."""
+"""What an evaluation writes beside the scores: the table of all figures, and tables with other keys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from latentpath.evaluation.figures import figure_table
 from latentpath.metrics import (
     Scored,
-    cfrt_by_position,
     cfrt_sensitivity,
     co_change_table,
     edit_table,
-    flip_table,
     most_entangled,
 )
-from latentpath.runs.files import write_csv
+from latentpath.metrics.figure_table import FigureTable
+from latentpath.runs.files import write_csv, write_parquet
 
 
 def write_tables(
     folder: Path,
     scored: Scored,
     *,
+    attributes: Sequence[str],
     strong: Sequence[int],
     geometry: pd.DataFrame,
+    flips: pd.DataFrame | None = None,
     temperatures: Mapping[str, float] | None = None,
-) -> list[Path]:
-    """Write `folder`/<name>.csv and return their paths; figures of the plain swaps unless a column says more.
+) -> FigureTable:
+    """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
-    cfrt_by_position   both definitions and each condition at every swap step and every frame of a curve alone
-    cfrt_sensitivity   how they move with the threshold, with which swap steps or frames count, and with the
-                       classifier's calibration, whose `temperatures` are given
-    flip_rate          share of seeds at every swap step, and every frame
+    figures            every figure of a class, attribute, method and position (see `metrics.figure_table`)
+    cfrt_sensitivity   how CFRT and its conditions move with the threshold, with which swap steps or frames
+                       count, and with the classifier's calibration, whose `temperatures` are given
     co_change          flip one attribute: by how much each output of the classifier moves
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
-    geometry           cosines, curvature, path over chord; distances of latents, in pixels, to a network:
-                       means with bands over the seeds
-    Rates come with 95 % intervals, low and high, over the seeds.
+    geometry           cosines, curvature, path over chord and distances: means with bands over the seeds
+    flip_points        of a traversal that searched for its `flips`: how many seeds flip, and where
+    Figures come with their 95 % intervals, low and high, over the seeds.
     """
-
-    def of_each(table: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-        return pd.concat([table(method) for method in scored.trajectories], ignore_index=True)
-
-    def sensitivity(method: str) -> pd.DataFrame:
-        positions = strong if method == "swap" else None
-        return cfrt_sensitivity(scored, method, positions, temperatures=temperatures)
-
     changes = co_change_table(scored, "swap", strong)
-    makers: dict[str, Callable[[], pd.DataFrame]] = {
-        "cfrt_by_position": lambda: of_each(lambda m: cfrt_by_position(scored, m)),
-        "cfrt_sensitivity": lambda: of_each(sensitivity),
-        "flip_rate": lambda: of_each(lambda m: flip_table(scored, m)),
-        "co_change": lambda: changes,
-        "most_entangled": lambda: most_entangled(changes, 12),
-        "edits": lambda: edit_table(scored),
-        "geometry": lambda: geometry,
+    sensitivity = [
+        cfrt_sensitivity(scored, method, strong if method == "swap" else None, temperatures=temperatures)
+        for method in scored.trajectories
+    ]
+    tables = {
+        "cfrt_sensitivity": pd.concat(sensitivity, ignore_index=True),
+        "co_change": changes,
+        "most_entangled": most_entangled(changes, 12),
+        "edits": edit_table(scored),
+        "geometry": geometry,
     }
-    paths = []
-    for name, make in makers.items():
-        write_csv(folder / f"{name}.csv", make())
-        paths.append(folder / f"{name}.csv")
-    return paths
+    if flips is not None and len(flips):
+        tables["flip_points"] = flip_points(flips)
+    for name, table in tables.items():
+        write_csv(folder / "tables" / f"{name}.csv", table)
+    figures = figure_table(scored, attributes=attributes, strong=strong, geometry=geometry)
+    write_parquet(folder / "figures.parquet", figures)
+    write_csv(folder / "figures.csv", figures)
+    return FigureTable(figures)
+
+
+def flip_points(flips: pd.DataFrame) -> pd.DataFrame:
+    """Of the flip points that a traversal searched for (see `traversal.bisect`) a row a class and attribute.
+
+    Columns class, attribute; seeds: flips, never, already_present, not_monotone; median (swap step, NaN where
+    no seed flips).
+    """
+    rows = []
+    for (cls, attribute), of_pair in flips.groupby(["class", "attribute"], sort=False):
+        counts = of_pair["status"].value_counts()
+        rows.append(
+            {
+                "class": cls,
+                "attribute": attribute,
+                "flips": int(counts.get("flips", 0)),
+                "never": int(counts.get("never", 0)),
+                "already_present": int(counts.get("already present", 0)),
+                "not_monotone": int((of_pair["contradictions"].map(len) > 0).sum()),
+                "median": of_pair["flip_step"].astype("float64").median(),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentpath.keys import FINETUNED
 from latentpath.runs.files import read_json, read_parquet
 from latentpath.runs.tracking import log_figures, log_images
 
 
 def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
-    """`folder`/metrics.json to all `loggers`, by its own names: the means of CFRT with their intervals, and
-    of every class and attribute the figures of its swaps. With logger.images=true also the neutral images
-    that were kept, each beside its strongest swaps.
+    """Log the means of CFRT with their intervals, and every figure of the swaps, to all `loggers`.
+
+    Names are swap/<class>/<attribute>/<figure>, of means cfrt_mean/<method>/<figure>. With logger.images=true
+    also the neutral images that were kept, each beside its strongest swaps.
     """
-    metrics = read_json(folder / "metrics.json")
-    figures = {part: metrics[part] for part in ("cfrt_mean", "faithfulness")}
-    for part in ("cfrt", "perceptual"):
-        figures[part] = {
-            "swap": {
-                cls: {
-                    attribute: {name: v for name, v in cell.items() if not name.endswith(("_low", "_high"))}
-                    for attribute, cell in cells.items()
-                }
-                for cls, cells in metrics[part]["swap"].items()
-            }
-        }
+    metrics, rows = read_json(folder / "metrics.json"), read_parquet(folder / "figures.parquet")
+    rows = rows[(rows["method"] == "swap") & rows["position"].isna() & rows["class"].notna()]
+    figures: dict[str, Any] = {"cfrt_mean": metrics["cfrt_mean"]}
+    for row in rows.dropna(subset=["value"]).to_dict("records"):
+        cells = figures.setdefault("swap", {}).setdefault(row["class"], {})
+        cells.setdefault(row["attribute"], {})[row["figure"]] = row["value"]
     if any(getattr(logger, "takes_images", False) for logger in loggers):
         columns = ["neutral", *metrics["attributes"]]
         if len(images := _examples(folder, metrics["attributes"])):
@@ -41,7 +38,7 @@ def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
 def _examples(folder: Path, attributes: Sequence[str]) -> NDArray[np.uint8]:
     """(seeds of all classes, 1 + A, 3, h, w): the neutral image, then each attribute's strongest swap."""
     kept = read_parquet(folder / "examples.parquet")
-    kept = kept[(kept["model"] == "finetuned") & kept["method"].isin(("neutral", "swap"))]
+    kept = kept[(kept["model"] == FINETUNED) & kept["method"].isin(("neutral", "swap"))]
     kept = kept.sort_values("swap_step").drop_duplicates(["class", "seed", "attribute"])
     kept.loc[kept["method"] == "neutral", "attribute"] = "neutral"
     files = kept.pivot(index=["class", "seed"], columns="attribute", values="file")

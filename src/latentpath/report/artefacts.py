@@ -11,7 +11,9 @@ import yaml
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
-from latentpath.keys import FINETUNED, INTERPOLATIONS, NEUTRAL, trajectories_in
+from latentpath.keys import INTERPOLATIONS, trajectories_in
+from latentpath.metrics.figure_table import FigureTable
+from latentpath.runs.files import read_parquet
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
 
@@ -23,10 +25,10 @@ _KEY = ["class", "seed", "attribute", "method", "position", "model"]
 class RunArtefacts:
     """A run as the report needs it. No text in it holds a folder of the machine that made it.
 
-    metrics: evaluate/metrics.json. plan: traverse/plan.json.
+    metrics: evaluate/metrics.json. figures: evaluate/figures.parquet. plan: traverse/plan.json.
     examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
     frame), model, file (Path of a PNG), lpips_map (Path or None), and the classifier's prob_<attribute>,
-    class_prob_<class>. threshold: of the classifier's decisions.
+    class_prob_<class>.
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
     tables: name -> evaluate/tables/<name>.csv, those with rows (see evaluation.tables).
@@ -34,13 +36,13 @@ class RunArtefacts:
 
     name: str
     metrics: dict[str, Any]
+    figures: FigureTable
     plan: dict[str, Any]
     classification: dict[str, Any]
     examples: pd.DataFrame
     tsne: pd.DataFrame | None
     latents: int | None
     frames: int | None
-    threshold: float
     manifests: dict[str, dict[str, Any]]
     configs: dict[str, str]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -56,10 +58,12 @@ class RunArtefacts:
     @property
     def heads(self) -> list[str]:
         """Attributes that the classifier judges: those that were traversed, then the others."""
-        scored = [str(name) for name in self.examples.columns if str(name).startswith("prob_")]
-        judged = [name.removeprefix("prob_") for name in scored]
-        judged += [label for label in self.classification.get("test") or {} if label != "class"]
-        return list(dict.fromkeys([*self.attributes, *judged]))
+        return list(dict.fromkeys([*self.attributes, *self.metrics["heads"]]))
+
+    @property
+    def threshold(self) -> float:
+        """Of the classifier's decisions."""
+        return float(self.metrics["threshold"])
 
     @property
     def swap_steps(self) -> list[int]:
@@ -69,8 +73,7 @@ class RunArtefacts:
     @property
     def strong_steps(self) -> list[int]:
         """The strong end of the trajectories, on which CFRT is taken; late to early."""
-        steps = self.metrics.get("strong_swap_steps") or self.metrics.get("strong_positions") or []
-        return sorted((int(step) for step in steps), reverse=True)
+        return sorted((int(step) for step in self.metrics["strong_swap_steps"]), reverse=True)
 
     @property
     def prompts(self) -> list[tuple[str, str]]:
@@ -87,26 +90,25 @@ class RunArtefacts:
     @property
     def methods(self) -> list[str]:
         """The methods that were scored, swaps first."""
-        scored = self.metrics.get("cfrt", {}) | self.metrics.get("perceptual", {})
-        return trajectories_in(scored)
+        return trajectories_in(self.figures.methods)
 
     @property
     def seeds(self) -> int:
         """Seeds of each class, as planned."""
-        seeds = self.plan.get("seeds", 0)
-        return int(seeds) if isinstance(seeds, int | float) else len(seeds)
+        return len(self.plan.get("seeds", []))
 
 
 def read_run(run_dir: Path) -> RunArtefacts:
-    """Reads a run's folder. Raises UserError where evaluate/metrics.json is missing or lacks a needed key."""
-    metrics_file = run_dir / "evaluate" / "metrics.json"
+    """Read a run's folder. Raises UserError where it was not evaluated, or by an older version."""
+    metrics_file, figures_file = (run_dir / "evaluate" / name for name in ("metrics.json", "figures.parquet"))
     metrics = _json(metrics_file)
     if not metrics:
         raise UserError(f"no {metrics_file}: run `latentpath evaluate` for this run first")
-    needed = ("classes", "attributes", "swap_steps", "num_inference_steps")
-    if missing := [key for key in needed if key not in metrics]:
-        raise UserError(f"{metrics_file} has no '{missing[0]}': run `latentpath evaluate` again")
-
+    if not figures_file.exists():
+        raise UserError(
+            f"no {figures_file}: version 0.1.0 evaluated this run, and later versions write their figures "
+            "there. Run `latentpath evaluate` with overwrite=true; traversal and classifier stay."
+        )
     folders = _folders(run_dir)
     raw_configs = {stage: _yaml(folder / "config.yaml") for stage, folder in folders.items()}
     secret = paths_in([run_dir, run_dir.absolute(), *raw_configs.values()])
@@ -117,13 +119,13 @@ def read_run(run_dir: Path) -> RunArtefacts:
     return RunArtefacts(
         name=run_dir.absolute().name,
         metrics=metrics,
+        figures=FigureTable(read_parquet(figures_file)),
         plan=_masked(_json(folders["traverse"] / "plan.json"), secret),
         classification=_masked(_json(folders["classify"] / "metrics.json"), secret),
         examples=examples,
-        tsne=pd.read_parquet(tsne) if tsne.exists() else None,
-        latents=len(pd.read_parquet(index, columns=["seed"])) if index.exists() else None,
+        tsne=read_parquet(tsne) if tsne.exists() else None,
+        latents=len(read_parquet(index, columns=["seed"])) if index.exists() else None,
         frames=frames,
-        threshold=_threshold(metrics, raw_configs["evaluate"]),
         manifests={
             stage: _masked(manifest, secret)
             for stage, folder in folders.items()
@@ -147,16 +149,14 @@ def _folders(run_dir: Path) -> dict[str, Path]:
 
 def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     """The stored pictures with their classifier scores, and the number of frames of an interpolation."""
-    places = (folder / "examples.parquet", folder / "examples" / "examples.parquet")
-    listing = next((file for file in places if file.exists()), None)
-    if listing is None:
+    listing = folder / "examples.parquet"
+    if not listing.exists():
         return pd.DataFrame(columns=[*_KEY, "file", "lpips_map"]), None
-    table = _positioned(pd.read_parquet(listing))
-    maps = table["lpips_map"] if "lpips_map" in table else [None] * len(table)
+    table = _positioned(read_parquet(listing))
     found = pd.DataFrame(
         {
             "file": _found(folder / "examples", table["file"]),
-            "lpips_map": _found(folder / "lpips_maps", maps),
+            "lpips_map": _found(folder / "lpips_maps", table["lpips_map"]),
         },
         index=table.index,
         dtype=object,
@@ -164,10 +164,8 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     table = table[_KEY].join(found)
     table = table[table["file"].notna()]
     scores_file = folder / "scores.parquet"
-    if not scores_file.exists():
-        return table.reset_index(drop=True), None
     seeds = [("seed", "in", table["seed"].unique().tolist() or [-1])]
-    scores = _positioned(pd.read_parquet(scores_file, filters=seeds))
+    scores = _positioned(read_parquet(scores_file, filters=seeds))
     heads = [name for name in scores.columns if str(name).startswith(("prob_", "class_prob_"))]
     table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
     frames = scores.loc[scores["method"].isin(INTERPOLATIONS), "position"]
@@ -190,23 +188,10 @@ def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
     return [file if file and file.exists() else None for file in files]
 
 
-def _threshold(metrics: dict[str, Any], config: Any) -> float:
-    metric = config.get("metric") if isinstance(config, dict) else None
-    configured = metric.get("threshold") if isinstance(metric, dict) else None
-    return float(metrics.get("threshold") or configured or 0.5)
-
-
 def _positioned(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds `position`, the swap step or the frame, and brings the key columns to plain types."""
-    table = table.copy()
-    for column in ("swap_step", "frame"):
-        values = table[column] if column in table else pd.Series(pd.NA, index=table.index)
-        table[column] = pd.to_numeric(values, errors="coerce").astype("float64")
-    table["position"] = table["swap_step"].fillna(table["frame"]).fillna(-1).astype(int)
-    neutral = table["method"] == "neutral"
-    table["attribute"] = table["attribute"].fillna(NEUTRAL).astype(str).mask(neutral, NEUTRAL)
-    table["model"] = table["model"].fillna(FINETUNED).astype(str) if "model" in table else FINETUNED
-    return table.astype({"class": str, "method": str, "seed": int})
+    """Adds `position`, the swap step or the frame, and gives the classes and seeds plain types."""
+    position = table["swap_step"].astype("float64").fillna(table["frame"].astype("float64"))
+    return table.assign(position=position.astype(int)).astype({"class": str, "seed": int})
 
 
 def _json(file: Path) -> dict[str, Any]:

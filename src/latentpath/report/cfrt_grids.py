@@ -8,16 +8,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_FIGURES = {  # column: heading
-    "cfrt_released": "CFRT released",
-    "cfrt_strict": "CFRT strict",
-    "flipped": "flips",
-    "dominant_images": "dominant, images",
-    "others_kept": "others kept",
-    "class_kept": "class kept",
-    "all_strict": "strict and flips",
-    "already_present": "there before",
-}
+from latentpath.metrics.figures import figure
+
+_SHOWN = (
+    "cfrt_released",
+    "cfrt_strict",
+    "flipped",
+    "dominant_images",
+    "others_kept",
+    "class_kept",
+    "all_strict",
+    "already_present",
+)
 
 
 def print_cfrt(
@@ -45,10 +47,10 @@ def _grid(table: pd.DataFrame, threshold: float) -> Table:
     grid = Table(title=escape(title), title_justify="left")
     for name in ("class", "attribute"):
         grid.add_column(name, no_wrap=True)
-    for name in ("seeds", *_FIGURES.values()):
+    for name in ("seeds", *(figure(key).label for key in _SHOWN)):
         grid.add_column(name, justify="right")
     for row in records:
-        cells = [_cell(row, figure) for figure in _FIGURES]
+        cells = [_cell(row, key) for key in _SHOWN]
         grid.add_row(escape(row["class"]) or "-", escape(row["attribute"]), f"{row['n_seeds']:,}", *cells)
     return grid
 
@@ -78,10 +80,10 @@ def _comparison(comparison: pd.DataFrame) -> Table:
     return grid
 
 
-def _cell(row: Mapping[Any, Any], figure: str) -> str:
-    low, high = row.get(f"{figure}_low", float("nan")), row.get(f"{figure}_high", float("nan"))
+def _cell(row: Mapping[Any, Any], key: str) -> str:
+    low, high = row.get(f"{key}_low", float("nan")), row.get(f"{key}_high", float("nan"))
     interval = "" if low != low else f"\n[dim]{low:.2f}-{high:.2f}[/dim]"
-    return _number(row[figure]) + interval
+    return _number(row[key]) + interval
 
 
 def _number(value: float, style: str = ".3f") -> str:
@@ -101,9 +103,9 @@ def _reasons(table: pd.DataFrame) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for row in table.to_dict("records"):
         for part in row["reason"].split("; "):
-            figure, _, why = part.partition(": ")
-            if figure in _FIGURES and row[figure] != row[figure]:
-                place = " ".join(filter(None, (_FIGURES[figure], row["class"], row["attribute"])))
+            key, _, why = part.partition(": ")
+            if key in _SHOWN and row[key] != row[key]:
+                place = " ".join(filter(None, (figure(key).label, row["class"], row["attribute"])))
                 found.setdefault(why, []).append(place)
     return {
         why: ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")

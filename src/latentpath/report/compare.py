@@ -11,24 +11,18 @@ import yaml
 from markupsafe import Markup
 
 from latentpath.errors import UserError
+from latentpath.metrics import figure
+from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts, read_run
 from latentpath.report.cells import Cell, Table, header, number, signed
 from latentpath.report.encode import data_uri
-from latentpath.report.headline import cfrt_mean, mean_ends
 from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import Gallery, Grid, words
 from latentpath.report.slider import payload, script_hash
-from latentpath.report.tables import cfrt_cell, lpips_keys, mean_of
+from latentpath.report.tables import figure_cell
 
 MAX_SEEDS = 3  # of each class, side by side
-FIGURES = {
-    "strict": "CFRT, poster ↑",
-    "all_strict": "CFRT, poster, and flip ↑",
-    "released": "CFRT, released ↑",
-    "flip": "flip rate ↑",
-    "class_kept": "class kept ↑",
-    "others_kept": "others kept ↑",
-}
+FIGURES = ("cfrt_strict", "all_strict", "cfrt_released", "flipped", "class_kept", "others_kept")
 INDIFFERENT = ("name", "output_dir", "overwrite", "from_run", "weights_dir", "dry_run", "figures", "compare")
 
 
@@ -95,15 +89,10 @@ def _line(cells: Sequence[Cell]) -> list[Cell]:
 def _tables(runs: Sequence[RunArtefacts], classes: Sequence[str], attributes: Sequence[str]) -> list[Table]:
     """One a figure of CFRT and a perceptual distance, a row a class and attribute; swaps only."""
     found = []
-    for key, label in FIGURES.items():
-        makers = [cfrt_cell(run, "swap", key) for run in runs]
+    for key in (*FIGURES, *_measures(runs)):
+        makers = [figure_cell(run, "swap", key) for run in runs]
         cells = [(c, a, [make(c, a) for make in makers]) for c in classes for a in attributes]
-        found.append(_table(label, f"compare_{key}", runs, cells))
-    nets = [key for key in lpips_keys(runs[0]) if all(key in lpips_keys(run) for run in runs)]
-    for key in [*nets, "ssim"]:
-        label = "SSIM ↑" if key == "ssim" else f"LPIPS {key.removeprefix('lpips_')} ↓"
-        cells = [(c, a, [_perceptual(run, c, a, key) for run in runs]) for c in classes for a in attributes]
-        found.append(_table(label, f"compare_{key}", runs, cells))
+        found.append(_table(figure(key).heading, f"compare_{key}", runs, cells))
     return [t for t in found if any(c.value is not None for g in t.groups for row in g for c in row)]
 
 
@@ -117,9 +106,9 @@ def _table(
     return table
 
 
-def _perceptual(run: RunArtefacts, cls: str, attribute: str, key: str) -> Cell:
-    value = run.metrics.get("perceptual", {}).get("swap", {}).get(cls, {}).get(attribute, {}).get(key)
-    return number(value, "not scored in one of the runs", digits=3)
+def _measures(runs: Sequence[RunArtefacts]) -> list[str]:
+    """The distances between images that every run has."""
+    return [key for key in MEASURES if all(key in run.figures.figures for run in runs)]
 
 
 def _overall(runs: Sequence[RunArtefacts]) -> Table:
@@ -127,19 +116,10 @@ def _overall(runs: Sequence[RunArtefacts]) -> Table:
     table = Table(
         "Means over each run’s own classes and attributes, swaps", ["measure", *_head(runs)], name="compare"
     )
-    rows = []
-    for key, label in FIGURES.items():
-        cells = [
-            number(cfrt_mean(run, key), "undefined in this run", ends=mean_ends(run, key)) for run in runs
-        ]
-        rows.append([header(label), *_line(cells)])
-    for key in [*lpips_keys(runs[0]), "ssim"]:
-        label = "SSIM ↑" if key == "ssim" else f"LPIPS {key.removeprefix('lpips_')} ↓"
-        cells = [
-            number(mean_of(run, "perceptual", "swap", key), "not scored in this run", digits=3)
-            for run in runs
-        ]
-        rows.append([header(label), *_line(cells)])
+    rows = [
+        [header(figure(key).heading), *_line([figure_cell(run, "swap", key)() for run in runs])]
+        for key in (*FIGURES, *_measures(runs))
+    ]
     table.groups.append(rows)
     return table
 

@@ -15,8 +15,6 @@ def fidelity_table(run: RunArtefacts) -> Table | None:
     rows = run.tables.get("fidelity")
     if rows is None:
         return None
-    if "features" not in rows:  # of runs that knew no other network
-        rows = rows.assign(features="judge")
     others = set(rows["features"]) != {"judge"}
     head = ["class", "images", *FIGURES.values(), "Vendi", "Vendi, real", "generated", "held-out"]
     seen = "a network sees in them" if others else "the judge sees"
@@ -38,13 +36,13 @@ def fidelity_table(run: RunArtefacts) -> Table | None:
 
 
 def copies_table(run: RunArtefacts) -> Table | None:
-    """Of evaluate/tables/copies.csv a row a class and space; None where the data were not at hand. Not which
-    training image: it is a patient's."""
-    rows = run.tables.get("copies")
+    """Rows of evaluate/tables/copies_by_class.csv; None where the data were not at hand.
+
+    It does not say which training images are the nearest: they are patients'.
+    """
+    rows = run.tables.get("copies_by_class")
     if rows is None:
         return None
-    if "space" not in rows:  # of runs that knew no other
-        rows = rows.assign(space="latent", threshold=0.5)
     table = Table(
         "Distance to the nearest training image, over the mean of the 50 nearest (0: a copy)",
         ["class", "distance of", "images", "lowest", "median", "flagged below", "flagged"],
@@ -52,12 +50,10 @@ def copies_table(run: RunArtefacts) -> Table | None:
     )
     for cls, of_class in rows.groupby("class", sort=False):
         group: list[list[Cell]] = []
-        for space, of_space in of_class.groupby("space", sort=False):
-            first = [] if group else [header(words(str(cls)), of_class["space"].nunique())]
-            scores = of_space["score"]
-            flagged = int((of_space["flagged"].astype(str) == "True").sum())
-            shown = (scores.min(), scores.median(), of_space["threshold"].iloc[0])
-            figures = [count(len(of_space)), *map(number, shown), count(flagged)]
-            group.append([*first, header(SPACES.get(str(space), str(space))), *figures])
+        for row in of_class.to_dict("records"):
+            first = [] if group else [header(words(str(cls)), len(of_class))]
+            shown = (number(row[key]) for key in ("lowest", "median", "threshold"))
+            name = header(SPACES[row["space"]])
+            group.append([*first, name, count(row["images"]), *shown, count(row["flagged"])])
         table.groups.append(group)
     return table

@@ -1,5 +1,6 @@
 """Tables of edits besides the plain swaps, of flip points, and of the cost."""
 
+from latentpath.keys import JOIN
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, number
 from latentpath.report.pictures import words
@@ -16,7 +17,8 @@ def edits_table(run: RunArtefacts) -> Table | None:
     """Combinations, strengths, windows and removals: what was asked for, what came; None where there are
     none.
     """
-    edits = run.metrics.get("edits") or []
+    table = run.tables.get("edits")
+    edits = [] if table is None else table[table["method"].isin(list(EDITS))].to_dict("records")
     if not edits:
         return None
     head = ["edit", "class", "attribute", "steps", "strength"]
@@ -36,7 +38,7 @@ def edits_table(run: RunArtefacts) -> Table | None:
                 for key in ("before", "after", "match", "others_kept")
             ]
             first = [header(name, len(rows))] if k == 0 else []
-            named = [header(words(edit["class"])), header(words(edit["attribute"].replace("+", " and ")))]
+            named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, " and ")))]
             middle = [Cell(steps), number(edit["strength"], digits=1)]
             group.append([*first, *named, *middle, *shares, count(edit["n"])])
         if group:
@@ -46,8 +48,8 @@ def edits_table(run: RunArtefacts) -> Table | None:
 
 def flip_points_table(run: RunArtefacts) -> Table | None:
     """Where the decision turned, of a traversal that searched for it; None where none did."""
-    points = run.metrics.get("flip_points") or {}
-    if not points:
+    points = run.tables.get("flip_points")
+    if points is None:
         return None
     keys = {"flips": "flips", "never": "never", "already_present": "present before"}
     table = Table(
@@ -61,17 +63,17 @@ def flip_points_table(run: RunArtefacts) -> Table | None:
         ],
         name="flip_points",
     )
-    for cls, by_attribute in points.items():
+    for _, rows in points.groupby("class", sort=False):
         table.groups.append(
             [
                 [
-                    header(words(cls)),
-                    header(words(attribute)),
-                    number(entry["median"], "no seed flips", digits=0),
-                    *(count(entry[key]) for key in keys),
-                    count(entry["not_monotone"]),
+                    header(words(row["class"])),
+                    header(words(row["attribute"])),
+                    number(row["median"], "no seed flips", digits=0),
+                    *(count(row[key]) for key in keys),
+                    count(row["not_monotone"]),
                 ]
-                for attribute, entry in by_attribute.items()
+                for row in rows.to_dict("records")
             ]
         )
     return table

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, count, header, lookup, number
+from latentpath.report.cells import Cell, Table, count, header, number
 from latentpath.report.charts import Chart, Curves, Key, Line
 from latentpath.report.pictures import words
-from latentpath.report.tables import lpips_keys
 from latentpath.runs.figure_style import colour
 
 NEWLY = "newly present, share of seeds"
@@ -19,26 +19,20 @@ OTHERS = "the other attributes, mean probability"
 
 def flip_curves(run: RunArtefacts) -> Chart | None:
     """A panel per class and attribute: what should rise (it) against what should stay (the others)."""
-    curves = run.metrics.get("flip_curve")
-    if not curves:
-        return None
-    flips = run.tables.get("flip_rate")
-    flips = None if flips is None else flips[flips["method"] == "swap"]
-    panels = []
+    swaps, panels = run.figures.by_position("swap"), []
     for cls in run.classes:
         for index, attribute in enumerate(run.attributes):
-            points = dict(lookup(curves, cls, attribute) or {})
-            if not points:
+            rows, paint = _rows(swaps, cls, attribute, "position"), colour(index)
+            if rows.empty:
                 continue
-            paint = colour(index)
-            steps, x, labels = axis(run, points)
-            prob, others = ([lookup(points, step, key) for step in steps] for key in ("prob", "others"))
-            lines = [Line(PROBABILITY, prob, paint, "dashed"), Line(OTHERS, others, "quiet")]
-            if flips is not None:  # a flip is absent in the neutral image and present after
-                rows = _rows(flips, cls, attribute, "position")
-                columns = ("flip_rate", "flip_rate_low", "flip_rate_high")
-                rate, low, high = (_column(rows, column, steps) for column in columns)
-                lines.insert(0, Line(NEWLY, rate, paint, low=low, high=high))
+            steps, x, labels = axis(run, rows.index)
+            others, prob = (_column(rows, key, steps) for key in ("others_probability", "probability"))
+            newly, low, high = (_column(rows, f"flipped{end}", steps) for end in ("", "_low", "_high"))
+            lines = [
+                Line(NEWLY, newly, paint, low=low, high=high),
+                Line(PROBABILITY, prob, paint, "dashed"),
+                Line(OTHERS, others, "quiet"),
+            ]
             name = panel_name(run, cls, words(attribute))
             panels.append(Curves(name, x, labels, lines, says=_describe(name, lines[0], labels)))
     first = colour(0) if len(run.attributes) == 1 else "ink"
@@ -46,7 +40,7 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
         Key(f"{NEWLY}, with its 95 % interval", first),
         Key(PROBABILITY, first, "dashed"),
         Key(f"{OTHERS}: should stay flat", "quiet"),
-    ][flips is None :]
+    ]
     return Chart(panels, legend, name="flip_curves") if panels else None
 
 
@@ -84,8 +78,8 @@ def distance_curves(run: RunArtefacts) -> Chart | None:
     """Panels of each class, a line an attribute: how far the swaps are from neutral, as latents, to a
     network, in pixels."""
     names = {"distance": "distance of latents"}
-    names |= {net: f"LPIPS {net.removeprefix('lpips_')}" for net in lpips_keys(run)}
-    return _band_chart(run, names | {"l1": "L1 of pixels"}, "distances")
+    names |= {key: measure.label for key, measure in MEASURES.items() if measure.better == "lower"}
+    return _band_chart(run, names, "distances")
 
 
 def _band_chart(run: RunArtefacts, names: dict[str, str], name: str) -> Chart | None:

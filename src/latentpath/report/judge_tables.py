@@ -1,5 +1,6 @@
 """Tables of the judge and of the prompts: the classifier on real images; does a prompt give what it says?"""
 
+from latentpath.keys import BASE, FINETUNED
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
@@ -50,22 +51,20 @@ def faithfulness_table(run: RunArtefacts) -> Table:
         name="faithfulness",
     )
     reasons = {
-        "base": "the base model was not traversed in this run",
-        "finetuned": "the fine-tuned model was not scored for this in this run",
+        BASE: "the base model was not traversed in this run",
+        FINETUNED: "the fine-tuned model was not scored for this in this run",
     }
     for cls in run.classes:
         group = []
         for index, attribute in enumerate(run.attributes):
             first = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
-            cells = [
-                number(
-                    lookup(run.metrics.get("faithfulness"), model, cls, attribute, side),
-                    reasons[model],
-                    bar=True,
-                )
-                for model in ("base", "finetuned")
-                for side in ("target", "neutral")
-            ]
+            cells = []
+            for model in (BASE, FINETUNED):
+                strongest = min(run.figures.positions("present", model=model), default=None)
+                swapped = {"method": "swap", "position": strongest, "model": model}
+                target = run.figures.value("present", cls, attribute, **swapped)
+                neutral = run.figures.value("absent", cls, attribute, method="neutral", model=model)
+                cells += [number(value, reasons[model], bar=True) for value in (target, neutral)]
             group.append([*first, header(words(attribute)), *cells])
         table.groups.append(group)
     return table

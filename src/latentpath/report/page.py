@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from latentpath.metrics.figures import definition, figure
 from latentpath.report.artefacts import STAGES, RunArtefacts, read_run
 from latentpath.report.cells import Table
 from latentpath.report.co_change import entangled_pairs
@@ -84,7 +85,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters["words"] = words
+    made.filters |= {
+        "words": words,
+        "label": lambda key: figure(key).label,
+        "meaning": lambda key: figure(key).definition,
+        "definition": definition,
+    }
     return made
 
 
@@ -140,10 +146,6 @@ def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
 
 def _cost(run: RunArtefacts, table: Table) -> dict[str, Any]:
     """Wall times, U-Net calls, and what the shared trunk saves."""
-    steps, end = run.swap_steps, run.num_inference_steps
-    late = bool(run.plan.get("one_step_late"))
-    tree = end + len(run.attributes) * sum(end - min(step + late, end) for step in steps)
-    alone = (1 + len(run.attributes) * len(steps)) * end
     recorded = (
         run.manifests.get("traverse", {}).get("figures", {}).get("unet_calls", run.plan.get("unet_calls"))
     )
@@ -153,8 +155,8 @@ def _cost(run: RunArtefacts, table: Table) -> dict[str, Any]:
             versions.setdefault(package, {})[stage] = str(number)
     return {
         "table": table,
-        "tree": run.plan.get("calls_per_seed", tree),
-        "alone": run.plan.get("plain_calls_per_seed", alone),
+        "tree": run.plan.get("calls_per_seed"),
+        "alone": run.plan.get("plain_calls_per_seed"),
         "recorded": recorded if isinstance(recorded, int | float) else None,
         "versions": [
             (package, ", ".join(dict.fromkeys(by_stage.values()))) for package, by_stage in versions.items()

@@ -9,32 +9,29 @@ from latentpath.report.figures import attribute_legend, panel_name
 from latentpath.report.pictures import words
 from latentpath.runs.figure_style import colour
 
-POSTER, RELEASED = "cfrt_strict", "cfrt_released"
+STRICT, RELEASED = "cfrt_strict", "cfrt_released"
 
 
 def sensitivity_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, a line an attribute: the poster's CFRT by threshold and by the size of the strong
-    end, the released one by the latter (it holds no threshold), the poster's at each swap step and at each
+    """Panels of each class, a line an attribute: the strict CFRT by threshold and by the size of the strong
+    end, the released one by the latter (it holds no threshold), the strict at each swap step and at each
     frame of a Bezier curve alone."""
-    moved, alone = _of(run, "cfrt_sensitivity", "swap"), _of(run, "cfrt_by_position", "swap")
-    frames = _of(run, "cfrt_by_position", "bezier")
+    moved, alone, frames = _moved(run), run.figures.by_position("swap"), run.figures.by_position("bezier")
     panels = []
     for cls in run.classes:
         if moved is not None:
             by = {key: rows for key, rows in moved[moved["class"] == cls].groupby("varies")}
             if "threshold" in by:
-                panels.append(_panel(run, cls, "poster", by["threshold"], "threshold", POSTER, "threshold"))
+                panels.append(_panel(run, cls, "strict", by["threshold"], "threshold", STRICT, "threshold"))
             if "strong" in by:
                 title = "strongest swap steps that count"
-                panels.append(_panel(run, cls, "poster", by["strong"], "n_strong", POSTER, title))
+                panels.append(_panel(run, cls, "strict", by["strong"], "n_strong", STRICT, title))
                 panels.append(_panel(run, cls, "released", by["strong"], "n_strong", RELEASED, title))
-        if alone is not None:
-            rows = alone[alone["class"] == cls]
+        if len(rows := alone[alone["class"] == cls]):
             rows = rows.assign(strength=run.num_inference_steps - rows["position"])
-            panels.append(_panel(run, cls, "poster", rows, "strength", POSTER, "this swap step alone"))
-        if frames is not None:
-            rows = frames[frames["class"] == cls]
-            panels.append(_panel(run, cls, "poster", rows, "position", POSTER, "this Bezier frame alone"))
+            panels.append(_panel(run, cls, "strict", rows, "strength", STRICT, "this swap step alone"))
+        if len(rows := frames[frames["class"] == cls]):
+            panels.append(_panel(run, cls, "strict", rows, "position", STRICT, "this Bezier frame alone"))
     panels = [panel for panel in panels if panel]
     a_class = len(panels) // max(len(run.classes), 1)
     return Chart(panels, attribute_legend(run), name="cfrt_sensitivity", columns=a_class) if panels else None
@@ -42,11 +39,11 @@ def sensitivity_curves(run: RunArtefacts) -> Chart | None:
 
 def calibration_table(run: RunArtefacts) -> Table | None:
     """Both definitions with the judge's temperatures and without; None for a judge without any."""
-    rows = _of(run, "cfrt_sensitivity", "swap")
+    rows = _moved(run)
     if rows is None or not (rows["varies"] == "calibration").any():
         return None
     rows = rows[rows["varies"] == "calibration"]
-    head = ["class", "attribute", "poster, calibrated", "not", "released, calibrated", "not"]
+    head = ["class", "attribute", "strict, calibrated", "not", "released, calibrated", "not"]
     table = Table("CFRT with the judge’s calibration and without it", head, name="cfrt_calibration")
     for cls in run.classes:
         group = []
@@ -55,7 +52,7 @@ def calibration_table(run: RunArtefacts) -> Table | None:
             both = {bool(row["calibrated"]): row for row in mine.to_dict("records")}
             cells = [
                 number(both[on][key], ends=(both[on].get(f"{key}_low"), both[on].get(f"{key}_high")))
-                for key in (POSTER, RELEASED)
+                for key in (STRICT, RELEASED)
                 for on in (True, False)
             ]
             group.append([header(words(cls)), header(words(attribute)), *cells])
@@ -63,9 +60,10 @@ def calibration_table(run: RunArtefacts) -> Table | None:
     return table
 
 
-def _of(run: RunArtefacts, table: str, method: str) -> pd.DataFrame | None:
-    rows = run.tables.get(table)
-    rows = None if rows is None else rows[rows["method"] == method]
+def _moved(run: RunArtefacts) -> pd.DataFrame | None:
+    """The rows of the plain swaps in cfrt_sensitivity.csv; None where there are none."""
+    rows = run.tables.get("cfrt_sensitivity")
+    rows = None if rows is None else rows[rows["method"] == "swap"]
     return None if rows is None or rows.empty else rows
 
 

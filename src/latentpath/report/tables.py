@@ -1,21 +1,16 @@
 """The tables of the headline figures: CFRT with its intervals, its conditions, LPIPS, SSIM, L1."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from latentpath.metrics import figure
+from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
 
-DEFINITIONS = {"strict": "CFRT, poster", "released": "CFRT, released"}
-CONDITIONS = {
-    "flip": "flip",
-    "dominance": "dominance, heads",
-    "dominance_images": "dominance, swaps",
-    "class_kept": "class kept",
-    "others_kept": "others kept",
-}
-# Shown where the evaluation gives them. `all_strict`: the poster's definition and a flip besides.
-COMPANIONS = {"already_present": "present before", "all_strict": "poster and flip"}
+DEFINITIONS = ("cfrt_strict", "all_strict", "cfrt_released")
+CONDITIONS = ("flipped", "dominant_heads", "dominant_images", "class_kept", "others_kept")
+SHOWN = (*CONDITIONS, "cfrt_strict", "cfrt_released", "already_present", "all_strict")
 METHOD_NAMES = {"swap": "Swaps", "bezier": "Bezier", "cubic": "Cubic", "slerp": "Slerp", "lerp": "Lerp"}
 
 
@@ -30,13 +25,10 @@ def main_table(run: RunArtefacts, methods: Sequence[str], *, name: str = "cfrt_l
         name=name,
     )
     for method in methods:
-        figures = DEFINITIONS | ({"all_strict": "poster and flip"} if _has(run, method, "all_strict") else {})
-        order = [key for key in ("strict", "all_strict", "released") if key in figures]
-        measures = [(f"{figures[key]} ↑", cfrt_cell(run, method, key)) for key in order]
-        for key in lpips_keys(run):
-            cell = _perceptual_cell(run, method, key, lpips_reason(run, key))
-            measures.append((f"LPIPS {key.removeprefix('lpips_')} ↓", cell))
-        table.groups.append(_by_method(run, method, measures))
+        cells = {
+            figure(key).heading: figure_cell(run, method, key) for key in (*DEFINITIONS, *lpips_keys(run))
+        }
+        table.groups.append(_by_method(run, method, cells))
     table.groups.append(_beside(run, single))
     return table
 
@@ -44,18 +36,16 @@ def main_table(run: RunArtefacts, methods: Sequence[str], *, name: str = "cfrt_l
 def conditions_table(run: RunArtefacts, method: str) -> Table:
     """Every condition of CFRT alone: a product hides which one failed."""
     single = len(run.classes) == 1
-    figures = CONDITIONS | DEFINITIONS | COMPANIONS
-    optional = {"dominance_images", *COMPANIONS}
-    shown = {key: label for key, label in figures.items() if key not in optional or _has(run, method, key)}
-    head = [*["class"][single:], "attribute", *shown.values(), "seeds"]
+    head = [*["class"][single:], "attribute", *(figure(key).label for key in SHOWN), "seeds"]
     caption = f"{METHOD_NAMES[method]}: each condition alone, and the two definitions"
     table = Table(caption, head, name=f"conditions_{method}")
     for cls in run.classes:
         group = []
         for index, attribute in enumerate(run.attributes):
             first = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
-            cells = [cfrt_cell(run, method, key, bar=True)(cls, attribute) for key in shown]
-            total = count(lookup(run.metrics.get("cfrt"), method, cls, attribute, "count"))
+            cells = [figure_cell(run, method, key, bar=True)(cls, attribute) for key in SHOWN]
+            flips = run.figures.get("flipped", cls, attribute, method=method)
+            total = count(flips.n if flips else None)
             group.append([*first, header(words(attribute)), *cells, total])
         table.groups.append(group)
     return table
@@ -65,36 +55,21 @@ def companions_table(run: RunArtefacts) -> Table:
     """L1 and SSIM to the neutral image, which need no weights."""
     single = len(run.classes) == 1
     table = Table(
-        "SSIM (1: the same) and L1 (0: the same; pixels in [0, 1]), both to the neutral image",
+        "SSIM (1: the same), L1 (0: the same; pixels in [0, 1]) and other distances to the neutral image",
         ["style", "measure", *["class"][single:], *map(words, run.attributes)],
         name="ssim_l1",
     )
+    others = [key for key, measure in MEASURES.items() if not measure.net and key in run.figures.figures]
     for method in run.methods:
-        cells = [
-            (label, _perceptual_cell(run, method, key, "")) for key, label in (("ssim", "SSIM"), ("l1", "L1"))
-        ]
+        cells = {figure(key).label: figure_cell(run, method, key) for key in others}
         table.groups.append(_by_method(run, method, cells))
     return table
 
 
-def chance(run: RunArtefacts, definition: str) -> float | None:
-    """What a definition gives when nothing asked for happens (see experiments/metric_validation).
-
-    Then some head moves most (released), or some edit (strict): one of as many as there are. None with one.
-    """
-    rivals = len(run.heads if definition == "released" else run.attributes)
-    return 1 / rivals if rivals > 1 else None
-
-
 def lpips_keys(run: RunArtefacts) -> list[str]:
     """lpips_<net> of every network in the run, at least the paper's."""
-    cells = [
-        cell
-        for by_class in run.metrics.get("perceptual", {}).values()
-        for by_attribute in by_class.values()
-        for cell in by_attribute.values()
-    ]
-    return sorted({key for cell in cells for key in cell if key.startswith("lpips_")}) or ["lpips_alex"]
+    there = run.figures.figures
+    return [key for key, measure in MEASURES.items() if measure.net and key in there] or ["lpips_alex"]
 
 
 def lpips_reason(run: RunArtefacts, key: str) -> str:
@@ -106,42 +81,29 @@ def lpips_reason(run: RunArtefacts, key: str) -> str:
     )
 
 
-def mean_of(run: RunArtefacts, tree: str, method: str, key: str) -> float | None:
-    """Plain mean of a figure over classes and attributes; None where none of them is defined."""
-    values = [lookup(run.metrics.get(tree), method, c, a, key) for c in run.classes for a in run.attributes]
-    known = [float(value) for value in values if value is not None and value == value]
-    return sum(known) / len(known) if known else None
+def figure_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) -> Callable[..., Cell]:
+    """A function of class and attribute, or of nothing for the mean: the figure with its interval."""
+    digits = figure(key).digits
 
-
-def cfrt_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) -> Callable[[str, str], Cell]:
-    """(class, attribute) -> a figure of CFRT with its interval."""
-
-    def cell(cls: str, attribute: str) -> Cell:
-        entry = lookup(run.metrics.get("cfrt"), method, cls, attribute)
-        if entry is None:
-            return number(
-                None, f"{METHOD_NAMES[method]} were not scored for {words(cls)}, {words(attribute)}"
-            )
-        ends = (entry.get(f"{key}_low"), entry.get(f"{key}_high"))
-        return number(entry.get(key), lookup(entry, "undefined", key) or "", bar=bar, ends=ends)
+    def cell(cls: str | None = None, attribute: str | None = None) -> Cell:
+        found = run.figures.get(key, cls, attribute, method=method)
+        if found is None:
+            return number(None, f"no {figure(key).label} of {METHOD_NAMES[method]} in this run")
+        why = lpips_reason(run, key) if key in MEASURES and MEASURES[key].net else found.reason
+        return number(found.value, why, digits=digits, bar=bar, ends=(found.low, found.high))
 
     return cell
-
-
-def _has(run: RunArtefacts, method: str, key: str) -> bool:
-    by_class = lookup(run.metrics.get("cfrt"), method) or {}
-    return any(key in entry for by_attribute in by_class.values() for entry in by_attribute.values())
 
 
 def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
     """Rows of chance and of the judge on real images: the zero and the ceiling of CFRT."""
     judge = run.classification.get("test") or {}
     why = "no classifier scores on held-out images in this run"
-    by_chance = {key: chance(run, key) for key in DEFINITIONS}
-    if by_chance["strict"] == by_chance["released"]:
-        named = {"CFRT by chance": by_chance["strict"]}
+    by_chance = run.metrics["chance"]
+    if len(set(by_chance.values())) == 1:
+        named = {"CFRT by chance": by_chance["cfrt_strict"]}
     else:
-        named = {f"{label}, by chance": by_chance[key] for key, label in DEFINITIONS.items()}
+        named = {f"{figure(key).label}, by chance": value for key, value in by_chance.items()}
     rows = {label: [number(v, "only one attribute")] * len(run.attributes) for label, v in named.items()}
     for key, label in (("accuracy", "judge’s accuracy"), ("auroc", "judge’s AUROC")):
         rows[label] = [number(lookup(judge, a, key), why) for a in run.attributes]
@@ -152,22 +114,14 @@ def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
 
 
 def _by_method(
-    run: RunArtefacts, method: str, measures: Sequence[tuple[str, Callable[[str, str], Cell]]]
+    run: RunArtefacts, method: str, measures: Mapping[str, Callable[..., Cell]]
 ) -> list[list[Cell]]:
     """The rows of one method: its measures, of each a row a class; a single class needs no name."""
     rows = []
-    for m, (label, cell) in enumerate(measures):
+    for m, (label, cell) in enumerate(measures.items()):
         for c, cls in enumerate(run.classes):
             style = [header(METHOD_NAMES[method], len(measures) * len(run.classes))] if m == c == 0 else []
             measure = [header(label, len(run.classes))] if c == 0 else []
             name = [header(words(cls))] if len(run.classes) > 1 else []
             rows.append([*style, *measure, *name, *(cell(cls, attribute) for attribute in run.attributes)])
     return rows
-
-
-def _perceptual_cell(run: RunArtefacts, method: str, key: str, why: str) -> Callable[[str, str], Cell]:
-    def cell(cls: str, attribute: str) -> Cell:
-        value = lookup(run.metrics.get("perceptual"), method, cls, attribute, key)
-        return number(value, why or f"no {key.upper()} for {METHOD_NAMES[method]} in this run", digits=3)
-
-    return cell

@@ -1,0 +1,130 @@
+"""From the scores to every figure: the content of evaluate/figures.parquet (see `metrics.figure_table`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from latentpath.keys import BASE, FINETUNED, position_column
+from latentpath.metrics import Scored, cfrt_by_position, cfrt_means, cfrt_table
+from latentpath.metrics.figure_table import COLUMNS
+from latentpath.metrics.figures import CFRT
+from latentpath.metrics.measures import measures_in
+
+PRESENCE = ("present", "absent", "probability", "others_probability")
+
+
+def figure_table(
+    scored: Scored, *, attributes: Sequence[str], strong: Sequence[int], geometry: pd.DataFrame
+) -> pd.DataFrame:
+    """Every figure of the attributes that were traversed, a part of the heads; COLUMNS.
+
+    strong: the swap steps of the strong end; of an interpolation it is the last 40 % of the frames.
+    geometry: the rows of `metrics.geometry_bands`.
+    """
+    rows: list[dict[str, Any]] = []
+    for method in scored.trajectories:
+        positions = strong if method == "swap" else None
+        cells = _cfrt(cfrt_table(scored, method, positions))
+        cells = [cell for cell in cells if cell["attribute"] in attributes]
+        rows += cells + _cfrt_means(scored, attributes, method, positions, cells)
+        alone = _cfrt(cfrt_by_position(scored, method))
+        rows += [cell for cell in alone if cell["attribute"] in attributes]
+        rows += _presence(scored, attributes, method) + _distances(scored, attributes, method)
+    rows += _presence(scored, attributes, "neutral")
+    if (scored.table["model"] == BASE).any():
+        base = replace(scored, model=BASE)
+        rows += _presence(base, attributes, "neutral") + _presence(base, attributes, "swap")
+    rows += _geometry(geometry)
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({"position": "Int64", "n": "Int64", "value": float})
+    return table.assign(model=table["model"].fillna(FINETUNED), reason=table["reason"].fillna(""))
+
+
+def _cfrt(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a `cfrt_table`, or of a `cfrt_by_position`: a row a figure."""
+    rows = []
+    for cell in table.to_dict("records"):
+        key = {name: cell.get(name) for name in ("class", "attribute", "method", "position")}
+        reasons = dict(part.split(": ", 1) for part in cell["reason"].split("; ") if part)
+        for figure in CFRT:
+            ends = {end: cell.get(f"{figure.key}_{end}") for end in ("low", "high")}
+            told = {"n": cell["n_seeds"], "reason": reasons.get(figure.key, "")}
+            rows.append(key | {"figure": figure.key, "value": cell[figure.key]} | ends | told)
+    return rows
+
+
+def _cfrt_means(
+    scored: Scored,
+    attributes: Sequence[str],
+    method: str,
+    positions: Sequence[int] | None,
+    cells: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The means over classes and attributes; where no cell is defined, the first reason of a cell."""
+    means = cfrt_means(scored, method, positions, of=attributes)
+    rows = []
+    for figure in CFRT:
+        value = means[figure.key]
+        reasons = [cell["reason"] for cell in cells if cell["figure"] == figure.key and cell["reason"]]
+        ends = {end: means.get(f"{figure.key}_{end}") for end in ("low", "high")}
+        reason = reasons[0] if np.isnan(value) and reasons else ""
+        rows.append({"method": method, "figure": figure.key, "value": value, "reason": reason} | ends)
+    return rows
+
+
+def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
+    """How often the judge sees the attribute at each position, and how likely it finds it and the others.
+
+    Neutral images have no attribute of their own and no position: each of the attributes is looked for.
+    """
+    images, column = scored.rows, position_column(method)
+    images = images[images["method"] == method]
+    if method == "neutral":
+        groups = [((c, a, None), rows) for c, rows in images.groupby("class") for a in attributes]
+    else:
+        groups = images.groupby(["class", "attribute", column])
+    found = []
+    for key, rows in groups:
+        cls, attribute, position = key
+        if attribute not in attributes or (column == "frame" and position == 0):
+            continue
+        own = rows[f"prob_{attribute}"]
+        others = rows[[f"prob_{head}" for head in scored.heads if head != attribute]].stack()
+        values = (
+            (own > scored.threshold).mean(),
+            (own <= scored.threshold).mean(),
+            own.mean(),
+            others.mean(),
+        )
+        key = {"class": cls, "attribute": attribute, "method": method, "position": position}
+        key |= {"model": scored.model, "n": len(own)}
+        found += [key | {"figure": f, "value": v} for f, v in zip(PRESENCE, values, strict=True)]
+    return found
+
+
+def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
+    """The mean distance of a trajectory's images to the neutral one, of each class and attribute, and of all.
+
+    Frame 0 is the neutral image itself: a distance of zero by construction is no evidence.
+    """
+    images, measures = scored.rows, measures_in(scored.table)
+    images = images[(images["method"] == method) & (images["frame"].fillna(1) > 0)]
+    images = images[images["attribute"].isin(list(attributes))]
+    means = images.groupby(["class", "attribute"])[measures].mean()
+    rows = []
+    for figure, of_figure in means.items():
+        for (cls, attribute), value in of_figure.items():  # pyright: ignore[reportGeneralTypeIssues]
+            rows.append({"class": cls, "attribute": attribute, "figure": figure, "value": value})
+        rows.append({"figure": figure, "value": of_figure.mean()})
+    return [row | {"method": method} for row in rows]
+
+
+def _geometry(bands: pd.DataFrame) -> list[dict[str, Any]]:
+    """Distances, cosines and curvature of the swaps at each step, and of each path as a whole."""
+    bands = bands.rename(columns={"swap_step": "position", "mean": "value"})
+    bands = bands[[column for column in COLUMNS if column in bands]].assign(method="swap")
+    return [{str(k): v for k, v in row.items()} for row in bands.to_dict("records")]
