@@ -320,7 +320,7 @@ _ALL_HOLD = (1,) * len(RATES)
 CASES = (
     Case("exactly A changed", exact, _ALL_HOLD),
     Case("nothing changed", nothing, (0, 0, 0, 0, 1, 1, 0)),
-    Case("nothing asked for, but a new photograph of the lesion", new_photograph, (0, 0, 0, 0, 1, 1, 0)),
+    Case("A unchanged, but a new photograph of the lesion", new_photograph, (0, 0, 0, 0, 1, 1, 0)),
     Case("A, on another lesion of the class", another_lesion, _ALL_HOLD),
     Case("A at a tenth of its opacity", faded(0.1), (1, 1, 0, 1, 1, 1, 0)),
     Case("A was there and is removed", removed, (0, 1, 0, 1, 1, 1, 0)),
