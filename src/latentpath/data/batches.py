@@ -1,4 +1,4 @@
-"""Training batches from the latent cache: batch k is a function of (seed, k), so a run can resume."""
+"""Training batches from the latent cache. Batch k depends on (seed, k) only, so a training can resume."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def affordable_workers(wanted: int, *, batch_bytes: int) -> int:
-    """`wanted`, or 0 with a warning where shared memory cannot hold the batches that the workers prefetch.
+    """Return `wanted`, or 0 with a warning if shared memory cannot hold the batches that workers prefetch.
 
-    Such workers hang, or be killed by the kernel without a word. The batches are the same without workers.
+    Without enough memory the workers would hang or be killed silently. The batches do not depend on the
+    workers.
     """
     if not wanted or not SHARED_MEMORY.is_dir():
         return wanted

@@ -1,4 +1,4 @@
-"""The one caption template: training captions, neutral prompts and target prompts all come from it."""
+"""The caption template, which makes all training captions, neutral prompts and target prompts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from latentpath.errors import UserError, near
 
 @dataclass(frozen=True)
 class CaptionTemplate:
-    """Words for a class and the attributes that are present.
+    """Turns a class and the attributes that are present into a caption.
 
-    with_attributes: template with the fields {cls} and {attributes}, used when an attribute is present.
-    without_attributes: template with the field {cls}: the neutral prompt.
-    class_names, attribute_names: key -> its words in the caption; their order is the order in the caption.
+    with_attributes: template with the fields {cls} and {attributes}, used if any attribute is present.
+    without_attributes: template with the field {cls}, used if none is; it makes the neutral prompt.
+    class_names, attribute_names: key -> its words in the caption. A caption lists attributes in this order.
     """
 
     with_attributes: str
@@ -37,7 +37,7 @@ class CaptionTemplate:
             )
 
     def caption(self, cls: str, present: Sequence[str] = ()) -> str:
-        """The caption of an image of `cls`; attributes in the template's order, not that of `present`.
+        """Return the caption of an image of `cls`, with the attributes `present` in the template's order.
 
         Raises UserError where the class or an attribute is not in the template.
         """
@@ -56,9 +56,9 @@ class CaptionTemplate:
 def caption_template(
     captions: CaptionsConfig, classes: Sequence[str], attributes: Sequence[str]
 ) -> CaptionTemplate:
-    """The template of the configuration `dataset.captions` for these classes and attributes, in their order.
+    """Build the template from the configuration `dataset.captions` for these classes and attributes.
 
-    A name that is not given is the key itself, with spaces for underscores.
+    The words of a key without a name are the key itself, with spaces instead of underscores.
     """
     class_names = dict(captions.class_names or {})
     attribute_names = dict(captions.attribute_names or {})

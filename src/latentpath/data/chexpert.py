@@ -1,4 +1,4 @@
-"""CheXpert v1.0 and its -small copy as they lie on disk."""
+"""Reads CheXpert v1.0 and CheXpert-v1.0-small as they are on disk."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ PATHOLOGIES = (
     "Pleural Other",
     "Fracture",
 )
-# `Path` begins with the name of whoever's root folder; what follows is the same in all copies.
+# `Path` begins with the name of the root folder, which differs between copies; the rest is the same.
 INSIDE = r"(?:.*/)?((?:train|valid|test)/patient[^/]+/[^/]+/[^/]+)"
 UNCERTAIN = {"ones": 1.0, "zeros": 0.0, "ignore": np.nan}
 
 
 def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
-    """The usable radiographs: path, image_id, cls, group (patient), attributes; and the problems.
+    """Read the usable radiographs (path, image_id, cls, group = patient, attributes) and the problems.
 
-    Labels are 1 (present), 0 or blank (not mentioned: absent), and -1, which is read as
-    `dataset.chexpert.uncertain` says ('ignore': nan). A radiograph with none of `dataset.attributes` is left
-    out where it shows another finding or an attribute is nan: the caption without attributes calls it normal,
-    which would be false or a guess.
+    Labels are 1 (present), 0 or blank (not mentioned, so absent), and -1 (uncertain), which
+    `dataset.chexpert.uncertain` maps to 1, 0 or nan ('ignore'). A radiograph on which no attribute of
+    `dataset.attributes` is present is left out if it shows another finding or if an attribute is nan, because
+    the caption without attributes would call it normal.
     """
     root, attributes = dataset_root(dataset.root), list(dataset.attributes)
     if len(dataset.classes) != 1:
@@ -99,9 +99,9 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 class ChexpertFolder(ImageFolder):
-    """A copy of CheXpert, the official one in several batches included.
+    """The images of a copy of CheXpert, including the official copy, which is split into batches.
 
-    There `train/patient00001/...` is `CheXpert-v1.0 batch 2 (train 1)/patient00001/...`, or in a later batch.
+    In the official copy `train/patient00001/...` is in `CheXpert-v1.0 batch 2 (train 1)/` or a later batch.
     """
 
     def find(self, names: Sequence[str]) -> list[str | None]:
@@ -115,12 +115,12 @@ class ChexpertFolder(ImageFolder):
 
 
 def _parent_in(path: str, folder: Path) -> str:
-    """The direct child of `folder` that `path` lies in."""
+    """Return the direct subfolder of `folder` that contains `path`."""
     return str(folder / Path(path).relative_to(folder).parts[0])
 
 
 def _lateral(rows: pd.DataFrame) -> pd.Series:
-    """By the column where it says so, else by the file's name."""
+    """Mark lateral views, by the view column if it is filled, else by the file name."""
     named = rows["inside"].str.contains("_lateral")
     if "Frontal/Lateral" not in rows:
         return named

@@ -1,4 +1,4 @@
-"""Finds image files by the names in a table, whatever case, suffix or folder they have on disk."""
+"""Finds image files by the names in a table, even if case, suffix or folder differ on disk."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ DICOM_SUFFIXES = (".dcm", ".dicom")
 
 
 class ImageFolder:
-    """The image files in a folder and all folders below it; listed when one is not where it is said to be.
+    """The image files in a folder and all its subfolders, listed only if a file is not at its expected path.
 
-    A name is found as a relative path, without regard to case, to the suffix of an image, to backslashes and
-    to composed or decomposed accents, at the end of exactly one file's path: `train/7.png` is
-    `any/folder/Train/7.JPG` unless there are two of them.
+    A name matches a file if it equals the end of the file's path. The comparison ignores case, the image
+    suffix, the kind of slash and the composition of accents: `train/7.png` finds `any/folder/Train/7.JPG`.
+    A name that matches several files finds none.
     """
 
     def __init__(self, folder: Path, *, drop: str = "") -> None:
-        """`drop` ends the stem of some files and is no part of their names, such as `_downsampled`."""
+        """Set the folder; `drop` is an ending of file stems to ignore, such as `_downsampled`."""
         self.folder, self.drop = folder, drop
         self._files: dict[str, list[str]] | None = None
 
     def find(self, names: Sequence[str]) -> list[str | None]:
-        """The path of each name, None where there is no such file or several."""
+        """Return the path of each name, or None if there is no such file or more than one."""
         paths = [os.path.join(self.folder, name) for name in names]
         there = files_present(paths)
         if all(there):
@@ -41,7 +41,7 @@ class ImageFolder:
         ]
 
     def why_not(self, name: str) -> str:
-        """Why `find` has no path for a name."""
+        """Say why `find` has no path for a name."""
         found = self._candidates(name)
         if len(found) > 1:
             return f"{len(found)} files are called {name}: {' and '.join(found[:2])}"
@@ -52,11 +52,11 @@ class ImageFolder:
         return f"no file {os.path.join(self.folder, name)}"
 
     def any(self) -> bool:
-        """Whether there is an image file at all, DICOM included."""
+        """Return whether there is any image file, DICOM included."""
         return bool(self._all())
 
     def nearby(self, names: Sequence[str]) -> Path | None:
-        """Another folder that holds one of the first names: beside this one, above or below it."""
+        """Return another folder (beside, above or below this one) that contains one of the first names."""
         above = self.folder.parent
         for folder in (above, *sorted(above.glob("*/")), *sorted(self.folder.glob("*/"))):
             if folder != self.folder and any((folder / name).is_file() for name in names[:3]):
@@ -68,7 +68,7 @@ class ImageFolder:
         return found[0] if len(found) == 1 else None
 
     def _candidates(self, name: str) -> list[str]:
-        """Files that may be meant: of several only the least deep ones, or those of the very suffix."""
+        """List the files that match a name; prefer the same suffix and the least nested files."""
         tail, suffix = "/" + _key(name, self.drop), os.path.splitext(name)[1].lower()
         files = self._all().get(tail.rsplit("/", 1)[1], [])
         found = [file for file in files if ("/" + _key(file, self.drop)).endswith(tail)]
@@ -79,7 +79,7 @@ class ImageFolder:
         return found
 
     def _all(self) -> dict[str, list[str]]:
-        """Key of the base name -> its files; keys of DICOM files begin with a full stop."""
+        """Map the key of each base name to its files; keys of DICOM files begin with a full stop."""
         if self._files is None:
             files: dict[str, list[str]] = defaultdict(list)
             for folder, folders, names in os.walk(self.folder, followlinks=True):
@@ -95,7 +95,7 @@ class ImageFolder:
 
 
 def files_present(paths: Sequence[str]) -> list[bool]:
-    """Whether each path is there: by a listing per folder where these hold many, else by a look each."""
+    """Return whether each path exists, by listing folders if they hold many of the paths, else one by one."""
     folders: dict[str, set[str]] = {}
     parts = [os.path.split(path) for path in paths]
     for folder, _ in parts:
@@ -115,7 +115,7 @@ def _key(name: str, drop: str) -> str:
 
 
 def _without_shared_root(names: Sequence[str]) -> list[str]:
-    """Names as relative paths: absolute ones lose the folders that all of them share, on another machine."""
+    """Make names relative: absolute names lose the leading folders that all of them share."""
     parts = [name.replace("\\", "/").split("/") for name in names]
     absolute = [part[0] == "" or part[0].endswith(":") for part in parts]
     folders = (part[:-1] for part, is_absolute in zip(parts, absolute, strict=True) if is_absolute)

@@ -1,4 +1,4 @@
-"""One image file to 8-bit RGB, whatever its colour mode and depth, and a quick look at its header alone."""
+"""Reads an image file of any colour mode and bit depth as 8-bit RGB, or checks its header only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DICOM = (
 
 
 def check_header(path: str | Path) -> str | None:
-    """Why the file cannot be used, as far as its header tells, or None; costs no decoding."""
+    """Return why the file cannot be used, or None, by reading its header only (without decoding)."""
     try:
         with _opened(path):
             return None
@@ -27,13 +27,13 @@ def check_header(path: str | Path) -> str | None:
 
 
 def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
-    """The upright image in 8-bit RGB; a large JPEG comes smaller, with at least 2 * `enough` pixels a side.
+    """Read an image upright as 8-bit RGB; a large JPEG is reduced to at least 2 * `enough` pixels per side.
 
-    Raises UserError, naming the file, where it cannot be read or its values have no known range.
+    Raises UserError, naming the file, if it cannot be read or its values have no known range.
     """
     try:
         with _opened(path) as file:
-            # A JPEG decodes at 1/2, 1/4 or 1/8 where that is still twice what is needed: many times faster.
+            # A JPEG is decoded at 1/2, 1/4 or 1/8 if that is still twice the needed size: much faster.
             file.draft(None, (2 * enough, 2 * enough))
             decoder = str(getattr(file, "tile", ""))  # names the format of the pixels in the file
             high_bytes = ";16" in decoder and file.mode in ("RGB", "RGBA", "LA")
@@ -49,7 +49,7 @@ def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
 
 
 def grey_bits(path: str | Path) -> int | None:
-    """How many bits are in use in a grey file of more than 8 bits; None for other and damaged files."""
+    """Return the bits in use in a grey file of more than 8 bits, or None for other and damaged files."""
     try:
         with _opened(path) as image:
             return bits_in_use(int(np.asarray(image).max())) if image.mode.startswith("I") else None
@@ -58,12 +58,12 @@ def grey_bits(path: str | Path) -> int | None:
 
 
 def bits_in_use(largest: int) -> int:
-    """The smallest of `DEPTHS` that holds the value: 12 for 4095, as 12-bit films in 16-bit files have it."""
+    """Return the smallest of `DEPTHS` that can hold the value, such as 12 for 4095."""
     return next(bits for bits in DEPTHS if largest < 2**bits)
 
 
 def _opened(path: str | Path) -> Image.Image:
-    """The file after its header was read; UserError for what is no single picture of known range."""
+    """Open the file and read its header. Raises UserError unless it is one image with a known value range."""
     try:
         image = Image.open(path)
     except Exception as error:
@@ -100,10 +100,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _grey_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Whole numbers to uint8: white is the largest number of the bits in use, 4095 for 12-bit data.
+    """Scale integers to uint8: white is the largest number of the bits in use, such as 4095 for 12-bit data.
 
-    A 16-bit file does not say how many of its bits its scanner used, and 12-bit data divided by 65535 would
-    be nearly black. Each file is judged by itself, so its pixels depend on no other file.
+    A 16-bit file does not record how many of its bits the scanner used, and 12-bit data divided by 65535
+    would be nearly black. Each file is scaled alone, so its pixels do not depend on other files.
     """
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
@@ -116,7 +116,7 @@ def _grey_to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _refuse_dark_colour(image: Image.Image) -> None:
-    """Pillow keeps the high byte of 16-bit colour, in which 12-bit data are nearly black."""
+    """Raise for dark 16-bit colour: Pillow keeps the high byte only, which makes 12-bit data nearly black."""
     if (brightest := int(np.asarray(image.convert("RGB")).max())) < 64:
         raise UserError(
             f"16 bits a channel, of which the brightest pixel uses {brightest / 255:.0%}, as 12-bit data do; "

@@ -1,4 +1,4 @@
-"""Any dataset that is one table: a row an image, 0/1 columns, and columns for class and group."""
+"""Reads a dataset that is one table: one row per image, 0/1 columns, and columns for class and group."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from latentpath.data.label_table import LabelTable, find_table
 from latentpath.data.records import Problem, dataset_root
 from latentpath.errors import UserError, near
 
-# Names of columns that say whose image it is.
+# Names of columns that identify the patient or lesion.
 PATIENT = re.compile(r"patient|subject|participant|person|case|lesion|study|mrn|pid\b", re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
 
 def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
-    """The usable images: path, image_id (as in the path column), cls, group, attributes; and the problems.
+    """Read the usable images (path, image_id = the path column, cls, group, attributes) and the problems.
 
-    `dataset.table.file` and `dataset.table.images_dir` lie in `dataset.root`. Labels are 0, 1, or -1 and
-    blank for "not known" (nan). Without a group column, or where it is blank, an image is a group of its own.
+    `dataset.table.file` and `dataset.table.images_dir` are in `dataset.root`. Labels are 0, 1, or -1 or blank
+    for unknown (nan). An image without a group (no group column, or blank) is a group of its own.
     """
     root, table_cfg = dataset_root(dataset.root), dataset.table
     classes, attributes = list(dataset.classes), list(dataset.attributes)
@@ -74,7 +74,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def _check_classes(table: LabelTable, column: str, values: pd.Series, classes: list[str]) -> None:
-    """UserError where the table, before any row is dropped, has no row of a class."""
+    """Raise UserError if the table has no row of a class, before any row is dropped."""
     found = sorted(values.dropna().unique())
     for name in classes:
         if name not in found:
@@ -85,7 +85,7 @@ def _check_classes(table: LabelTable, column: str, values: pd.Series, classes: l
 
 
 def _warn_of_patients(table: LabelTable, attributes: list[str], *, path_column: str) -> None:
-    """A warning where a column looks like patients of whom there are several images."""
+    """Warn if a column looks like the ids of patients with several images each."""
     for column in table.columns:
         if column in (*attributes, path_column) or not PATIENT.search(column):
             continue

@@ -1,4 +1,4 @@
-"""Image files to arrays of one size, many at once; `ImageSpec` says how."""
+"""Reads many image files into one array of square images, as `ImageSpec` describes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from latentpath.data.records import ON_ERROR, Problem, choice, report_problems
 from latentpath.errors import UserError
 
 RESIZES = ("squash", "crop")
-RULES = 2  # raise it when a file's pixels come out otherwise than before
+RULES = 2  # version of the rules that turn files into pixels: raise it when the pixels of a file change
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class ImageSpec:
 
     @classmethod
     def of(cls, dataset: DatasetConfig) -> ImageSpec:
-        """The choice of the configuration group `dataset`."""
+        """Take the values from the configuration group `dataset`."""
         resize = choice("dataset.resize", dataset.resize, RESIZES)
         return cls(dataset.image_size, resize, choice("dataset.on_error", dataset.on_error, ON_ERROR))
 
     @property
     def identity(self) -> dict[str, int | str]:
-        """Everything that decides the pixels of a readable file: a part of every cache's key."""
+        """Return everything that determines the pixels of a readable file; it is part of every cache key."""
         return {"size": self.size, "resize": self.resize, "rules": RULES}
 
 
 class ReadImages(NamedTuple):
-    """images (kept, 3, size, size) uint8, the places (kept,) int64 of these in the rows, and the others."""
+    """The images (kept, 3, size, size) uint8, their row positions (kept,) int64, and the unreadable files."""
 
     images: NDArray[np.uint8]
     kept: NDArray[np.int64]
@@ -62,14 +62,17 @@ class ReadImages(NamedTuple):
 
 
 def read_image(path: str | Path, spec: ImageSpec) -> torch.Tensor:
-    """One image, (3, size, size) float32 in [-1, 1], resized with LANCZOS; UserError if it is unreadable."""
+    """Read one image as (3, size, size) float32 in [-1, 1], resized with LANCZOS.
+
+    Raises UserError if it is unreadable.
+    """
     return to_model_range(_read_uint8(path, spec))
 
 
 def load_images(
     rows: pd.DataFrame, spec: ImageSpec, *, progress: bool = False, out: Path | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """`read_images`, with its unreadable files reported as `spec.on_error` says."""
+    """Call `read_images` and report unreadable files as `spec.on_error` says."""
     images, kept, unreadable = read_images(rows, spec, progress=progress, out=out)
     report_problems(unreadable, spec.on_error)
     return images, kept
@@ -83,10 +86,10 @@ def read_images(
     workers: int | None = None,
     out: Path | None = None,
 ) -> ReadImages:
-    """Every image of `rows['path']` that can be read, in the order of the rows.
+    """Read every image of `rows['path']` that can be read, in the order of the rows.
 
-    In memory (12 KiB an image at 64 px, 768 KiB at 512), or in a memory-mapped .npy file `out`, which has
-    unused places at its end where images could not be read; the returned view leaves them out.
+    The images are in memory (12 KiB per image at 64 px, 768 KiB at 512 px) or in a memory-mapped .npy file
+    `out`. That file has one unused slot at its end per unreadable image; the returned view omits them.
     """
     paths = rows["path"].tolist()
     shape = (len(paths), 3, spec.size, spec.size)
@@ -107,27 +110,27 @@ def read_images(
         errors = list(track(done, "reading images", total=len(paths), disable=not progress, transient=True))
     kept = np.array([i for i, text in enumerate(errors) if text is None], dtype=np.int64)
     if len(kept) < len(paths):
-        # Forward and in place: the new place is never behind the old one, and a memory map is never doubled.
+        # Compact in place: images only move toward the start, so no second copy of the memory map is needed.
         for new, old in enumerate(kept):
             images[new] = images[old]
     return ReadImages(images[: len(kept)], kept, unreadable_files(paths, errors))
 
 
 def unreadable_files(paths: list[str], errors: list[str | None]) -> list[Problem]:
-    """A Problem for each of the errors, counted under the folder that all of the files are in."""
+    """Return a Problem for each error, counted under the common folder of the files."""
     folder = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     return [Problem("unreadable image", folder, None, text) for text in errors if text is not None]
 
 
 def cores() -> int:
-    """Threads that read files: as many as this process may use, at most 16."""
+    """Return the number of reader threads: the CPUs of this process, at most 16."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _read_uint8(path: str | Path, spec: ImageSpec) -> NDArray[np.uint8]:
     """(3, size, size) uint8."""
     image = read_rgb(path, enough=spec.size)
-    if spec.resize == "crop":  # not resize(box=...), which lets pixels outside the box bleed in
+    if spec.resize == "crop":  # not resize(box=...), whose filter also uses pixels outside the box
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
         image = image.crop((left, top, left + side, top + side))

@@ -1,4 +1,4 @@
-"""ISIC 2019 as it lies on disk, with an artefact table of Bissoto et al. (inferred or manual)."""
+"""Reads ISIC 2019 as it is on disk, with an artefact table of Bissoto et al. (inferred or manual)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NOT_ARTEFACTS = ("image", "label", "label_string")
 DIAGNOSES = ("MEL", "NV", "BCC", "AK", "AKIEC", "BKL", "DF", "VASC", "SCC", "UNK")
 IDS = ("image", "lesion_id")
 NOT_DIAGNOSES = ("age_approx", "anatom_site_general", "sex")
-DOWNSAMPLED = "_downsampled"  # ends some file names and ids, and is no part of them
+DOWNSAMPLED = "_downsampled"  # an ending of some file names and ids, which is ignored
 
 
 def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
-    """The usable images of `dataset.classes`: path, image_id, cls, group, attributes; and the problems.
+    """Read the usable images of `dataset.classes` (path, image_id, cls, group, attributes) and the problems.
 
-    The class is the diagnosis, the group the lesion, or the image where no lesion is given. Ids are without
-    `_downsampled`, which some files and tables carry and others do not.
+    The class is the diagnosis. The group is the lesion, or the image itself if no lesion is given. Ids omit
+    the ending `_downsampled`, which only some files and tables have.
     """
     root, classes, attributes = dataset_root(dataset.root), list(dataset.classes), list(dataset.attributes)
     truth = _table(find_table(root, GROUND_TRUTH), dataset.on_error)
@@ -75,7 +75,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
 
 
 def _table(file: Path, on_error: Any) -> LabelTable:
-    """The table with its ids in one spelling."""
+    """Read the table and give all its ids the same spelling."""
     table = LabelTable(file, text=IDS, on_error=on_error)
     table.require(["image"], setting="names the image")
     table.rows["image"] = (
@@ -89,10 +89,11 @@ def _table(file: Path, on_error: Any) -> LabelTable:
 
 
 def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
-    """Artefact labels in {0, 1, nan}.
+    """Read artefact labels in {0, 1, nan}.
 
-    Of the inferred probabilities p >= isic.present is 1, p <= isic.absent is 0, and what lies between is not
-    known. One threshold would call a p of 0.5 absent: captions would then deny what can be seen.
+    An inferred probability p becomes 1 if p >= isic.present, 0 if p <= isic.absent, and nan (unknown) in
+    between. With a single threshold, p = 0.5 would count as absent, and captions would deny visible
+    artefacts.
     """
     attributes, present, absent = list(dataset.attributes), dataset.isic.present, dataset.isic.absent
     kind = choice("dataset.isic.artefacts", dataset.isic.artefacts, ARTEFACTS)
@@ -110,7 +111,7 @@ def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
             "columns of your own from any table"
         ) from None
     table = _table(file, dataset.on_error)
-    # Case counts: 'vasc' is an artefact here, 'VASC' a diagnosis in the ground truth.
+    # Case matters: 'vasc' is an artefact here, 'VASC' a diagnosis in the ground truth.
     choices = [column for column in table.columns if column not in NOT_ARTEFACTS]
     table.require(attributes, setting="dataset.attributes", known=choices)
     table.read_labels(attributes, allowed=None if kind == "inferred" else (0, 1))
@@ -123,7 +124,7 @@ def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
 
 
 def _images(root: Path, beside: Path) -> ImageFolder:
-    """The folder of the images, in `root` or `beside` the ground truth; all of root if none has its name."""
+    """Find the folder of the images, in `root` or `beside` the ground truth; else use all of `root`."""
     named = [folder / IMAGES for folder in (root, beside) if (folder / IMAGES).is_dir()]
     images = ImageFolder(named[0] if named else root, drop=DOWNSAMPLED)
     if not images.any():

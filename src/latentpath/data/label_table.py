@@ -1,4 +1,4 @@
-"""A table of labels while it is checked: rows that cannot be used leave it, counted and named."""
+"""A table of labels with checks that drop unusable rows and record why."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from latentpath.data.records import (
 )
 from latentpath.errors import UserError, near
 
-WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}  # labels in words, in any case
-MOST = 0.5  # of the rows of a table: if more cannot be used, it is not what it is read as
+WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}  # labels as words, upper or lower case
+MOST = 0.5  # share of rows; if more are unusable, the configuration probably does not fit the table
 
 
 class LabelTable:
     """The rows of one file, indexed by their row number in it, and the problems found so far."""
 
     def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: Any = "skip") -> None:
-        """Read `file`; the columns in `text` are ids or names, and stay text where parquet has numbers."""
+        """Read `file`; the columns in `text` (ids, names) become text even if parquet has numbers."""
         self.file = file
         self.rows = read_table(file)
         self.skip_most = choice("dataset.on_error", on_error, ON_ERROR) == "skip_most"
@@ -40,13 +40,16 @@ class LabelTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names that stand for one column, without the index that pandas saves under no name."""
+        """Return the unambiguous column names, without the unnamed index that pandas saves."""
         names = [name for name in self.rows.columns if name and not name.startswith("Unnamed:")]
         twice = self._several()
         return tuple(name for name in names if "\n" not in name and name not in twice)
 
     def require(self, names: Iterable[str], *, setting: str, known: Iterable[str] | None = None) -> None:
-        """UserError where a name is not one column among `known` (default: all); `setting` asked for it."""
+        """Raise UserError if a name is not exactly one column among `known` (default: all).
+
+        The message says that `setting` asked for the name.
+        """
         choices = self.columns if known is None else tuple(known)
         for name in names:
             if places := self._several().get(name):
@@ -54,7 +57,7 @@ class LabelTable:
                     f"{self.file} has {len(places)} columns {name!r}, asked for by {setting}, in places "
                     f"{', '.join(map(str, places))}; their names differ by spaces at most. Rename one"
                 )
-            if name not in choices and plain_name(name) in choices:  # as it is typed: spaces, accents
+            if name not in choices and plain_name(name) in choices:  # differs only by spaces or accents
                 self.rows = self.rows.rename(columns={plain_name(name): name})
             elif name not in choices:
                 raise UserError(
@@ -62,9 +65,10 @@ class LabelTable:
                 )
 
     def drop(self, bad: pd.Series, kind: str, why: Callable[[pd.Series], str], *, fault: bool = True) -> None:
-        """Drop the rows where `bad`; `why` words the reason of the few that are named.
+        """Drop the rows where `bad` is true; `why` gives the reason for the few rows that are named.
 
-        UserError where faults have taken most of the table: then it is the reading that is wrong.
+        Raises UserError if faults have removed most of the table, because then the configuration is probably
+        wrong.
         """
         lost = self.rows[bad]
         named = [(row, why(values)) for row, values in lost.head(NAMED).iterrows()]
@@ -78,14 +82,14 @@ class LabelTable:
             self._stop_where_most_is_lost()
 
     def find_images(self, folder: ImageFolder, names: pd.Series) -> None:
-        """Make the paths of the named images a column `path`, and drop the rows whose image is missing."""
+        """Add a column `path` with the files of the named images, and drop rows whose image is missing."""
         self.rows["path"] = pd.Series(folder.find(names.tolist()), self.rows.index, dtype="object")
         self.drop(
             self.rows["path"].isna(), MISSING_IMAGE, lambda row: folder.why_not(names.loc[int(str(row.name))])
         )
 
     def keep_unique(self, column: str) -> None:
-        """Drop rows whose id is blank or is in an earlier row."""
+        """Drop rows whose id is blank or repeats an earlier row."""
         self.drop(_blank(self.rows[column]), "blank id", lambda row: f"{column} is blank")
         ids = self.rows[column]
         first = pd.Series(ids.index, ids.to_numpy()).groupby(level=0).first()
@@ -98,9 +102,10 @@ class LabelTable:
         )
 
     def read_labels(self, columns: Iterable[str], *, allowed: Sequence[float] | None) -> None:
-        """Make the columns floats (blank: nan) and drop rows with other values; None allows all of [0, 1].
+        """Convert the columns to floats (blank: nan) and drop rows with values that are not `allowed`.
 
-        True and yes are 1, False and no are 0, in any case; a comma may stand for the decimal point.
+        allowed: the permitted values, or None for any number in [0, 1]. True and yes are 1, False and no are
+        0, in upper or lower case. A comma may replace the decimal point.
         """
         words = "a probability in [0, 1]" if allowed is None else ", ".join(f"{value:g}" for value in allowed)
         for column in columns:
@@ -115,7 +120,7 @@ class LabelTable:
             self.rows[column] = values[self.rows.index]
 
     def _several(self) -> dict[str, list[int]]:
-        """Names that stand for several columns, with their places from 1."""
+        """Return the names that several columns share, with the positions of these columns from 1."""
         marked = [name.split("\n")[0] for name in self.rows.columns if "\n" in name]
         plain = [name.split("\n")[0] for name in self.rows.columns]
         return {name: [k for k, other in enumerate(plain, 1) if other == name] for name in marked}
@@ -135,9 +140,9 @@ class LabelTable:
 
 
 def find_table(root: Path, name: str) -> Path:
-    """The file of a table, compressed or not, in `root` or in one of its folders.
+    """Find the file of a table, compressed or not, in `root` or in one of its subfolders.
 
-    UserError that says where it is if it is in the folder above, or which names are like it.
+    Raises UserError that names the folder above if the file is there, or else files with similar names.
     """
     names = (name, name + ".gz")
     for folders in ([root], sorted(root.glob("*/"))):
@@ -164,8 +169,8 @@ def _blank(values: pd.Series) -> pd.Series:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """float64, nan for what is no number."""
-    if pd.api.types.is_numeric_dtype(values):  # of parquet; booleans too
+    """Convert values to float64, with nan for everything that is not a number."""
+    if pd.api.types.is_numeric_dtype(values):  # from parquet; includes booleans
         return values.astype("float64")
     text = values.astype("str").str.strip().str.lower()
     text = text.str.replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)

@@ -1,4 +1,4 @@
-"""The VAE run once: posterior moments of every training image, embeddings of every caption, kept on disk."""
+"""A cache on disk: the VAE's posterior moments of each training image, the embeddings of each caption."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ from latentpath.errors import UserError
 from latentpath.runs.files import write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
-READ_AT_ONCE = 256  # images in memory; at 512 px they take 200 MB
+READ_AT_ONCE = 256  # images in memory at once; at 512 px they take 200 MB
 
 Read = Callable[[Sequence[int]], ReadImages]
 
 
 @dataclass(frozen=True)
 class LatentCache:
-    """`moments` (n, 2c, h, w) float16, memory-mapped: mean and log-variance of the VAE's posterior, unscaled.
+    """An open latent cache.
 
-    `prompt_embeds` (captions, length, dim) float32, row 0 the empty prompt; `caption_of[i]` is image i's row
-    in it. `unreadable` says of each image that was left out what is wrong with it.
+    moments: (n, 2c, h, w) float16, memory-mapped; mean and log-variance of the VAE's posterior, unscaled.
+    prompt_embeds: (captions, length, dim) float32; row 0 is the empty prompt.
+    caption_of: (n,); the row of each image's caption in `prompt_embeds`.
+    unreadable: one message per image that was left out.
     """
 
     moments: NDArray[np.float16]
@@ -43,23 +45,23 @@ class LatentCache:
     folder: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the name of its folder: a spawned process maps the files and copies no latents."""
+        """Pickle only the folder, so that a spawned process maps the files instead of copying the latents."""
         if self.folder is not None:
             return open_cache, (self.folder,)
         return LatentCache, (self.moments, self.prompt_embeds, self.caption_of, self.unreadable)
 
 
 def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any]) -> str:
-    """Hash of everything the cache holds: the images' content, their captions, what encodes them and how."""
+    """Hash all that determines the cache: image contents, captions, and the `identity` of the encoders."""
     content = json.dumps([digests, captions, identity], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
-    """SHA-256 of every file's content ("" where it cannot be read), in order.
+    """Return the SHA-256 of every file's content in order, "" for files that cannot be read.
 
-    `memo` is a JSON file that remembers digests by path, size and time of change, and is brought up to date
-    here: to read a data set of hundreds of gigabytes at every start would take an hour.
+    `memo` is a JSON file that stores digests by path, size and modification time; this function updates it.
+    Without it every start would read the whole data set, which can take an hour for hundreds of gigabytes.
     """
     known = _read_memo(memo)
 
@@ -82,7 +84,7 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
 
 
 def _read_memo(file: Path) -> dict[str, list[Any]]:
-    """Path -> [size, time of change, digest] as `file_digests` wrote them, without damaged entries."""
+    """Read {path: [size, modification time, digest]} as `file_digests` wrote it, without damaged entries."""
     try:
         memo = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -96,7 +98,7 @@ def _read_memo(file: Path) -> dict[str, list[Any]]:
 
 
 def open_cache(folder: Path) -> LatentCache:
-    """Open a cache that `build_cache` has sealed. Raises UserError naming the file when it is damaged."""
+    """Open a complete cache that `build_cache` made. Raises UserError if it is damaged."""
     try:
         record = json.loads((folder / "cache.json").read_text())
         shape, unreadable = record["moments"], tuple(record["unreadable"])
@@ -129,16 +131,16 @@ def build_cache(
     on_images: Callable[[int], object] = lambda n: None,
     rank: Rank = SINGLE,
 ) -> LatentCache:
-    """Encode images and their captions into `folder`, whole or not at all.
+    """Encode images and captions into a cache in `folder`, which appears only when it is complete.
 
-    `read(places)` reads the images at these places in `captions`. Connected processes take every n-th image
-    each. Where another job was faster, its cache is taken: the folder's name says that it holds the same.
-    Raises UserError where no image can be read.
+    read: reads the images at these positions in `captions`. Each of the `rank.world_size` processes encodes
+    every n-th image. If another job finishes first, its cache is used: folders with the same name (the cache
+    key) have the same content. Raises UserError if no image can be read.
     """
     temporary = folder.with_name(f".{folder.name}.{shared(os.getpid(), rank)}")
     try:
         if rank.is_zero:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process with the same id
             temporary.mkdir(parents=True)
         barrier(rank)
         mine = range(rank.index, len(captions), rank.world_size)
@@ -175,7 +177,7 @@ def _encode_part(
     device: Any,
     on_images: Callable[[int], object],
 ) -> None:
-    """Write the moments of the readable images at `places` to `part`.npy, and which they are beside it."""
+    """Write the moments of the readable images at `places` to `part`.npy, and their positions beside it."""
     moments, kept, unreadable = None, [], []
     for start in range(0, len(places), READ_AT_ONCE):
         block = places[start : start + READ_AT_ONCE]
@@ -198,7 +200,7 @@ def _encode_part(
 
 
 def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Join all parts into moments.npy; returns the places of its images, and why others are unreadable."""
+    """Join all parts into moments.npy; return the positions of its images, and why others are unreadable."""
     notes = (json.loads((folder / f"part{k}.unreadable.json").read_text()) for k in range(count))
     unreadable = [text for note in notes for text in note]
     kepts = [np.load(folder / f"part{k}.kept.npy") for k in range(count)]
@@ -207,7 +209,7 @@ def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]
         first = f": {unreadable[0]}" if unreadable else ""
         raise UserError(f"none of the {len(unreadable):,} training images can be read{first}")
     parts = {k: np.load(folder / f"part{k}.npy", mmap_mode="r") for k in range(count) if len(kepts[k])}
-    row = np.empty(len(kept), np.int64)  # in the order of the images, of each row of the parts one by one
+    row = np.empty(len(kept), np.int64)  # row of the concatenated parts -> its row in moments.npy
     row[np.argsort(kept)] = np.arange(len(kept))
     shape = (len(kept), *next(iter(parts.values())).shape[1:])
     moments = np.lib.format.open_memmap(folder / "moments.npy", "w+", np.float16, shape)

@@ -1,4 +1,4 @@
-"""From the configuration `dataset` to an ImageTable: read the layout, report problems, split, limit."""
+"""Makes an ImageTable from the configuration `dataset`: reads, reports problems, splits, limits."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from latentpath.errors import UserError
 
 log = logging.getLogger(__name__)
 
-TRIED = 16  # images whose headers are read before anything is made of them
+TRIED = 16  # images whose headers are checked at the start
 LAYOUTS = {"isic2019": isic2019.read, "chexpert": chexpert.read, "image_table": image_table.read}
 
 
 def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> ImageTable:
-    """The dataset of the configuration group `dataset`, checked, captioned and split.
+    """Load the dataset of the configuration group `dataset`, checked, with captions and splits.
 
     `dataset.layout` is one of LAYOUTS, or a function of one of the modules `plugins`.
 
-    Raises UserError where the configuration names what the data do not have, where no usable row is left and,
-    with `on_error='fail'`, where a row cannot be used. Opens a few images, to see that they can be read at
-    all; `images.load_images` opens the others.
+    Raises UserError if the configuration names something that the data do not have, if no usable row is left,
+    and, with `on_error='fail'`, if any row cannot be used. It opens only a few images, to check that they are
+    readable; `images.load_images` reads them all.
     """
     classes, attributes = tuple(dataset.classes), tuple(dataset.attributes)
     _check_names(classes, attributes)
@@ -75,7 +75,7 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
 
 
 def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
-    """What the reader of the layout returns: the usable rows, and the problems of the others."""
+    """Call the reader of the layout; return the usable rows and the problems of the other rows."""
     if not is_reference(dataset.layout):
         return LAYOUTS[choice("dataset.layout", dataset.layout, LAYOUTS)](dataset)
     rows, problems = load("dataset.layout", dataset.layout, plugins)(dataset)
@@ -84,9 +84,9 @@ def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame,
 
 
 def _check_readable(paths: pd.Series) -> None:
-    """UserError where not one of a few images, spread over the table, has a header that can be read.
+    """Raise UserError if none of a few images, spread over the table, has a readable header.
 
-    A warning where 16-bit ones use different numbers of their bits.
+    Warn if the 16-bit images among them use different numbers of bits.
     """
     some = paths.iloc[:: max(1, len(paths) // TRIED)].tolist()
     errors = [check_header(path) for path in some]

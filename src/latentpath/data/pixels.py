@@ -1,4 +1,4 @@
-"""Pixels in their two forms, uint8 in 0..255 and float32 in [-1, 1], and sheets of images as PNG files."""
+"""Converts pixels between uint8 in 0..255 and float32 in [-1, 1], and writes grids of images as PNG files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from latentpath.runs.files import write_image
 
 
 def to_model_range(images: Tensor | NDArray[np.uint8]) -> Tensor:
-    """uint8 in 0..255, any shape, to float32 in [-1, 1] of the same shape, on the device where they are."""
+    """Convert uint8 in 0..255 of any shape to float32 in [-1, 1] of the same shape, on the same device."""
     images = torch.as_tensor(images)
     return images.float().div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Values in [-1, 1], any shape, to uint8 in 0..255, rounded; what lies outside is cut."""
+    """Convert values in [-1, 1] of any shape to uint8 in 0..255, rounded and clipped."""
     return ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def save_grid(images: Tensor, path: Path, *, least_side: int = 128) -> Path:
-    """Write `images` (rows, columns, 3, h, w) in [-1, 1] as one PNG; small ones are enlarged by pixels."""
+    """Write `images` (rows, columns, 3, h, w) in [-1, 1] as one PNG grid; return its path.
+
+    Images with a side below `least_side` pixels are enlarged by a whole factor.
+    """
     rows, columns, _, h, w = images.shape
     sheet = to_uint8(images).cpu().numpy().transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
     zoom = max(1, least_side // h)

@@ -1,4 +1,4 @@
-"""A CSV or parquet file, as Excel and pandas save it, to a DataFrame with plain column names."""
+"""Reads a CSV or parquet file, as Excel and pandas save it, into a DataFrame with plain column names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentpath.errors import UserError
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
 SEPARATORS = ",;\t|"
-# First bytes of files that are often given in place of a table.
+# First bytes of files that users often give instead of a table.
 NOT_TABLES = {
     b"PK\x03\x04": "an Excel workbook or a zip archive. Save it as 'CSV UTF-8' (in Excel: File, Save As)",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook. Save it as 'CSV UTF-8' (in Excel: File, Save As)",
@@ -28,12 +28,13 @@ log = logging.getLogger(__name__)
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """The rows of `file`, indexed by their line in it (its header is line 1), or in parquet by row from 1.
+    """Read the rows of `file`, indexed by line number (the header is line 1), or for parquet by row from 1.
 
-    A CSV file may be compressed, begin with Excel's `sep=` line, and separate by comma, semicolon, tab or
-    `|`; all of its values are text or missing. Parquet keeps its types. Column names lose outer spaces and
-    are in Unicode's composed form; of columns that are then equal the later ones get their number behind a
-    newline, which no name holds. Raises UserError where the file is no table.
+    A CSV file may be compressed, may begin with Excel's line `sep=`, and may be separated by comma,
+    semicolon, tab or `|`; all its values are text or missing. Parquet keeps its types. Column names are
+    stripped of outer spaces and converted to Unicode's composed form. If two names are then equal, the later
+    one gets a newline and its position appended; no real name contains a newline. Raises UserError if the
+    file is not a table.
     """
     try:
         rows = _read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
@@ -50,7 +51,7 @@ def read_table(file: Path) -> pd.DataFrame:
 
 
 def plain_name(name: str) -> str:
-    """A column's name without outer spaces, in Unicode's composed form: an é is one letter, not two."""
+    """Strip outer spaces from a column name and compose its accents (é becomes one character)."""
     return unicodedata.normalize("NFC", name).strip()
 
 
@@ -71,7 +72,7 @@ def _read_csv(file: Path) -> pd.DataFrame:
     else:
         separator = _separator(first)
     names = next(csv.reader(io.StringIO(text), delimiter=separator), [])
-    # Blank lines are read and dropped afterwards: the index stays the line number in the file.
+    # Blank lines are read and dropped afterwards, so that the index stays the line number in the file.
     rows = pd.read_csv(io.StringIO(text), sep=separator, dtype="str", skip_blank_lines=False)
     if not isinstance(rows.index, pd.RangeIndex):
         raise ValueError("its rows have more fields than its header")
@@ -106,6 +107,6 @@ def _decoded(file: Path) -> str:
 
 
 def _separator(header: str) -> str:
-    """The most frequent of `SEPARATORS` outside of quotes."""
+    """Return the most frequent of `SEPARATORS` outside of quotes."""
     outside = "".join(header.split('"')[::2])
     return max(SEPARATORS, key=outside.count)

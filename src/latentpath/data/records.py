@@ -1,4 +1,4 @@
-"""What every dataset becomes (ImageTable), and how rows that cannot be used are counted and named."""
+"""ImageTable, the common form of every dataset, and Problem, a record of a row that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-MISSING_IMAGE = "missing image"  # the kind of Problem that a copy of a part of a data set has
-NAMED = 3  # rows that a kind of problem names before it only counts
+MISSING_IMAGE = "missing image"  # the kind of Problem that occurs if only part of a data set is on disk
+NAMED = 3  # rows that are named for each kind of problem; further ones are only counted
 ON_ERROR = ("skip", "skip_most", "fail")  # dataset.on_error
 COLUMNS = ("path", "image_id", "cls", "group", "split")  # of ImageTable.rows, before the attributes
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a row was left out.
+    """The reason why one or more rows were left out.
 
-    row: line of a CSV file (its header is line 1), row of a parquet file (from 1), or None.
-    count: rows that this stands for: of many of a kind the first few stand alone, one more for the rest.
-    fault: False for rows that the configuration leaves out on purpose (another class, a lateral view).
+    row: line of a CSV file (the header is line 1), row of a parquet file (from 1), or None.
+    count: number of rows. Of many rows with the same kind of problem, the first few have their own Problem
+        and one more Problem counts the rest.
+    fault: False for rows that the configuration excludes on purpose (another class, a lateral view).
     """
 
     kind: str
@@ -48,10 +49,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class ImageTable:
-    """A dataset ready for use: one row an image, labels, group and split known, all files present.
+    """A dataset that is ready for use: one row per image, with labels, group and split; all files exist.
 
     rows: path (absolute), image_id (unique), cls (one of `classes`), group (patient or lesion), split
-        ('train', 'val' or 'test'), then a float column per attribute in {0, 1, nan}; nan is "not known".
+        ('train', 'val' or 'test'), then one float column per attribute in {0, 1, nan}; nan is unknown.
     """
 
     rows: pd.DataFrame
@@ -61,13 +62,13 @@ class ImageTable:
     problems: tuple[Problem, ...] = ()
 
     def split(self, name: str) -> pd.DataFrame:
-        """The rows of one split, in table order."""
+        """Return the rows of one split, in table order."""
         if name not in SPLITS:
             raise UserError(f"no split {name!r}.{near(name, SPLITS)}")
         return self.rows[self.rows["split"] == name]
 
     def captions_of(self, rows: pd.DataFrame) -> list[str]:
-        """The training captions of some of the rows; what is not known (nan) is not mentioned."""
+        """Return the training captions of the given rows; unknown attributes (nan) are not mentioned."""
         present = (rows[list(self.attributes)] == 1).to_numpy(dtype=bool).tolist()
         keys = list(zip(rows["cls"], map(tuple, present), strict=True))
         words = {
@@ -80,7 +81,7 @@ class ImageTable:
 
 
 def by_kind(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
-    """(kind, file) -> its problems, in the order of their first appearance."""
+    """Group problems by (kind, file), in the order of first appearance."""
     found: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         found.setdefault((problem.kind, problem.file), []).append(problem)
@@ -88,7 +89,7 @@ def by_kind(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]
 
 
 def describe_problems(problems: Iterable[Problem]) -> str:
-    """Counted per kind and file, the first few rows named under each count."""
+    """Describe problems as text: a count for each kind and file, with the first few rows below it."""
     lines = []
     for (kind, file), found in by_kind(problems).items():
         total = sum(problem.count for problem in found)
@@ -100,7 +101,7 @@ def describe_problems(problems: Iterable[Problem]) -> str:
 
 
 def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
-    """One warning that sums up the faults, or with 'fail' a UserError that lists them."""
+    """Log one warning that summarizes the faults, or raise UserError if on_error is 'fail'."""
     on_error = choice("dataset.on_error", on_error, ON_ERROR)
     faults = [p for p in problems if p.fault]
     if not faults:
@@ -119,7 +120,7 @@ def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
 def check_rows(
     rows: pd.DataFrame, classes: Sequence[str], attributes: Sequence[str], *, made_by: str
 ) -> None:
-    """UserError where the rows that a reader made are not those of an ImageTable, but for `split`."""
+    """Raise UserError if the rows of a reader are not valid rows of an ImageTable (without `split`)."""
     for name in (*(column for column in COLUMNS if column != "split"), *attributes):
         if name not in rows:
             raise UserError(f"{made_by} returned rows without the column {name!r}; there are {list(rows)}")
@@ -137,7 +138,7 @@ def check_rows(
 
 
 def choice(setting: str, value: Any, allowed: Iterable[str]) -> str:
-    """The text of a setting of few values, an Enum in a typed configuration; UserError for others."""
+    """Return a setting (text or an Enum) as text. Raises UserError if it is not in `allowed`."""
     text, allowed = str(getattr(value, "value", value)), tuple(allowed)
     if text not in allowed:
         raise UserError(f"{setting} is {text!r}.{near(text, allowed)}")
@@ -145,7 +146,7 @@ def choice(setting: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def dataset_root(root: str | Path) -> Path:
-    """The absolute root folder of a dataset; UserError where there is none."""
+    """Return the absolute root folder of a dataset. Raises UserError if it does not exist."""
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(

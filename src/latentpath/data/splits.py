@@ -1,4 +1,4 @@
-"""Train, val and test by a hash of the group: no patient or lesion in two splits, and no image ever moves."""
+"""Splits groups into train, val and test by a hash: no group is in two splits, and new data move no image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentpath.errors import UserError
 
 
 def hash_unit(names: Sequence[str], *, salt: str) -> np.ndarray:
-    """A number in [0, 1) per name, (n,) float64: a function of name and salt alone, on every machine."""
+    """Return a number in [0, 1) per name, (n,) float64, that depends on the name and the salt only."""
     prefix = f"{salt}\0".encode()
     digests = b"".join(blake2b(prefix + name.encode(), digest_size=8).digest() for name in names)
     return (np.frombuffer(digests, dtype=">u8") >> np.uint64(11)).astype(
@@ -22,10 +22,11 @@ def hash_unit(names: Sequence[str], *, salt: str) -> np.ndarray:
 
 
 def assign_splits(groups: pd.Series, *, val_fraction: float, test_fraction: float, salt: str) -> np.ndarray:
-    """'train', 'val' or 'test' per row, (n,) str.
+    """Assign 'train', 'val' or 'test' to each row by its group; (n,) str.
 
-    A group's split depends on its name, the salt and the fractions, never on which other groups there are:
-    new images move none. The fractions are of groups, in expectation. A new val_fraction leaves test alone.
+    The split of a group depends on its name, the salt and the fractions only, so new images move no others.
+    The fractions are expected shares of groups. Changing val_fraction does not change the test split. Raises
+    UserError for invalid fractions.
     """
     if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
         raise UserError(
@@ -41,11 +42,10 @@ def assign_splits(groups: pd.Series, *, val_fraction: float, test_fraction: floa
 
 
 def assert_disjoint(table: ImageTable) -> None:
-    """UserError, naming it, where a group (patient, lesion) or a file is in two splits, or an image has no
-    group.
+    """Raise UserError if a group (patient, lesion) or a file is in two splits, or if an image has no group.
 
-    `assign_splits` cannot bring that about; a table that was made or changed otherwise can, and every figure
-    on held-out images would be too good.
+    `assign_splits` never causes this, but a table from another source can. Every figure on held-out images
+    would then be too good.
     """
     rows = table.rows
     if rows["group"].isna().any():
@@ -66,7 +66,7 @@ def assert_disjoint(table: ImageTable) -> None:
 
 
 def copies_across_splits(digests: Sequence[str], splits: Sequence[str]) -> int:
-    """How many images are byte for byte in another split as well; digests of contents, "" for unknown."""
+    """Count images whose exact file content is also in another split; "" in `digests` means unknown."""
     rows = pd.DataFrame({"digest": list(digests), "split": list(splits)})
     rows = rows[rows["digest"] != ""]
     return int((rows.groupby("digest")["split"].transform("nunique") > 1).sum())

@@ -1,4 +1,4 @@
-"""Procedurally drawn stand-ins for hospital data, with ground truth."""
+"""Phantoms: procedurally drawn images with ground truth, in place of hospital data."""
 
 from .chest import FINDINGS, Chest, draw_chest
 from .dermoscopy import ATTRIBUTES, DIAGNOSES, Dermoscopy, draw_dermoscopy

@@ -1,6 +1,6 @@
-"""What lies between the skin and the lens: painters of hair, gel bubbles, ink and a ruler.
+"""Painters of the artefacts in dermoscopic images: hair, gel bubbles, ink and a ruler.
 
-Each painter takes the picture so far and returns it with the element added, plus the element's opacity.
+Each painter takes the image so far and returns the image with the artefact added, and the artefact's opacity.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .canvas import Array, coverage, grid, over, rotated, segment_distance, wave
 
 @dataclass(frozen=True)
 class Scene:
-    """What a painter may know of the phantom: the size in pixels and where the lesion lies."""
+    """What a painter knows about the phantom: its size in pixels and the position of the lesion."""
 
     size: int
     centre: tuple[float, float]
@@ -21,7 +21,7 @@ class Scene:
 
     @property
     def pixel(self) -> float:
-        """Width of a pixel in the units of `grid`."""
+        """The width of a pixel in the units of `grid`."""
         return 2.0 / self.size
 
 
@@ -29,14 +29,14 @@ Painter = Callable[[Array, Scene, np.random.Generator], tuple[Array, Array]]
 
 
 def paint_hair(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Strands that bend and sway along a common direction, dark or now and then a lighter brown."""
+    """Draw curved strands along a common direction, dark or sometimes lighter brown."""
     x, y = grid(scene.size)
     direction = rng.uniform(0, np.pi)
     light = rng.random() < 0.15
     colour = np.array((0.33, 0.20, 0.11) if light else (0.09, 0.06, 0.05)) + rng.uniform(-0.02, 0.03)
     alpha = np.zeros_like(x)
     for strand in range(rng.integers(5, 10)):
-        # A curve v = f(u) in a turned frame: its distance has a closed form that is good for gentle slopes.
+        # A curve v = f(u) in a rotated frame; its distance has a closed form, accurate for small slopes.
         wild = 0.9 if strand % 4 == 3 else 0.22
         root_x, root_y = rng.uniform(-0.75, 0.75, 2)
         u, v = rotated(x - root_x, y - root_y, direction + rng.normal(0, wild))
@@ -53,10 +53,10 @@ def paint_hair(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Ar
 
 
 def paint_gel_bubble(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Air in the immersion gel: clear discs with a dark outline, a bright inner rim and a highlight."""
+    """Draw air bubbles in the gel: clear discs with a dark outline, a bright inner rim and a highlight."""
     x, y = grid(scene.size)
     touched = np.zeros_like(x)
-    nest = rng.uniform(-0.6, 0.6, 2)  # bubbles gather, with a few strays
+    nest = rng.uniform(-0.6, 0.6, 2)  # bubbles form a cluster, with a few outside it
     lamp = rng.uniform(0, 2 * np.pi)
     placed: list[tuple[float, float, float]] = []
     for number in range(rng.integers(6, 13)):
@@ -82,7 +82,7 @@ def paint_gel_bubble(image: Array, scene: Scene, rng: np.random.Generator) -> tu
 
 
 def paint_ink(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A surgeon's marker beside the lesion: short strokes, dots, or an arc, patchy as on real skin."""
+    """Draw a surgeon's ink marks beside the lesion: short strokes, dots or an arc, patchy as on real skin."""
     x, y = grid(scene.size)
     px, py = x - scene.centre[0], y - scene.centre[1]
     width = rng.uniform(0.055, 0.085)
@@ -99,7 +99,7 @@ def paint_ink(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Arr
         for number in range(rng.integers(3, 6)):
             angle = first + number * rng.uniform(1.1, 1.6)
             toward = ring * np.array((np.cos(angle), np.sin(angle)))
-            cx, cy = np.clip(scene.centre + toward, -0.85, 0.85) - scene.centre  # always inside the picture
+            cx, cy = np.clip(scene.centre + toward, -0.85, 0.85) - scene.centre  # always inside the image
             reach = 0.0 if style == "dots" else rng.uniform(0.14, 0.26)
             tilt = angle + np.pi / 2 + rng.normal(0, 0.35)
             tip = (reach * np.cos(tilt), reach * np.sin(tilt))
@@ -111,7 +111,7 @@ def paint_ink(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Arr
     return over(image, violet + rng.random() * (blue - violet), alpha), alpha
 
 
-# Seven-segment strokes in a cell 1 wide and 2 high, and which of them each digit lights.
+# Seven-segment strokes in a cell that is 1 wide and 2 high, and the strokes of each digit.
 _SEGMENTS = (
     ((0, 0), (1, 0)),
     ((1, 0), (1, 1)),
@@ -141,7 +141,7 @@ _LIT = np.array(
 
 
 def paint_ruler(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A millimetre scale along one side: axis, ticks inwards, every fifth longer, and digits."""
+    """Draw a millimetre scale along one side: an axis, ticks inwards (every fifth longer) and digits."""
     x, y = grid(scene.size)
     side = rng.integers(4) * np.pi / 2
     u, v = rotated(x, y, side + rng.normal(0, 0.05))
@@ -160,7 +160,7 @@ def paint_ruler(image: Array, scene: Scene, rng: np.random.Generator) -> tuple[A
 
 
 def _digits(u: Array, v: Array, period: float, half_width: float, first: int) -> Array:
-    """Distance to the digit beside each long tick; folding `u` by the period draws them all at once."""
+    """Return the distance to the digit at each long tick; `u` modulo the period draws all digits at once."""
     cell = np.floor(u / period)
     width = 0.085
     local_u = (u - cell * period - 0.045) / width
@@ -173,7 +173,7 @@ def _digits(u: Array, v: Array, period: float, half_width: float, first: int) ->
     return distance
 
 
-# In the order in which they are laid on: ink and ruler touch the skin, gel covers them, hair lies over all.
+# In drawing order: ink and ruler are on the skin, gel covers them, hair is on top.
 PAINTERS: dict[str, Painter] = {
     "ink": paint_ink,
     "ruler": paint_ruler,

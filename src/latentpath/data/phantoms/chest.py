@@ -1,4 +1,4 @@
-"""Chest phantoms: a radiograph-like thorax, with or without pleural effusion and support devices."""
+"""Draws chest phantoms: radiographs with or without pleural effusion and support devices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ class Chest:
 
 @dataclass(frozen=True)
 class _Body:
-    """Coordinates in the patient's frame and the fields that a finding must know; arrays are (size, size)."""
+    """Coordinates in the patient's frame and the anatomy that findings need; arrays are (size, size)."""
 
     x: Array
     y: Array
     pixel: float
-    lungs: Array  # signed distance-like, negative inside both lungs as if no diaphragm cut them
-    diaphragm: Array  # height (y) of the domes over x
+    lungs: Array  # like a signed distance: negative inside the lungs, ignoring the diaphragm
+    diaphragm: Array  # height (y) of the domes at each x
     lateral: bool
 
 
@@ -48,10 +48,10 @@ def draw_chest(
 ) -> Chest:
     """Draw phantom `index`; the same arguments give the same bytes.
 
-    findings: those not named are drawn independently, each present with probability PREVALENCE; naming one
-    adds or removes that finding and leaves every other pixel.
-    patient: whose anatomy is drawn, `index` if None; several images of a patient differ in pose and exposure.
-    lateral: a view from the side, much plainer than the frontal one.
+    findings: presence of each finding. Findings that are not named are sampled independently with probability
+    PREVALENCE. Adding or removing one finding changes no pixel outside it.
+    patient: number of the patient, `index` if None; images of one patient differ in pose and exposure.
+    lateral: draw a view from the side, with much less detail than the frontal view.
     Lengths are relative to `size`. Raises ValueError for an unknown finding.
     """
     patient = index if patient is None else patient
@@ -81,12 +81,12 @@ def _pose(size: int, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _ellipse(x: Array, y: Array, cx: float, cy: float, a: float, b: float) -> Array:
-    """Roughly the distance to an ellipse, negative inside."""
+    """Return the approximate distance to an ellipse, negative inside."""
     return (np.sqrt(((x - cx) / a) ** 2 + ((y - cy) / b) ** 2) - 1) * np.float32(min(a, b))
 
 
 def _frontal_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) -> tuple[Array, _Body]:
-    """Thorax from the front; the patient's right is on the left of the picture."""
+    """Draw the thorax from the front; the patient's right is on the left of the image."""
     side = np.abs(x)
     pixel = 2.0 / size
     soft = max(0.05, 1.5 * pixel)
@@ -94,7 +94,7 @@ def _frontal_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) ->
 
     flank = 0.98 - 0.05 * (y + 0.2) ** 2
     slope = rng.uniform(0.3, 0.5)
-    shoulder = -0.88 + slope * (side - 0.22).clip(0) - 0.05 / (side - 0.1).clip(0.05)  # runs up into the neck
+    shoulder = -0.88 + slope * (side - 0.22).clip(0) - 0.05 / (side - 0.1).clip(0.05)  # rises toward the neck
     torso = np.maximum(side - flank * width, shoulder - y)
     image = 0.03 + rng.uniform(0.44, 0.54) * coverage(torso, 0.12)
 
@@ -102,14 +102,14 @@ def _frontal_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) ->
         _ellipse(x, y, -0.43 * width, 0.22, 0.38 * width, 0.22 - apex),
         _ellipse(x, y, 0.44 * width, 0.22, 0.36 * width, 0.24 - apex),
     )
-    dome = rng.uniform(0.40, 0.54) + 0.06 * (x > 0)  # y grows downwards: the liver lifts the right dome
+    dome = rng.uniform(0.40, 0.54) + 0.06 * (x > 0)  # y increases downwards; the liver lifts the right dome
     diaphragm = dome + rng.uniform(1.4, 2.0) * (side - 0.36 * width) ** 2
     air = coverage(np.maximum(lungs, y - diaphragm), soft)
     vessels = waves(rng, x, y, scale=0.11, count=12) * np.exp(-((side - 0.2) ** 2 + (y - 0.05) ** 2) / 0.14)
     image = image - air * (rng.uniform(0.29, 0.36) - 0.035 * vessels - 0.06 * y)
     image = image + 0.14 * coverage(diaphragm - y, 0.2) * coverage(torso, 0.1)  # liver and belly
 
-    # Folded coordinates: one rib per unit.
+    # Periodic coordinates: one rib per unit.
     rib = (y - 0.55 * (side - 0.22) ** 2 - 0.32 * side) / 0.165 + rng.uniform(0, 1)
     behind = np.abs(rib - np.round(rib)) * 0.165 - 0.034
     front_rib = (y + 0.75 * side) / 0.19 + rng.uniform(0, 1)
@@ -139,7 +139,7 @@ def _frontal_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) ->
 
 
 def _lateral_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) -> tuple[Array, _Body]:
-    """Thorax from the side: breastbone on the left, spine on the right."""
+    """Draw the thorax from the side, with the breastbone on the left and the spine on the right."""
     pixel = 2.0 / size
     depth = rng.uniform(0.9, 1.05)
     image = 0.03 + 0.5 * coverage(np.maximum(np.abs(x) - 0.8 * depth, -0.95 - y), 0.12)
@@ -159,7 +159,7 @@ def _lateral_anatomy(x: Array, y: Array, size: int, rng: np.random.Generator) ->
 
 
 def _effusion(image: Array, body: _Body, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Fluid that fills one or both costophrenic angles; its border is concave and climbs the chest wall."""
+    """Draw fluid in one or both costophrenic angles; its border is concave and rises at the chest wall."""
     sides = ((-1,), (1,), (-1, 1))[int(rng.choice(3, p=(0.4, 0.35, 0.25)))]
     sides = (1,) if body.lateral else sides
     alpha = np.zeros_like(body.x)
@@ -170,13 +170,13 @@ def _effusion(image: Array, body: _Body, rng: np.random.Generator) -> tuple[Arra
         alpha = np.maximum(
             alpha, coverage(fluid, 0.1) * coverage(-sign * body.x, 0.3 if body.lateral else 0.1)
         )
-    below = coverage(body.y - body.diaphragm - 0.3, 0.4)  # lost in the belly further down
+    below = coverage(body.y - body.diaphragm - 0.3, 0.4)  # fades out in the abdomen
     alpha = alpha * below * np.float32(0.9)
     return over(image, np.full_like(alpha, rng.uniform(0.68, 0.76)), alpha), alpha
 
 
 def _devices(image: Array, body: _Body, rng: np.random.Generator) -> tuple[Array, Array]:
-    """One to three of: pacemaker with leads, central line, tracheal tube, chest tube, electrodes."""
+    """Draw one to three of: pacemaker with leads, central line, tracheal tube, chest tube, electrodes."""
     kit = ("pacemaker", "line", "tracheal", "drain", "electrodes")
     chosen = rng.choice(kit, size=int(rng.integers(1, 4)), replace=False, p=(0.3, 0.22, 0.16, 0.14, 0.18))
     thin, thick = max(0.016, 0.5 * body.pixel), max(0.024, 0.6 * body.pixel)
@@ -213,7 +213,7 @@ def _devices(image: Array, body: _Body, rng: np.random.Generator) -> tuple[Array
 
 
 def _curve(body: _Body, *points: tuple[float, float]) -> Array:
-    """Distance of every pixel to the cubic Bezier curve with the four control points."""
+    """Return the distance of every pixel to the cubic Bezier curve with these four control points."""
     p0, p1, p2, p3 = (np.array(point) for point in points)
     t = np.linspace(0, 1, 15)[:, None]
     line = (1 - t) ** 3 * p0 + 3 * t * (1 - t) ** 2 * p1 + 3 * t**2 * (1 - t) * p2 + t**3 * p3

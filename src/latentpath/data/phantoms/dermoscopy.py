@@ -1,4 +1,4 @@
-"""Dermoscopic phantoms: a pigmented lesion on skin, melanoma or naevus, with or without four artefacts."""
+"""Draws dermoscopic phantoms: a melanoma or nevus on skin, with or without each of four artefacts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,12 +41,12 @@ def draw_dermoscopy(
 ) -> Dermoscopy:
     """Draw phantom `index`; the same arguments give the same bytes.
 
-    diagnosis: None draws one; half of the lesions are melanomas.
-    attributes: those not named are drawn independently, each present with probability PREVALENCE; naming one
-    adds or removes that element and leaves every other pixel.
-    lesion: which lesion (and person) is photographed, `index` if None; one lesion may have several images,
-    which differ in light, framing and artefacts.
-    Lengths are relative to `size`, so the look is the same from 32 to 512 pixels.
+    diagnosis: 'MEL' or 'NV'; None samples one, with probability one half each.
+    attributes: presence of each attribute. Attributes that are not named are sampled independently with
+    probability PREVALENCE. Adding or removing one attribute changes no pixel outside it.
+    lesion: number of the lesion (and person), `index` if None; images of one lesion differ in light, framing
+    and artefacts.
+    Lengths are relative to `size`, so images look the same from 32 to 512 pixels.
     Raises ValueError for an unknown diagnosis or attribute.
     """
     lesion = index if lesion is None else lesion
@@ -81,17 +81,17 @@ def _drawn_diagnosis(seed: int, lesion: int) -> str:
 
 
 def _skin(size: int, person: np.random.Generator, rng: np.random.Generator) -> Array:
-    """Skin of one tone with redness, mottling and faint furrows; (size, size, 3) in [0, 1]."""
+    """Draw skin of one tone with redness, mottling and faint furrows; (size, size, 3) in [0, 1]."""
     position = person.beta(1.2, 2.0) * (len(_SKIN_TONES) - 1)
     tone = [np.interp(position, range(len(_SKIN_TONES)), channel) for channel in _SKIN_TONES.T]
     tone = np.array(tone, dtype=np.float32) + person.normal(0, 0.012, 3).astype(np.float32)
     x, y = grid(size)
     pigment = 0.035 * texture(rng, size, 6) + 0.03 * texture(rng, size, 20)
     blood = 0.03 * texture(rng, size, 4) + 0.025 * texture(rng, size, 12)
-    if size >= 128:  # pores, too fine for small pictures
+    if size >= 128:  # pores, too fine for small images
         pigment += 0.03 * texture(rng, size, 56)
     angle, sway = rng.uniform(0, np.pi), 0.08 * waves(rng, x, y, scale=0.6, count=4)
-    for turn in (0.0, 1.1):  # furrows cross in lozenges
+    for turn in (0.0, 1.1):  # two directions of furrows
         u, _ = rotated(x, y, angle + turn)
         pigment += 0.02 * np.cos((u + sway) * rng.uniform(22, 30)) ** 4
     blush = np.array((0.15, 1.0, 0.8), dtype=np.float32)  # blood absorbs green and blue
@@ -99,7 +99,7 @@ def _skin(size: int, person: np.random.Generator, rng: np.random.Generator) -> A
 
 
 def _light(size: int, rng: np.random.Generator) -> Array:
-    """Brightness (size, size, 3) of a slightly tinted lamp: a tilt across the picture and darker corners."""
+    """Return the brightness (size, size, 3) of a slightly tinted lamp: a gradient and darker corners."""
     x, y = grid(size)
     u, _ = rotated(x, y, rng.uniform(0, 2 * np.pi))
     corner = np.maximum(x * x + y * y - 0.5, 0.0)
@@ -109,7 +109,7 @@ def _light(size: int, rng: np.random.Generator) -> Array:
 
 
 def _mesh(rng: np.random.Generator, u: Array, v: Array, *, scale: float, disorder: float) -> Array:
-    """Pigment network: dark lines around pale holes, about `scale` apart; in [0, 1]."""
+    """Return a pigment network in [0, 1]: dark lines around pale holes, about `scale` apart."""
     u = u + disorder * scale * waves(rng, u, v, scale=0.5, count=5)
     v = v + disorder * scale * waves(rng, u, v, scale=0.5, count=5)
     turn = rng.uniform(0, np.pi)
@@ -120,7 +120,7 @@ def _mesh(rng: np.random.Generator, u: Array, v: Array, *, scale: float, disorde
 
 
 def _outline(rng: np.random.Generator, angle: Array, harmonics: range, amplitude: float) -> Array:
-    """Radius over the angle, 1 on average; the amplitude is shared among the harmonics."""
+    """Return an outline: radius by angle, 1 on average; the harmonics share the amplitude."""
     radius = np.ones_like(angle)
     for k in harmonics:
         radius += amplitude * rng.uniform(0.5, 1.3) / k**0.8 * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
@@ -128,7 +128,7 @@ def _outline(rng: np.random.Generator, angle: Array, harmonics: range, amplitude
 
 
 def _naevus(skin: Array, u: Array, v: Array, pixel: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Round or oval, one even brown, a border that fades all around."""
+    """Draw a nevus: round or oval, an even brown, with a border that fades all around."""
     stretch = np.float32(np.sqrt(rng.uniform(0.72, 1.0)))
     u, v = u * stretch, v / stretch
     rho, angle = np.hypot(u, v), np.arctan2(v, u)
@@ -141,19 +141,19 @@ def _naevus(skin: Array, u: Array, v: Array, pixel: float, rng: np.random.Genera
 
 
 def _melanoma(skin: Array, u: Array, v: Array, pixel: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Notched, asymmetric, in several colours: browns, black, blue-grey veil, red and scar-white; streaks."""
+    """Draw a melanoma: notched, asymmetric, with streaks, in browns, black, blue-grey, red and scar-white."""
     stretch = np.float32(np.sqrt(rng.uniform(0.65, 0.95)))
     u, v = u * stretch, v / stretch
     rho, angle = np.hypot(u, v), np.arctan2(v, u)
     border = 1.1 * _outline(rng, angle, range(2, 7), 0.2) + 0.05 * waves(rng, u, v, scale=0.4)
-    if rng.random() < 0.6:  # streaks: finger-like ends on one part of the border
+    if rng.random() < 0.6:  # streaks: finger-like projections on one part of the border
         part = coverage(np.cos(angle - rng.uniform(0, 2 * np.pi)) * -1.0 + 0.2, 0.8)
         wander = 2.5 * waves(rng, u, v, scale=0.9, count=4)
         border += part * rng.uniform(0.05, 0.12) * np.cos(rng.integers(12, 19) * angle + wander)
     inside = rho - border.clip(0.5, 1.6)
     fade = rng.uniform(0.1, 0.2) * (1.5 + waves(rng, u, v, scale=0.9, count=4)).clip(0.6, 3.0)
-    extent = coverage(inside, np.maximum(fade, 2 * pixel))  # a border sharp here, vague there
-    core = coverage(inside + 0.22, 0.3)  # colours other than brown keep away from the border
+    extent = coverage(inside, np.maximum(fade, 2 * pixel))  # the border is sharp or soft by place
+    core = coverage(inside + 0.22, 0.3)  # colours other than brown stay away from the border
 
     density = rng.uniform(0.8, 1.25) * (1 + 0.22 * waves(rng, u, v, scale=0.6))
     density = density * (1 + rng.uniform(0.1, 0.5) * (_mesh(rng, u, v, scale=0.36, disorder=0.5) - 0.5))
@@ -175,7 +175,7 @@ def _melanoma(skin: Array, u: Array, v: Array, pixel: float, rng: np.random.Gene
 
 
 def _patch(rng: np.random.Generator, u: Array, v: Array, *, reach: float) -> Array:
-    """A ragged area off the lesion's centre; opacity in [0, 1]."""
+    """Return the opacity, in [0, 1], of a ragged area away from the centre of the lesion."""
     turn, away, radius = rng.uniform(0, 2 * np.pi), rng.uniform(0.25, reach), rng.uniform(0.32, 0.52)
     distance = np.hypot(u - away * np.cos(turn), v - away * np.sin(turn)) - radius
     return coverage(distance + 0.13 * waves(rng, u, v, scale=0.4, count=8), 0.5)

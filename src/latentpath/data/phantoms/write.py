@@ -19,7 +19,7 @@ from .chest import draw_chest
 from .dermoscopy import ATTRIBUTES, draw_dermoscopy
 
 Progress = Callable[[], object]
-_DRAWING = 1  # raise it when a phantom of the same index looks different from before
+_DRAWING = 1  # version of the drawing code: raise it when a phantom of the same index looks different
 _PARAMETERS = "phantom.json"
 
 _ISIC_CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
@@ -32,13 +32,13 @@ _CHEXPERT_LABELS = (NO_FINDING, *PATHOLOGIES, "Support Devices")
 def write_isic2019(
     root: str | Path, *, count: int, size: int = 64, seed: int = 0, progress: Progress | None = None
 ) -> Path:
-    """Write `count` dermoscopic phantoms as ISIC 2019 with its artefact tables; returns `root`.
+    """Write `count` dermoscopic phantoms in the layout of ISIC 2019 with artefact tables; return `root`.
 
-    Some lesions have two or three images, some images no lesion_id, some file names end in `_downsampled`.
-    The inferred artefact table covers every image (present: above 0.9, absent: below 0.1), its label_string
-    is wrong as in the real one; the manual table covers every fourth image.
-    `progress` is called after each image.
-    Does nothing if `root` already holds this very set. Raises UserError if it holds anything else.
+    As in the real data, some lesions have two or three images, some images have no lesion_id, and some file
+    names end in `_downsampled`. The inferred artefact table covers every image (present: above 0.9, absent:
+    below 0.1), and its label_string is wrong as in the real table. The manual table covers every fourth
+    image. `progress` is called after each image. Does nothing if `root` already holds exactly this set.
+    Raises UserError if `root` holds anything else.
     """
     parameters = {"layout": "isic2019", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
 
@@ -74,13 +74,13 @@ def write_isic2019(
 def write_chexpert(
     root: str | Path, *, count: int, size: int = 64, seed: int = 0, progress: Progress | None = None
 ) -> Path:
-    """Write `count` chest phantoms as CheXpert; `root` is the folder that holds train.csv; returns it.
+    """Write `count` chest phantoms in the layout of CheXpert; return `root`, the folder of train.csv.
 
     `Path` in the tables begins with the name of `root`, which is `CheXpert-v1.0-small` in the public copy.
-    Some patients have several studies, some studies a lateral view too; a tenth of the patients are in valid.
-    Train labels are 1.0, 0.0, blank (not mentioned) or, if not drawn, -1.0 at times; valid has no blanks.
-    `progress` is called after each image.
-    Does nothing if `root` already holds this very set. Raises UserError if it holds anything else.
+    Some patients have several studies, some studies also have a lateral view, and a tenth of the patients are
+    in valid. Train labels are 1.0, 0.0, blank (not mentioned) or sometimes -1.0 for findings that are not
+    drawn; valid has no blanks. `progress` is called after each image. Does nothing if `root` already holds
+    exactly this set. Raises UserError if `root` holds anything else.
     """
     root = Path(root)
     parameters = {"layout": "chexpert", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
@@ -116,7 +116,7 @@ class _IsicRow:
 
 
 def _isic_rows(count: int, seed: int) -> Iterator[_IsicRow]:
-    """Images lesion by lesion; a lesion is numbered by its first image."""
+    """Yield the images lesion by lesion; the number of a lesion is that of its first image."""
     index = 0
     while index < count:
         lesion, rng = index, stream(seed, index, "record")
@@ -147,7 +147,7 @@ class _ChexpertRow:
 
 
 def _chexpert_rows(count: int, seed: int) -> Iterator[_ChexpertRow]:
-    """Images patient by patient; every tenth patient is a validation one, numbered as in the public copy."""
+    """Yield the images by patient; every tenth patient is in valid, numbered as in the public copy."""
     index, patients = 0, {"train": 0, "valid": 64540}
     while index < count:
         patient, rng = index, stream(seed, index, "record")
@@ -168,7 +168,7 @@ def _chexpert_rows(count: int, seed: int) -> Iterator[_ChexpertRow]:
 
 
 def _chexpert_labels(findings: dict[str, bool], split: str, rng: np.random.Generator) -> list[object]:
-    """The 14 label cells of one image; every cell draws, so that none depends on the findings of another."""
+    """Return the 14 label cells of one image; each cell draws random numbers, so cells are independent."""
     healthy = not any(findings.values())
     cells: list[object] = []
     for label in _CHEXPERT_LABELS:
@@ -188,7 +188,7 @@ def _chexpert_labels(findings: dict[str, bool], split: str, rng: np.random.Gener
 
 
 def _publish(root: Path, parameters: dict[str, object], fill: Callable[[Path], None]) -> Path:
-    """Fill a folder beside `root` and rename it at the end, so that `root` is never half written."""
+    """Fill a temporary folder and rename it to `root` at the end, so that `root` is never half written."""
     for name, least in (("count", 1), ("size", 16), ("seed", 0)):
         if int(str(parameters[name])) < least:
             raise UserError(f"{name} must be at least {least}, got {parameters[name]}")
@@ -211,7 +211,7 @@ def _publish(root: Path, parameters: dict[str, object], fill: Callable[[Path], N
 
 
 def _holds(root: Path, parameters: dict[str, object]) -> bool:
-    """Whether this very set is there; False if nothing is; UserError if something else is in the way."""
+    """Return whether `root` holds this set, False if it is empty. Raises UserError for anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     note = root / _PARAMETERS
@@ -229,7 +229,7 @@ def _holds(root: Path, parameters: dict[str, object]) -> bool:
 
 
 def _save(image: np.ndarray, path: Path) -> None:
-    # Full chroma: the usual halved chroma would smear ink and hair over a tenth of a 64-pixel picture.
+    # Full chroma resolution: chroma subsampling would blur ink and hair over a tenth of a 64-pixel image.
     Image.fromarray(image).save(path, quality=95, subsampling=0)
 
 
