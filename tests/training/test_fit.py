@@ -52,7 +52,7 @@ class Numbers(IterableDataset[torch.Tensor]):
 
 
 def train(folder: Path, task: Line, *, workers: int = 0, accumulate: int = 1, **trainer_options: Any) -> Line:
-    every = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=100, save_last=True)
+    every = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=100, save_last="link")
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -149,6 +149,16 @@ def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "step=3.ckpt"
     assert newest_checkpoint(tmp_path / "none") is None
     assert torch.equal(train(tmp_path, Line()).weight, torch.ones(STEPS))
+
+
+def test_of_a_checkpoint_and_its_link_the_link_is_resumed_from(tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Line(2, send(signal.SIGTERM)))
+    (tmp_path / "last.ckpt").rename(tmp_path / "step=3.ckpt")
+    (tmp_path / "last.ckpt").symlink_to("step=3.ckpt")
+    assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    (tmp_path / "step=3.ckpt").rename(tmp_path / "step=4.ckpt")
+    assert newest_checkpoint(tmp_path) == tmp_path / "step=4.ckpt", "a link to nothing is passed over"
 
 
 def forked(count: int, function: Callable[[int], Any]) -> list[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 
 from latentpath.config.checks import check
@@ -92,3 +94,31 @@ def test_clipping_that_refuses_a_fused_optimizer_does_not_pass(compose, fitted, 
     monkeypatch.delattr(UNetFinetuner, "configure_gradient_clipping")
     with pytest.raises(RuntimeError, match="gradient clipping"):
         fitted(compose("finetune", "trainer=gpu", *HERE, *SMALL))
+
+
+def test_a_checkpoint_is_written_once_and_replaces_the_one_before(compose, fitted, tmp_path, monkeypatch):
+    """Also after a resume; of Stable Diffusion it is 10 GB."""
+    written, save = [], Trainer.save_checkpoint
+
+    def noted(self: L.Trainer, filepath: Any, *args: Any, **options: Any) -> None:
+        written.append(Path(filepath).name)
+        save(self, filepath, *args, **options)
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", noted)
+    step = UNetFinetuner.training_step
+
+    def crashes(self: UNetFinetuner, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if int(batch["number"]) == 3:
+            monkeypatch.setattr(UNetFinetuner, "training_step", step)  # of the next start
+            raise RuntimeError("the node is gone")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(UNetFinetuner, "training_step", crashes)
+    cfg = compose("finetune", *HERE, *SMALL, "finetune.checkpoint_every=2", "finetune.max_steps=4")
+    with pytest.raises(RuntimeError, match="the node is gone"):
+        fitted(cfg)
+    fitted(cfg)
+    assert written == ["step=2.ckpt", "step=4.ckpt"]
+    folder = tmp_path / "checkpoints"
+    assert sorted(file.name for file in folder.iterdir()) == ["last.ckpt", "step=4.ckpt"]
+    assert (folder / "last.ckpt").resolve() == (folder / "step=4.ckpt").resolve()

@@ -65,6 +65,11 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole one: a kill can cut short what Lightning writes, and leaves the one before."""
-    files = sorted(folder.glob("*.ckpt"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """The newest whole one: a kill can cut short what Lightning writes, and leaves the one before.
+
+    Where last.ckpt is a link to the newest, it is the one that is returned: Lightning would keep for ever the
+    file that it was told to resume from. A kill can also leave a link to a file that has been removed.
+    """
+    there = [file for file in folder.glob("*.ckpt") if file.exists()]
+    files = sorted(there, key=lambda file: (file.stat().st_mtime_ns, file.is_symlink()), reverse=True)
     return next((file for file in files if zipfile.is_zipfile(file)), None)

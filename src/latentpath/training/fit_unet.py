@@ -75,8 +75,9 @@ def fit_unet(
     checkpoints = folder / "checkpoints"
     averages = settings.ema_decay > 0
     callbacks: list[L.Callback] = [
+        # last.ckpt links to the newest: of a large model a second copy would be gigabytes.
         ModelCheckpoint(
-            checkpoints, filename="{step}", every_n_train_steps=settings.checkpoint_every, save_last=True
+            checkpoints, filename="{step}", every_n_train_steps=settings.checkpoint_every, save_last="link"
         ),
         lightning_bar(),
         grid,
