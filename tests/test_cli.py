@@ -140,7 +140,18 @@ MISTAKES = {
         "need 2 processes, there is one",
     ),
     "negative offset": ("finetune dataset.root=x finetune.noise_offset=-1", 2, "expected 0 (off) or more"),
-    "resamples": ("evaluate metric.resamples=0", 2, "metric.resamples is too small"),
+    "frames": ("evaluate metric.frames=1", 2, "metric.frames is 1, expected 2 or more"),
+    "reserved name": (
+        "info dataset.attributes=[hair,class] attribute.names=[hair]",
+        2,
+        "'class' is a name that tables need for the classifier's head",
+    ),
+    "joined name": (
+        "info dataset.attributes=[hair+ink] attribute.names=[hair+ink]",
+        2,
+        "'hair+ink' is a name that tables need for hair and ink at once",
+    ),
+    "resamples": ("evaluate metric.resamples=0", 2, "metric.resamples is 0, expected 1 or more"),
     "window": ("traverse timesteps.windows=[[5,5]]", 2, "[5, 5] is no window: expected [s, r]"),
     "combination": ("traverse attribute.combinations=[[hair,rular]]", 2, "Did you mean 'ruler'?"),
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),
@@ -169,7 +180,7 @@ MISTAKES = {
     "share": ("info dataset.val_fraction=1.5", 2, "dataset.val_fraction is 1.5, expected a share in [0, 1)"),
     "no class": ("info dataset.classes=[]", 2, "dataset.classes is empty: give at least one"),
     "nothing to traverse": ("traverse attribute.names=[]", 2, "attribute.names is empty"),
-    "zero": ("finetune finetune.batch_size=0", 2, "finetune.batch_size is too small"),
+    "zero": ("finetune finetune.batch_size=0", 2, "finetune.batch_size is 0, expected 1 or more"),
     "no root": ("info dataset=isic2019", 2, "dataset.root has no value: give it as dataset.root=..."),
     "no attributes": ("report dataset=image_table", 2, "dataset.attributes is empty"),
 }

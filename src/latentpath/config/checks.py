@@ -8,7 +8,7 @@ from typing import Any, cast
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import FEATURE_NETWORKS, LAYOUTS, SOLVERS, Config
 from latentpath.errors import UserError, near
-from latentpath.keys import INTERPOLATIONS
+from latentpath.keys import INTERPOLATIONS, JOIN, RESERVED
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
@@ -40,6 +40,12 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
             raise UserError(f"{key} is empty: give at least one, {key}=[...].")
         if len(set(names)) < len(names):
             raise UserError(f"{key} names one twice: {list(names)}.")
+    for name in (name for name in dataset.attributes if name in RESERVED or JOIN in name):
+        means = RESERVED.get(name, f"{name.replace(JOIN, ' and ')} at once")
+        raise UserError(
+            f"dataset.attributes: {name!r} is a name that tables need for {means}. "
+            "Give the attribute another name."
+        )
     if not is_reference(dataset.layout):
         _one_of("dataset.layout", dataset.layout, LAYOUTS)
     for key, names in (
@@ -89,7 +95,6 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
         "classifier.epochs": cfg.classifier.epochs,
         "classifier.batch_size": cfg.classifier.batch_size,
         "dataset.image_size": dataset.image_size,
-        "metric.frames": cfg.metric.frames - 1,
         "metric.examples": cfg.metric.examples,
         "metric.resamples": cfg.metric.resamples,
         "trainer.devices": cfg.trainer.devices,
@@ -97,7 +102,12 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     }
     for key, value in positive.items():
         if value < 1:
-            raise UserError(f"{key} is too small.")
+            raise UserError(f"{key} is {value}, expected 1 or more.")
+    if cfg.metric.frames < 2:
+        raise UserError(
+            f"metric.frames is {cfg.metric.frames}, expected 2 or more: the neutral image and the strongest "
+            "swap."
+        )
     # Last, because it runs the code of the plugins: they fail here, not hours later.
     for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
         load(setting, reference, cfg.plugins)

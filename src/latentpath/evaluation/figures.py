@@ -39,7 +39,7 @@ def figure_table(
     if (scored.table["model"] == BASE).any():
         base = replace(scored, model=BASE)
         rows += _presence(base, attributes, "neutral") + _presence(base, attributes, "swap")
-    rows += _geometry(geometry)
+    rows += _geometry(geometry[geometry["attribute"].isin(list(attributes))])
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"position": "Int64", "n": "Int64", "value": float})
     return table.assign(model=table["model"].fillna(FINETUNED), reason=table["reason"].fillna(""))
 
@@ -93,7 +93,7 @@ def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[di
         if attribute not in attributes or (column == "frame" and position == 0):
             continue
         own = rows[f"prob_{attribute}"]
-        others = rows[[f"prob_{head}" for head in scored.heads if head != attribute]].stack()
+        others = rows.reindex(columns=[f"prob_{head}" for head in scored.heads if head != attribute]).stack()
         values = (
             (own > scored.threshold).mean(),
             (own <= scored.threshold).mean(),

@@ -44,7 +44,7 @@ def edit_table(scored: Scored) -> pd.DataFrame:
         asked = np.zeros(len(heads))
         asked[named] = method != "removal"
         others = np.delete(after == before, named, axis=1)
-        own = of_edit[[columns[k] for k in named]].to_numpy(np.float64, na_value=np.nan)
+        own = of_edit.reindex(columns=[columns[k] for k in named]).to_numpy(np.float64, na_value=np.nan)
         table.append(
             dict(zip(EDIT_KEY, edit, strict=True))
             | {
@@ -52,7 +52,9 @@ def edit_table(scored: Scored) -> pd.DataFrame:
                 "after": _share(after[:, named] == 1, after, known),
                 "match": _share(after == asked, after, known),
                 "others_kept": _share(others, before + after, known),
-                "probability": float(np.nanmean(own)) if known else np.nan,
+                "probability": float(np.mean(own[np.isfinite(own)]))
+                if known and np.isfinite(own).any()
+                else np.nan,
                 "n": len(of_edit),
             }
         )
