@@ -1,10 +1,10 @@
-"""How often the intervals over seeds hold the true value: a simulation of studies whose truth is known.
+"""Simulate studies with known truth to measure how often the intervals over seeds contain the true value.
 
     python experiments/interval_coverage.py [studies] > coverage.csv
 
-Prints a row a setting: what is simulated, seeds, the true value, the intraclass correlation of a seed's
-samples (1: a seed says the same everywhere), coverage and mean width of the interval in use, and of the
-percentile and the BCa bootstrap over seeds for comparison.
+Prints one row per setting: the kind of value, the number of seeds, the true value, the intraclass correlation
+of the samples of a seed (1: all samples of a seed are equal), and coverage and mean width of the interval
+that latentpath uses and, for comparison, of the percentile and the BCa bootstrap over seeds.
 """
 
 import sys
@@ -21,7 +21,7 @@ Ends = tuple[np.ndarray, np.ndarray]
 
 
 def bootstrap(values: np.ndarray, rng: np.random.Generator, bias_corrected: bool) -> Ends:
-    """Percentile or BCa intervals of the means of values (S, F)."""
+    """Return the percentile or BCa bootstrap intervals of the means of values (S, F) over S seeds."""
     seeds, columns = values.shape
     drawn = rng.multinomial(seeds, [1 / seeds] * seeds, size=RESAMPLES) / seeds
     means = np.sort(drawn @ values, axis=0)  # (resamples, F)
@@ -41,7 +41,7 @@ Setting = tuple[str, float, float, np.ndarray, Callable[[np.ndarray], Ends]]
 
 
 def settings(rng: np.random.Generator, studies: int) -> Iterator[Setting]:
-    """Kind, truth, correlation, values (S, studies) and the interval in use, from values to ends."""
+    """Yield settings: kind, truth, correlation, values (S, studies) and latentpath's interval function."""
     for seeds in SEEDS:
         for correlation in CORRELATIONS:
             for rate in RATES:

@@ -1,8 +1,8 @@
-"""Time the evaluation: scoring in one pass against a pass a metric, the figures of many scores, and t-SNE.
+"""Time the evaluation: scoring in one pass against one pass per metric, figures of many scores, t-SNE.
 
-Both ways of scoring have the same networks, latents and batch size, and their figures are compared. The
-judge's weights are random, and so is LPIPS' backbone where its weights are not on this machine: that changes
-the figures, not the time.
+Both ways of scoring use the same networks, latents and batch size, and the script compares their figures. The
+judge has random weights, and so has LPIPS' backbone if its weights are not on this machine. Random weights
+change the figures but not the time.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--arch", default="efficientnet_tiny", help="the judge's")
-    parser.add_argument("--seeds", type=int, default=4, help="157 images each, 37 of stored latents")
+    parser.add_argument("--arch", default="efficientnet_tiny", help="architecture of the judge")
+    parser.add_argument("--seeds", type=int, default=4, help="157 images each, 37 with stored latents")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--rows", type=int, default=100_000, help="of scores; 0: none")
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of scores; 0: skip the figures")
     parser.add_argument("--resamples", type=int, default=2000)
-    parser.add_argument("--latents", type=int, default=10_000, help="for t-SNE; 0: none")
-    parser.add_argument("--sides", type=int, nargs="+", default=[8, 64], help="of those latents")
+    parser.add_argument("--latents", type=int, default=10_000, help="latents for t-SNE; 0: skip t-SNE")
+    parser.add_argument("--sides", type=int, nargs="+", default=[8, 64], help="sides of those latents")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_evaluation.json"))
     args = parser.parse_args()
 
@@ -77,13 +77,13 @@ def main() -> None:
 
 
 def scoring(args: Any) -> dict[str, Any]:
-    """Median seconds of both ways, and how far their figures are apart."""
+    """Return the median seconds of both ways and the largest difference of their figures."""
     torch.manual_seed(0)
     outputs = class_outputs(CLASSES) + len(ATTRIBUTES)
     network = build_network(args.arch, num_outputs=outputs, pretrained=False)
     names: Any = {"classes": CLASSES, "attributes": ATTRIBUTES}
     judge = Classifier(network, arch=args.arch, image_size=args.image_size, **names).eval()
-    logging.disable(logging.WARNING)  # of missing weights
+    logging.disable(logging.WARNING)  # warnings of missing weights
     backbone = lpips_or_none("alex")
     logging.disable(logging.NOTSET)
     with warnings.catch_warnings():
@@ -104,7 +104,7 @@ def scoring(args: Any) -> dict[str, Any]:
     ways: dict[str, Callable[..., Scores]] = {"a pass a metric": pass_per_metric, "latentpath": one_pass}
     took: dict[str, list[float]] = {way: [] for way in ways}
     found: dict[str, Scores] = {way: run(networks, seeds[:1]) for way, run in ways.items()}  # to warm up
-    # Interleaved, so that a drift of the machine hits both.
+    # Interleaved, so that a drift of the machine's speed affects both ways.
     for way in track([way for _ in range(args.rounds) for way in ways], "scoring"):
         began = time.perf_counter()
         found[way] = ways[way](networks, seeds)
@@ -120,7 +120,7 @@ def scoring(args: Any) -> dict[str, Any]:
 
 
 def figures(rows: int, resamples: int) -> dict[str, Any]:
-    """Seconds from scores.parquet to every figure and table, and the memory that it took at most."""
+    """Return the seconds from scores.parquet to every figure and table, and the peak memory."""
     imported = peak_memory("cpu")
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Scores and latents as a large sweep would leave them, drawn instead of sampled and decoded."""
+"""Synthetic scores and latents in the format of a large sweep, without any diffusion or decoding."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ STEPS, FRAMES = 50, 10
 
 
 def rows_of_a_seed() -> pd.DataFrame:
-    """What the images of one class and seed are, in the order in which they are scored: stored latents, then
-    curves. `progress`: 0 at the neutral image, 1 at the strong end."""
+    """List the images of one class and seed in scoring order: stored latents, then frames of curves.
+
+    `progress` is 0 at the neutral image and 1 at the strong end.
+    """
     blank = {"model": "finetuned", "swap_step": None, "until": None, "strength": 1.0, "frame": None}
     rows = [blank | {"attribute": "", "method": "neutral", "swap_step": STEPS, "progress": 0.0}]
     for attribute in ATTRIBUTES:
@@ -30,7 +32,7 @@ def rows_of_a_seed() -> pd.DataFrame:
 
 
 def draw_scores(rows: int) -> pd.DataFrame:
-    """At least `rows` rows with the columns of evaluate/scores.parquet: whole seeds of two classes."""
+    """Draw at least `rows` rows with the columns of evaluate/scores.parquet: whole seeds of two classes."""
     plan = rows_of_a_seed()
     seeds = -(-rows // (len(plan) * len(CLASSES)))
     keys = pd.MultiIndex.from_product([CLASSES, range(seeds), plan.index], names=["class", "seed", "place"])
@@ -60,8 +62,10 @@ def draw_scores(rows: int) -> pd.DataFrame:
 
 
 def draw_latents(rows: pd.DataFrame, shape: tuple[int, int, int], *, seed: int = 0) -> Tensor:
-    """Latents (rows, c, h, w) of rows of `draw_scores`, of stored images only: each attribute of a seed goes
-    its own way, a little off the straight line."""
+    """Draw latents (rows, c, h, w) for the stored images among rows of `draw_scores`.
+
+    Each attribute of a seed has its own direction; its trajectory deviates a little from a straight line.
+    """
     progress = torch.from_numpy(1 - rows["swap_step"].to_numpy(np.float32) / STEPS)
     start, way = (rows.groupby(["class", "seed", *more]).ngroup() for more in ([], ["attribute"]))
     generator = torch.Generator().manual_seed(seed)

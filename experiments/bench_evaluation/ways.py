@@ -1,4 +1,4 @@
-"""The two ways to score the images of a seed, on the same networks, latents and batch size."""
+"""Two ways to score the images of a seed, with the same networks, latents and batch size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from latentpath.evaluation.scoring import Scorer
 from latentpath.judge.features import features_of
 from latentpath.traversal.interpolate import interpolate
 
-Scores = dict[str, Tensor]  # column -> a value an image (n,), or a row of values (n, d)
+Scores = dict[str, Tensor]  # column -> one value per image (n,), or d values per image (n, d)
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Networks:
 
 
 def one_pass(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]) -> Scores:
-    """latentpath: each image is decoded once, and everything is read off it then."""
+    """latentpath: decode each image once and compute all scores from it."""
     scorer = Scorer(
         vae=networks.vae,
         classifier=networks.judge,
@@ -49,7 +49,7 @@ def one_pass(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]) -> Sc
 
 
 def pass_per_metric(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]) -> Scores:
-    """Each metric decodes the images anew, and compares pairs of the neutral image and another."""
+    """Plain way: decode the images once per metric and compare (neutral, image) pairs."""
     device, judge = networks.device, networks.judge
 
     def ssim(a: Tensor, b: Tensor) -> Any:
@@ -81,7 +81,7 @@ def pass_per_metric(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]
 
 
 def _images(networks: Networks, latents: Tensor) -> Tensor:
-    """Of the stored latents, and of the curves through them: (n, 3, h, w) in [-1, 1]."""
+    """Decode the stored latents and the curves through them: (n, 3, h, w) in [-1, 1]."""
     ways = latents[1:].split(len(SWAP_STEPS))
     points = [torch.cat([latents[:1], way]) for way in ways]
     curves = [interpolate(method, p, FRAMES) for p in points for method in METHODS]

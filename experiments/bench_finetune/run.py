@@ -1,8 +1,8 @@
-"""Time fine-tuning against the loop of diffusers' text-to-image example: same model, data, batch and
-precision.
+"""Time fine-tuning against diffusers' text-to-image example, with the same model, data, batch and precision.
 
-The example encodes the images and the captions of every batch in every step; latentpath does it once, before.
-Both take one optimiser step a batch, with the same gradient clipping. The cache's own cost is told beside.
+The example encodes the images and captions of the batch in every step; latentpath encodes all of them once
+before training. Both take one optimiser step per batch with the same gradient clipping. The cost of the cache
+is reported separately.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=20, help="of each way and round, after some to warm up")
+    parser.add_argument("--steps", type=int, default=20, help="steps per way and round, after warm-up")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"))
@@ -69,7 +69,7 @@ def main() -> None:
         "--compile",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="ours alone: the example does not",
+        help="compile latentpath's U-Net; the example is not compiled",
     )
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_finetune.json"))
     args = parser.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
     for module in (model.unet, model.vae, model.text_encoder):
         module.to(args.device)
     weights = {name: tensor.clone() for name, tensor in model.unet.state_dict().items()}
-    # A wrapper, not `unet.compile()`, which would compile the U-Net of the example too.
+    # Wrap the U-Net instead of calling `unet.compile()`, which would also compile the example's U-Net.
     compiled = torch.compile(model.unet, fullgraph=True, dynamic=False) if args.compile else model.unet
 
     with tempfile.TemporaryDirectory() as folder:
@@ -105,13 +105,13 @@ def main() -> None:
         times: dict[str, list[float]] = {way: [] for way in ways}
         memory: dict[str, float] = {}
         for way in [*ways] * args.rounds:
-            # Lightning has moved the U-Net to the CPU at its end.
+            # At the end of training Lightning has moved the U-Net to the CPU.
             model.unet.to(args.device).load_state_dict(weights)
             model.unet.train().requires_grad_(True)
             _reset(args.device)
             times[way].append(ways[way]())
             memory[way] = peak_memory(args.device) / 1e9
-            result = figures(args, model, times, memory, cached)  # after each, since the next may be killed
+            result = figures(args, model, times, memory, cached)  # in case the next way is killed
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -123,8 +123,8 @@ def main() -> None:
     epochs = cached / max(1e-12, 1 / rate["diffusers' example"] - 1 / rate["latentpath"])
     Console().print(
         table,
-        f"{result['ratio']:.2f} x the samples a second; the cache costs {cached * 1e3:.1f} ms an image, "
-        f"once, which is won back after {epochs:.1f} epochs",
+        f"{result['ratio']:.2f} x the samples per second; building the cache takes {cached * 1e3:.1f} ms per "
+        f"image once, which pays off after {epochs:.1f} epochs",
         sep="\n",
         soft_wrap=True,
     )
@@ -133,7 +133,7 @@ def main() -> None:
 def figures(
     args: Any, model: Model, times: dict[str, list[float]], memory: dict[str, float], cached: float
 ) -> dict[str, Any]:
-    """What is known so far: `times` are the seconds of each round, `cached` those of caching an image."""
+    """Summarize the results so far. `times`: seconds of each round; `cached`: seconds to cache an image."""
     device = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     peak = next((value for gpu, value in PEAK.items() if gpu in device), None)
     flop = 3 * model.flop  # forward and backward
@@ -155,8 +155,8 @@ def figures(
 
 
 def ours(args: Any, unet: Any, cache: Any) -> float:
-    """Seconds of `steps` steps of `UNetFinetuner` under Lightning, on the cache."""
-    unet.to(memory_format=torch.channels_last)  # as finetune.channels_last has it; the example does not
+    """Return the seconds of `steps` steps of `UNetFinetuner` under Lightning, with the cache."""
+    unet.to(memory_format=torch.channels_last)  # latentpath's default; the example does not
     schedule = NoiseSchedule.from_config(SCHEDULE)
     warm = 3
     task = UNetFinetuner(
@@ -191,7 +191,7 @@ def ours(args: Any, unet: Any, cache: Any) -> float:
 
 
 class Stopwatch(L.Callback):
-    """Seconds from the end of step `warm` to the end of the last."""
+    """Measures the seconds from the end of step `warm` to the end of the last step."""
 
     def __init__(self, warm: int, device: str) -> None:
         self.warm, self.device, self.seconds, self.began = warm, device, 0.0, 0.0
@@ -205,7 +205,7 @@ class Stopwatch(L.Callback):
 
 
 def example(args: Any, model: Model, images: Any, captions: list[str]) -> float:
-    """Seconds of `steps` steps as examples/text_to_image/train_text_to_image.py of diffusers takes them."""
+    """Return the seconds of `steps` steps of diffusers' examples/text_to_image/train_text_to_image.py."""
     unet = model.unet
     unet.to(memory_format=torch.contiguous_format)
     scheduler = DDPMScheduler(**SCHEDULE)

@@ -1,10 +1,11 @@
-"""The sweep on a GPU: images a second, model FLOP utilisation and memory, against the plain diffusers way.
+"""Time a sweep on a GPU against plain diffusers: images per second, model FLOP utilisation (MFU), memory.
 
-Stable Diffusion 1.5's shapes with random weights, which run as fast as trained ones. Three ways: plain
-diffusers in eager fp16 at its best batch size; latentpath with the batch size and the attention kernel found
-by trying, compiled; plain with the U-Net compiled and channels_last, at the batch size that was best in eager
-mode, since each size takes minutes to compile. The plain ways are timed on one full pipeline call: a swept
-image costs them one full run. The tree is timed on a whole sweep. Results are written after every way.
+The model has the shapes of Stable Diffusion 1.5 and random weights, which run as fast as trained ones. Three
+ways are timed: plain diffusers in eager fp16 at its best batch size; latentpath, compiled, with the batch
+size and the attention kernel found by trying; plain diffusers with a compiled channels_last U-Net, at the
+batch size that was best in eager mode, because each size takes minutes to compile. The plain ways are timed
+on one pipeline call, because each image costs them one full run. latentpath is timed on a whole sweep.
+Results are written after every way.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ EAGER, TREE, COMPILED = "plain, eager", "latentpath", "plain, compiled"
 
 @dataclass
 class Row:
-    """`forwards` rows of the U-Net, guidance counted, in `time` seconds for `images` swept images."""
+    """`forwards` rows of the U-Net (including guidance) in `time` seconds for `images` images."""
 
     batch_size: int
     images: int
@@ -72,7 +73,7 @@ def main() -> None:
         table,
         f"{result['device']}, {args.model} at {args.image_size} px, guidance {args.guidance}, {args.steps} "
         f"steps, {half}",
-        f"{len(plan.branches)} images a seed: {plan.calls_per_seed} U-Net calls as a tree, plain "
+        f"{len(plan.branches)} images per seed: {plan.calls_per_seed} U-Net calls as a tree, plain "
         f"{plan.plain_calls_per_seed}; written to {args.out}",
         sep="\n",
         soft_wrap=True,
@@ -92,15 +93,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=7.5)
     parser.add_argument("--plain-batch-sizes", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out, to try the script"
-    )
+    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile, to try the script")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_gpu.json"))
     return parser.parse_args()
 
 
 def plain(args: Any, plan: SweepPlan, model: Model, batch_sizes: list[int], *, compiled: bool) -> Row:
-    """One full run of diffusers' pipeline for each image, at the best of `batch_sizes` that fit."""
+    """Time diffusers' pipeline, one full run per image, at the best of the `batch_sizes` that fit."""
     unet = prepare(
         model.unet,
         device=args.device,
@@ -130,8 +129,8 @@ def plain(args: Any, plan: SweepPlan, model: Model, batch_sizes: list[int], *, c
 
 
 def tree(args: Any, plan: SweepPlan, model: Model) -> Row:
-    """The whole sweep as latentpath walks it."""
-    # Not compiled yet: a compiled U-Net would keep the attention kernel that it was traced with.
+    """Time a whole sweep by latentpath."""
+    # Not compiled yet, because a compiled U-Net keeps the attention kernel that it was traced with.
     unet = prepare(model.unet, device=args.device, dtype=model.dtype, channels_last=True)
     denoise = model.denoiser(plan, args.guidance, static=True)
     tune(
@@ -153,7 +152,7 @@ def tree(args: Any, plan: SweepPlan, model: Model) -> Row:
 
 
 def figures(args: Any, model: Model, rows: dict[str, Row]) -> dict[str, Any]:
-    """The settings, and for each way that is done its speed and its share of the GPU's peak."""
+    """Return the settings, and the speed and MFU of each way that is done."""
     name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
     peak = next((value for gpu, value in PEAK.items() if gpu in name), None)
     return {
@@ -174,7 +173,7 @@ def figures(args: Any, model: Model, rows: dict[str, Row]) -> dict[str, Any]:
 
 
 def _guided(args: Any) -> int:
-    """Rows that the U-Net evaluates for each image and step."""
+    """Return the rows that the U-Net evaluates per image and step: 2 with guidance, else 1."""
     return 1 if args.guidance == 1 else 2
 
 

@@ -1,8 +1,8 @@
-"""Time a sweep walked as a tree against the plain diffusers way, on the same weights, seeds and precision.
+"""Time a sweep as a prefix tree against plain diffusers, with the same weights, seeds and precision.
 
-The plain way is one `StableDiffusionPipeline` call with a callback for each swap and attribute, the target
-prompt taking over at the swap step. Both get their best batch size. U-Net calls are counted on the U-Net
-itself, and the final latents of both are compared.
+The plain way makes one `StableDiffusionPipeline` call per swap step and attribute, with a callback that
+switches to the target prompt at the swap step. Each way uses its best batch size. A hook on the U-Net counts
+the calls, and the final latents of both ways are compared.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--attributes", type=int, default=4, choices=range(1, 5))
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--guidance", type=float, default=7.5)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32], help="each way takes its best")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32], help="each way uses its best")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("outputs/bench_traversal.json"))
     args = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
 
     def tree(batch_size: int) -> Latents:
         denoise.batch_size = batch_size
-        # In the layout that `sampler.channels_last` has by default, there and back within the time measured.
+        # channels_last is the default of latentpath; the conversion there and back is part of the time.
         model.unet.to(memory_format=torch.channels_last)
         found = tree_way(plan, model, denoise)
         model.unet.to(memory_format=torch.contiguous_format)
@@ -61,7 +61,7 @@ def main() -> None:
     took: dict[tuple[str, int], list[float]] = {}
     found: dict[str, Latents] = {}
     counted: dict[str, int] = {}
-    # Interleaved, so that a drift of the machine hits both.
+    # Interleaved, so that a drift of the machine's speed affects both ways.
     trials = [(w, b) for _ in range(args.rounds) for b in args.batch_sizes for w in ways]
     for way, batch_size in track(trials, "sweeping"):
         calls[0] = 0
@@ -84,7 +84,7 @@ def main() -> None:
         ),
         "peak_memory_gb": peak_gb("cpu"),
     }
-    table = Table("way", "U-Net calls a seed", "best batch", "seconds (median)")
+    table = Table("way", "U-Net calls per seed", "best batch", "seconds (median)")
     for way in ways:
         table.add_row(
             way, f"{result['unet_calls_a_seed'][way]:.0f}", str(best[way][1]), f"{best[way][0]:.2f}"

@@ -1,4 +1,4 @@
-"""The two ways to make a sweep, on the same weights, seeds and precision: plain diffusers, and the tree."""
+"""Two ways to make a sweep with the same weights, seeds and precision: diffusers and the prefix tree."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan, plan_sweep
 from latentpath.traversal.sampling import denoiser
 
-set_verbosity_error()  # it warns of every cast of a network, of none of its modules
+set_verbosity_error()  # diffusers would warn about every cast of a network
 ATTRIBUTES = {"hair": "hair", "gel_bubble": "gel bubble", "ink": "ink", "ruler": "ruler"}
 CAPTIONS = CaptionTemplate(
     "a dermoscopic image with {cls} showing {attributes}",
@@ -123,7 +123,7 @@ class Model:
 
     @property
     def flop(self) -> int:
-        """Of one row's forward."""
+        """FLOP of one forward pass of the U-Net on one row."""
         context = (self.tokenizer.model_max_length, self.unet.config["cross_attention_dim"])
         return unet_flops(self.unet.config, self.latent_shape, context)
 
@@ -169,7 +169,7 @@ def tree_way(plan: SweepPlan, model: Model, denoise: GuidedDenoiser) -> Latents:
 def plain_way(
     plan: SweepPlan, model: Model, pipe: StableDiffusionPipeline, guidance: float, batch_size: int
 ) -> Latents:
-    """One call of the pipeline with a callback for each attribute and swap, over all seeds."""
+    """Make the sweep with one pipeline call (with a callback) per attribute and swap step, over all seeds."""
     found: Latents = {}
     for branch in plan.branches:
         for start in range(0, len(plan.seeds), batch_size):
@@ -194,7 +194,7 @@ def plain_call(
     neutral = plan.source("MEL", plan.branches[0]).text
     embeds, negative = pipe.encode_prompt(target, model.device, len(seeds), guidance > 1, negative_prompt="")
     both = torch.cat([negative, embeds]) if guidance > 1 else embeds
-    # The callback acts from the next step: at the end of step s - 1 it swaps at s.
+    # The callback takes effect from the next step: to swap at step s it must run at the end of step s - 1.
     swap = lambda p, i, t, kw: {"prompt_embeds": both} if i == swap_step - 1 else {}  # noqa: E731
     return pipe(
         target if swap_step == 0 else neutral,
@@ -210,7 +210,7 @@ def plain_call(
 
 
 def seconds(run: Callable[[], object], device: str) -> tuple[float, Any]:
-    """Wall time of `run` and what it returned."""
+    """Return the wall time of `run` in seconds, and its result."""
     if device == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
@@ -221,7 +221,7 @@ def seconds(run: Callable[[], object], device: str) -> tuple[float, Any]:
 
 
 def peak_gb(device: str) -> float:
-    """The most memory held so far: torch's on a GPU, else the process's."""
+    """Return the peak memory so far in GB: torch's on a GPU, else the process's."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

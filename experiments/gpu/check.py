@@ -1,12 +1,12 @@
-"""Check that everything runs on a GPU and measure how fast, the most valuable step first, in one time budget.
+"""Check that everything runs on a GPU and how fast, within one time budget, the most valuable step first.
 
     python experiments/gpu/check.py                          # on a GPU; 560 s
     python experiments/gpu/check.py --device cpu --tiny      # the same code in two minutes on two cores
-    python experiments/gpu/check.py --wheels DIR             # fetch the wheels that a bare machine lacks
-    python experiments/gpu/check.py --fill FOLDER            # write a finished check into README.md
+    python experiments/gpu/check.py --wheels DIR             # download wheels for a machine without network
+    python experiments/gpu/check.py --fill FOLDER            # write the results of a check into README.md
 
-Every step is a process of its own with a time limit, and writes FOLDER/<step>.json as it goes: a step that
-crashes or runs out of time loses only what it had not measured yet.
+Every step is a separate process with a time limit. It writes FOLDER/<step>.json as it goes, so a step that
+crashes or runs out of time keeps the results that it already has.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from wheels import fetch_wheels
 HERE = Path(__file__).parent
 EXPERIMENTS = HERE.parent
 README = HERE / "README.md"
-LEAST = 30  # seconds; with less than this left no further step is started
+LEAST = 30  # seconds; no further step starts if less time is left
 
 
 @dataclass(frozen=True)
 class Step:
-    """`script` of experiments/ with its arguments; `tiny` are appended for the CPU and override them."""
+    """A script of experiments/ with its arguments; `tiny` holds arguments that override them on a CPU."""
 
     name: str
     limit: int  # seconds
@@ -92,12 +92,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--tiny", action="store_true", help="sizes that try the script, not the machine")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, to test the script")
     parser.add_argument("--budget", type=float, default=560, help="seconds for all steps together")
     parser.add_argument("--steps", nargs="+", choices=names, default=names)
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu_check"))
-    parser.add_argument("--wheels", type=Path, metavar="DIR", help="fetch wheels into DIR, and stop")
-    parser.add_argument("--fill", type=Path, metavar="FOLDER", help="write FOLDER into README.md, and stop")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="download wheels into DIR and exit")
+    parser.add_argument("--fill", type=Path, metavar="FOLDER", help="write FOLDER into README.md and exit")
     args = parser.parse_args()
     if args.wheels:
         return fetch_wheels(args.wheels)
@@ -119,13 +119,13 @@ NOT_RUN = {"state": "not run, no time left", "seconds": 0.0}
 
 
 def run(step: Step, args: argparse.Namespace, limit: float) -> dict[str, str | float]:
-    """Run a step for `limit` seconds at most, and say how it ended."""
+    """Run a step for at most `limit` seconds and return how it ended."""
     print(f"==== {step.name}, {limit:.0f} s at most", flush=True)
     (args.out / f"{step.name}.json").unlink(missing_ok=True)
     source = str(EXPERIMENTS.parent / "src")
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
-    # A session of its own, so that the processes which compile kernels end with it.
+    # A separate session, so that the processes that compile kernels end with the step.
     process = subprocess.Popen(
         step.command(args.device, args.out, args.tiny),
         env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
@@ -144,10 +144,10 @@ def run(step: Step, args: argparse.Namespace, limit: float) -> dict[str, str | f
 
 
 def fill_readme(folder: Path) -> int:
-    """Replace what README.md says between its two marks by the table of `folder`."""
+    """Write the table of `folder` between the two marks of README.md; return the exit status."""
     summary = json.loads((folder / "summary.json").read_text())
     if summary["tiny"] or summary["device"] != "cuda":
-        print(f"{folder} was made with --tiny or on a CPU: that tries the script and measures nothing.")
+        print(f"{folder} was made with --tiny or on a CPU, so its times say nothing about a GPU.")
         return 2
     before, mark, rest = README.read_text().partition("<!-- measured -->\n")
     _, end, after = rest.partition("<!-- end -->\n")

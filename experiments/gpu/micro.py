@@ -1,8 +1,8 @@
-"""Measure the parts of which a long job on a GPU is made, at Stable Diffusion 1.5's size with random weights.
+"""Measure the parts of a long job on a GPU, at the size of Stable Diffusion 1.5 with random weights.
 
-The VAE's decoder by precision and batch size, with its peak memory; one update of the weights' average, kept
-on the device and on the CPU; the attention kernels by head size; and what compiling the U-Net costs and
-saves. Results are written after every part; one that fails is noted with its error.
+The parts are the VAE's decoder by precision and batch size, with its peak memory; one EMA update with the
+average on the GPU or on the CPU; the attention kernels by head size; and the cost and gain of compiling the
+U-Net. Results are written after every part; if a part fails, its error is recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from latentpath.diffusion.execution import ATTENTION_BACKENDS, attention_kernel,
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench_traversal"))
 from ways import Model, peak_gb, seconds
 
-# Head size -> tokens of the layers that have it, in a U-Net of 8 heads at 512 px.
+# Head size -> number of tokens in the layers with this head size, in a U-Net with 8 heads at 512 px.
 HEADS = {40: 4096, 80: 1024, 160: 256}
 REPEATS = 3
 
@@ -62,7 +62,7 @@ def main() -> None:
 
 @torch.no_grad()
 def decoding(args: Any, model: Model) -> list[dict[str, Any]]:
-    """Images a second and peak memory of the VAE's decoder, for each precision and batch size that fits."""
+    """Return images per second and peak memory of the VAE decoder for each precision and batch size."""
     rows = []
     for name, dtype, layout in (
         ("float32", torch.float32, torch.contiguous_format),
@@ -88,7 +88,7 @@ def decoding(args: Any, model: Model) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def averaging(args: Any, model: Model) -> dict[str, float]:
-    """Seconds of one update of the average of all weights of the U-Net, in float32, kept here or there."""
+    """Return the seconds of one EMA update of all U-Net weights in float32, kept on the GPU or on the CPU."""
     weights = [p.float().to(args.device) for p in model.unet.parameters()]
     blend = get_ema_multi_avg_fn(0.999)
 
@@ -104,7 +104,7 @@ def averaging(args: Any, model: Model) -> dict[str, float]:
 
 @torch.no_grad()
 def attention(args: Any) -> list[dict[str, Any]]:
-    """Milliseconds of self-attention and cross-attention by kernel and head size; 32 rows of 8 heads."""
+    """Return the milliseconds of self- and cross-attention by kernel and head size; 32 rows of 8 heads."""
     rows = []
     for size, tokens in HEADS.items():
         tokens = tokens if args.device == "cuda" else tokens // 64
@@ -119,7 +119,7 @@ def attention(args: Any) -> list[dict[str, Any]]:
                             args.device, lambda q=query, k=key: scaled_dot_product_attention(q, k, k)
                         )
                     row[name] = 1e3 * took
-                except RuntimeError:  # this kernel does not exist here, or not for this size
+                except RuntimeError:  # this kernel does not exist on this device or for this head size
                     row[name] = None
             rows.append(row)
     return rows
@@ -127,7 +127,7 @@ def attention(args: Any) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def compiling(args: Any, model: Model) -> dict[str, float]:
-    """Seconds until a compiled U-Net has answered once, and those of a call before and after."""
+    """Return the seconds of the first compiled U-Net call, and of a call before and after compiling."""
     rows = 2 * min(16, max(args.batch_sizes))
     half = torch.bfloat16
     unet = prepare(model.unet, device=args.device, dtype=half, channels_last=True)
@@ -146,7 +146,7 @@ def compiling(args: Any, model: Model) -> dict[str, float]:
 
 
 def best(device: str, run: Callable[[], object]) -> tuple[float, float]:
-    """(seconds, peak GB) of `run`: the shortest of some, after one that warms up."""
+    """Return (seconds, peak GB) of `run`: the shortest of several calls, after one warm-up call."""
     run()
     if device == "cuda":
         torch.cuda.empty_cache()

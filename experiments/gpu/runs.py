@@ -1,7 +1,7 @@
-"""Run every command once on a device, as small as it goes, and compare a sweep and its scores with the CPU.
+"""Run every command once on a device with tiny settings, and compare a sweep and its scores with the CPU.
 
-The commands are called through the command line's own entry, in one process, one after the other. A check
-that fails is noted with its error and the next one runs; the results are written after every check.
+The commands run one after the other in one process, through the entry point of the command line. If a check
+fails, its error is recorded and the next check runs. Results are written after every check.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WANDB_MODE": "offline"}
 
-TOLERANCE = 1e-3  # of float32 latents and scores against those of the CPU
+TOLERANCE = 1e-3  # largest allowed difference of float32 latents and scores from those on the CPU
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 MAIN = "32-true"  # the run whose model and judge the other checks read
 
 
 @dataclass
 class Checks:
-    """Checks by name, in order; `file` keeps which passed, what they found and which errors they raised."""
+    """Runs named checks in order and writes to `file` which passed, their results and their errors."""
 
     file: Path
     planned: dict[str, Callable[[], dict[str, Any] | None]] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run_all(args: argparse.Namespace, folder: Path) -> None:
-    """Run the checks from the most to the least valuable; runs and images go to `folder`."""
+    """Run the checks from the most to the least valuable; write runs and images to `folder`."""
     os.environ["TORCH_HOME"] = str(folder / "torch")
     checks = Checks(args.out)
     accelerator = {"cuda": "gpu", "cpu": "cpu"}[args.device]
@@ -155,7 +155,7 @@ def _settings(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _versions(device: str) -> dict[str, Any]:
-    """The versions in use. Raises ModuleNotFoundError where a package of a run is missing."""
+    """Return the versions in use. Raises ModuleNotFoundError if a package that runs need is missing."""
     import diffusers
     import hydra
     import lightning
@@ -173,7 +173,7 @@ def _versions(device: str) -> dict[str, Any]:
 
 
 def _random_lpips(home: Path) -> None:
-    """Save a random SqueezeNet where torch keeps downloads: LPIPS then runs, and means nothing."""
+    """Save a random SqueezeNet in torch's download folder, so that LPIPS runs (its values mean nothing)."""
     import torch
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
@@ -185,7 +185,7 @@ def _random_lpips(home: Path) -> None:
 
 @contextmanager
 def _exact_float32():
-    """Turn off TF32, in which cuDNN computes convolutions of float32 unless told otherwise."""
+    """Turn off TF32, which cuDNN uses for float32 convolutions by default."""
     import torch
 
     before = torch.backends.cudnn.allow_tf32
@@ -197,7 +197,7 @@ def _exact_float32():
 
 
 def _latents_difference(run: Path, other: Path) -> float:
-    """The largest absolute difference between the final latents of two sweeps of one plan."""
+    """Return the largest absolute difference between the final latents of two sweeps of one plan."""
     from latentpath.keys import LATENT_KEY
     from latentpath.traversal.store import read_index, read_latents
 
@@ -211,7 +211,7 @@ def _latents_difference(run: Path, other: Path) -> float:
 
 
 def _scores_difference(run: Path, other: Path) -> float:
-    """The largest absolute difference between the scores of two evaluations of one sweep."""
+    """Return the largest absolute difference between the scores of two evaluations of one sweep."""
     import pandas as pd
 
     scores, others = (pd.read_parquet(folder / "evaluate" / "scores.parquet") for folder in (run, other))

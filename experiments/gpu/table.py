@@ -1,4 +1,4 @@
-"""What a check on a GPU found, as a table: each figure with what it is held to."""
+"""Makes a table of the results of a GPU check: each figure with its target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TREE, EAGER, COMPILED, EXAMPLE = "latentpath", "plain, eager", "plain, compiled"
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: `value` as text, and `goal` with whether it was met, both empty where there is none."""
+    """One figure: `value` as text, the `goal` and whether it was met (both empty if there is no goal)."""
 
     step: str
     figure: str
@@ -24,7 +24,7 @@ class Line:
 
 
 def lines(folder: Path) -> list[Line]:
-    """How each step of `folder` ended, then every figure that its file holds."""
+    """List how each step in `folder` ended, and every figure of its JSON file."""
     summary = json.loads((folder / "summary.json").read_text())
     found = []
     for step, ended in summary["steps"].items():
@@ -32,7 +32,7 @@ def lines(folder: Path) -> list[Line]:
         file = folder / f"{step}.json"
         if file.exists():
             figures = list(FIGURES[step](step, json.loads(file.read_text())))
-            # The sizes that try the script say nothing about speed.
+            # The tiny sizes say nothing about speed.
             tried = summary["tiny"] and step != "runs"
             found += [replace(line, goal="", met="") for line in figures] if tried else figures
     return found
@@ -90,7 +90,7 @@ def _sweep(step: str, found: dict[str, Any]) -> Iterator[Line]:
 
 
 def _finetune(step: str, found: dict[str, Any]) -> Iterator[Line]:
-    held = step == "finetune"  # the published figures are of Stable Diffusion's size at 512 px
+    held = step == "finetune"  # the published figures are for the size of Stable Diffusion at 512 px
     for way, rate in found["samples_a_second"].items():
         figure, text = f"{way}, batch {found['batch_size']}", f"{rate:.1f} samples/s"
         text += f", {found['peak_gb'][way]:.1f} GB"

@@ -1,4 +1,4 @@
-"""Fetch the wheels that a GPU machine with PyTorch, Lightning and transformers, but no network, lacks."""
+"""Download the wheels that a GPU machine without network lacks (it has PyTorch, Lightning, transformers)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
-PYTHON = "3.12"  # of that machine, on Linux x86-64
-# antlr4 is published as a source archive only, which pip turns into a wheel that suits every Python.
+PYTHON = "3.12"  # Python of that machine, on Linux x86-64
+# antlr4 is published only as a source archive; pip builds a wheel from it that fits every Python.
 BUILT = ("antlr4-python3-runtime",)
 PACKAGES = (
     "diffusers",
@@ -30,9 +30,9 @@ PLATFORMS = (
 
 
 def fetch_wheels(folder: Path) -> int:
-    """Download the locked versions of PACKAGES into `folder`, by pip; returns pip's exit status."""
+    """Download the locked versions of PACKAGES into `folder` with pip; return pip's exit status."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.whl"):  # two versions of one package would stop the whole install
+    for stale in folder.glob("*.whl"):  # two versions of one package would make the installation fail
         stale.unlink()
     ready = [locked(name) for name in PACKAGES if name not in BUILT]
     target = ["--python-version", PYTHON, "--implementation", "cp"]
@@ -53,14 +53,14 @@ def fetch_wheels(folder: Path) -> int:
 
 
 def locked(name: str) -> str:
-    """`name==version` as requirements.lock has it."""
+    """Return `name==version` from requirements.lock."""
     found = re.search(rf"^{re.escape(name)}==(\S+)", LOCK.read_text(), re.MULTILINE)
     assert found, f"{LOCK} does not lock {name}"
     return f"{name}=={found[1]}"
 
 
 def pip() -> list[str]:
-    """This Python's pip if it has one, else that of the system's Python."""
+    """Return the command for this Python's pip, or for the system's pip if it has none."""
     own = [sys.executable, "-m", "pip"]
     here = subprocess.run([*own, "--version"], capture_output=True).returncode == 0
     return own if here else ["python3", "-m", "pip"]

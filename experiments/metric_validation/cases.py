@@ -1,8 +1,8 @@
-"""What is truly in the pictures, case by case; the judges that look at them; and what must come out.
+"""The cases of the validation, the judges that score them, and the expected results.
 
-A case is a table of truths without any picture: how opaque each attribute is in each image, of which class
-the lesion is, and whether it is the same photograph at all. The oracle reads it off; the trained judge has
-the phantoms drawn.
+A case is a table of truths without images: the opacity of each attribute in each image, the class of the
+lesion, and whether it is the same photograph. The oracle reads the table; for the trained judge the phantoms
+are drawn.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from latentpath.judge.classifier import Classifier
 from latentpath.metrics import cfrt_released, cfrt_strict
 
 A = len(ATTRIBUTES)
-POSITIONS = (0.6, 0.8, 1.0)  # opacity of the asked-for attribute on the strong end of a trajectory
-STRONG, WEAK, FAINT = 0.9, 0.55, 0.3  # opacity of one that leaks in: above their mean, below, below half
-DRAWING_SEED = 20_230  # no training set of this project draws with it
+POSITIONS = (0.6, 0.8, 1.0)  # opacity of the target attribute at the three positions of the strong end
+STRONG, WEAK, FAINT = 0.9, 0.55, 0.3  # opacity of a leak: above A's mean, below it, below one half
+DRAWING_SEED = 20_230  # no training set of this project uses this seed
 
 RATES = ("released", "strict", "flipped", "dominant", "class_kept", "others_kept", "all")
 
@@ -36,8 +36,8 @@ class Truth:
     """S seeds of one class, A edits, P positions.
 
     neutral (S, A) and edited (A, S, P, A): opacity of each attribute, in [0, 1]. neutral_class (S,) and
-    edited_class (A, S, P): index in DIAGNOSES. picture (A, S, P): 0 the neutral image's own lesion, skin,
-    light and framing; n > 0 the n-th other photograph of the lesion; n < 0 of another lesion.
+    edited_class (A, S, P): index in DIAGNOSES. picture (A, S, P): 0 has the lesion, skin, light and framing
+    of the neutral image; n > 0 is the n-th other photograph of this lesion; n < 0 shows another lesion.
     """
 
     neutral: np.ndarray
@@ -49,9 +49,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a judge says of the images of a `Truth`: probabilities and class decisions, as `metrics.cfrt`
-    takes them.
-    """
+    """A judge's probabilities and class decisions for the images of a `Truth`, for `metrics.cfrt`."""
 
     neutral: np.ndarray
     edited: np.ndarray
@@ -60,15 +58,15 @@ class Scores:
 
 
 Judge = Callable[[Truth], Scores]
-Fault = Callable[[Scores, int], Scores]  # (scores, index of the attribute asked for)
-Build = Callable[[int, int, int], Truth]  # (seeds, class, index of the attribute asked for)
+Fault = Callable[[Scores, int], Scores]  # (scores, index of the target attribute)
+Build = Callable[[int, int, int], Truth]  # (seeds, class, index of the target attribute)
 
 
 def measure(judge: Judge, build: Build, *, seeds: int, fault: Fault | None = None) -> dict[str, list[float]]:
-    """Every rate of RATES for each attribute, the mean of both classes: {rate: [value of attribute 0, ...]}.
+    """Return every rate of RATES per attribute, averaged over both classes: {rate: [attribute 0, ...]}.
 
-    'released' is also the dominance across heads, for that is all that this definition asks; 'all' is the
-    strict definition and the flip.
+    'released' equals the dominance across heads, because this definition has no other condition. 'all' is the
+    strict definition together with the flip.
     """
     values = np.zeros((len(RATES), A))
     for cls, a in product(range(len(DIAGNOSES)), range(A)):
@@ -83,11 +81,11 @@ def measure(judge: Judge, build: Build, *, seeds: int, fault: Fault | None = Non
     return dict(zip(RATES, values.tolist(), strict=True))
 
 
-# Cases. Each edit `i` is toward attribute i; unless a case says otherwise, all edits do alike.
+# Cases. Edit `i` is toward attribute i. Unless a case says otherwise, all edits behave alike.
 
 
 def exact(seeds: int, cls: int, a: int, *, opacities: tuple[float, ...] = POSITIONS) -> Truth:
-    """Nothing but the asked-for attribute appears, more opaque from position to position."""
+    """Exactly the target attribute appears, with increasing opacity."""
     edited = np.zeros((A, seeds, len(opacities), A))
     for i in range(A):
         edited[i, :, :, i] = opacities
@@ -105,9 +103,9 @@ def nothing(seeds: int, cls: int, a: int) -> Truth:
 
 
 def leak(opacity: float, rate: float = 1.0, *, where: str = "every edit") -> Build:
-    """In a share of the seeds the next attribute comes along: in every edit, toward A only, or in all others.
+    """In a share of the seeds the next attribute also appears: in every edit, toward A only, or in others.
 
-    Which seeds is drawn anew for each edit, so that leaks of two edits are independent.
+    The seeds are drawn separately for each edit, so that the leaks of two edits are independent.
     """
 
     def build(seeds: int, cls: int, a: int) -> Truth:
@@ -121,7 +119,7 @@ def leak(opacity: float, rate: float = 1.0, *, where: str = "every edit") -> Bui
 
 
 def class_changed(rate: float = 1.0) -> Build:
-    """In a share of the seeds the lesion becomes one of the other class."""
+    """In a share of the seeds the lesion changes to the other class."""
 
     def build(seeds: int, cls: int, a: int) -> Truth:
         truth = exact(seeds, cls, a)
@@ -137,7 +135,7 @@ def faded(opacity: float) -> Build:
 
 
 def removed(seeds: int, cls: int, a: int) -> Truth:
-    """The attribute is there before, and the edit toward it takes it away."""
+    """The attribute is present in the neutral image, and the edit toward it removes it."""
     truth = exact(seeds, cls, a)
     truth.neutral[:, a], truth.edited[..., a] = 1.0, 1.0
     truth.edited[a, ..., a] = 0.0
@@ -145,22 +143,22 @@ def removed(seeds: int, cls: int, a: int) -> Truth:
 
 
 def new_photograph(seeds: int, cls: int, a: int) -> Truth:
-    """Nothing asked for comes, but light, framing and the texture of the skin are others."""
+    """The target attribute does not appear, but light, framing and skin texture change."""
     return replace(nothing(seeds, cls, a), picture=_numbered(seeds))
 
 
 def another_lesion(seeds: int, cls: int, a: int) -> Truth:
-    """The attribute comes, on somebody else's lesion of the same class."""
+    """The attribute appears on another person's lesion of the same class."""
     return replace(exact(seeds, cls, a), picture=-_numbered(seeds))
 
 
 def _numbered(seeds: int) -> np.ndarray:
-    """(A, S, P): the edits have different pictures, the positions of one edit the same."""
+    """Return picture numbers (A, S, P): different for each edit, equal for the positions of one edit."""
     return np.broadcast_to(np.arange(1, A + 1)[:, None, None], (A, seeds, len(POSITIONS)))
 
 
 def _share(rate: float, seeds: int, edit: int) -> np.ndarray:
-    """Which seeds (S,), exactly round(rate * S) of them; a greater rate keeps those of a smaller one."""
+    """Choose exactly round(rate * S) seeds (S,); a larger rate includes the seeds of a smaller one."""
     return np.random.default_rng([7, edit]).permutation(seeds) < round(rate * seeds)
 
 
@@ -168,15 +166,17 @@ def _share(rate: float, seeds: int, edit: int) -> np.ndarray:
 
 
 def oracle(truth: Truth) -> Scores:
-    """Tells the truth: the probability of an attribute is its opacity."""
+    """Judge with the truth: the probability of an attribute is its opacity."""
     return Scores(truth.neutral, truth.edited, truth.neutral_class, truth.edited_class)
 
 
 def noisy_oracle(auroc: float, seed: int = 0) -> Judge:
-    """An oracle with the noise of a calibrated classifier of this AUROC, independent per head and edit.
+    """Return an oracle with the noise of a calibrated classifier of this AUROC.
 
-    log odds of presence = N(+-d^2 / 2, d^2) with d = sqrt(2) * Phi^-1(AUROC): at equal prevalence such a
-    probability means what it says. Images at the positions of one edit get the same noise.
+    The noise is independent between heads and between edits.
+
+    log odds of presence = N(+-d^2 / 2, d^2) with d = sqrt(2) * Phi^-1(AUROC), which is calibrated at equal
+    prevalence. The images of one edit share their noise.
     """
     d = separation(auroc)
 
@@ -197,7 +197,7 @@ def noisy_oracle(auroc: float, seed: int = 0) -> Judge:
 
 
 class TrainedJudge:
-    """A classifier that looks at the drawn pictures; each is drawn and judged once."""
+    """A classifier that scores the drawn phantoms; each image is drawn and scored once."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier, self.size = classifier, classifier.image_size
@@ -219,7 +219,7 @@ class TrainedJudge:
         return Scores(neutral[:, :A], edited[..., :A], neutral[:, A:].argmax(-1), edited[..., A:].argmax(-1))
 
     def look(self, born: int, *columns: np.ndarray) -> np.ndarray:
-        """Attribute and class probabilities (n, A + C) of the images that the columns describe."""
+        """Return attribute and class probabilities (n, A + C) of the images that the columns describe."""
         rows = [column.tolist() for column in columns]
         keys = [(born, *row[:3], tuple(row[3])) for row in zip(*rows, strict=True)]
         new = [key for key in dict.fromkeys(keys) if key not in self.known]
@@ -235,10 +235,10 @@ class TrainedJudge:
 def picture(
     born: int, seed: int, number: int, cls: int, opacities: tuple[float, ...], *, size: int
 ) -> np.ndarray:
-    """The phantom (size, size, 3) uint8 of one image.
+    """Draw the phantom of one image, (size, size, 3) uint8.
 
-    Every painter is an affine map of the picture below it, so that an attribute at opacity w is, up to
-    rounding, w times the picture with it plus 1 - w times the one without.
+    Every painter is an affine map of the image below it. So an attribute at opacity w gives, up to rounding,
+    w times the image with it plus 1 - w times the image without it.
     """
     own = 1_000_000 * born + seed
     index = own + 10_000_000 * abs(number)
@@ -261,11 +261,11 @@ def _drawn(index: int, lesion: int, cls: int, present: tuple[int, ...], size: in
     ).image
 
 
-# Faults of a judge. Probabilities are held off 0 and 1, where no bias could move them.
+# Faults of a judge. Probabilities are kept away from 0 and 1, where a bias would have no effect.
 
 
 def bent(which: Callable[[int], list[int]], *, times: float = 1.0, plus: float = 0.0) -> Fault:
-    """The log odds of some heads (`which`, given A) multiplied and shifted."""
+    """Multiply and shift the log odds of the heads that `which` returns for A."""
 
     def fault(scores: Scores, a: int) -> Scores:
         neutral, edited = scores.neutral.copy(), scores.edited.copy()
@@ -278,7 +278,7 @@ def bent(which: Callable[[int], list[int]], *, times: float = 1.0, plus: float =
 
 
 def random_head(scores: Scores, a: int) -> Scores:
-    """Head A says anything, uniform in [0, 1]."""
+    """Head A gives random values, uniform in [0, 1]."""
     rng, neutral, edited = np.random.default_rng([3, a]), scores.neutral.copy(), scores.edited.copy()
     neutral[..., a], edited[..., a] = rng.random(neutral.shape[:-1]), rng.random(edited.shape[:-1])
     return replace(scores, neutral=neutral, edited=edited)
@@ -306,7 +306,7 @@ def other_heads(a: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Case:
-    """expected: RATES under the oracle, exact but for `sampled`, where they are expectations."""
+    """A case with its `expected` RATES under the oracle: exact values, or expectations if `sampled`."""
 
     name: str
     build: Build
@@ -332,7 +332,7 @@ CASES = (
         "only edits toward others leak (0.9)", leak(STRONG, where="others"), (1, 1 / 3, 1, 1 / 3, 1, 1, 1 / 3)
     ),
     Case("exactly A; head A constant", exact, (0, 0, 0, 0, 1, 1, 0), bent(head_a, times=0)),
-    # five uniform numbers u; all: the integral of P(|u_j - u| < |u_A - u|)^3 over u < 1/2 < u_A
+    # Five uniform numbers u. all: the integral of P(|u_j - u| < |u_A - u|)^3 over u < 1/2 < u_A.
     Case(
         "exactly A; head A random",
         exact,
@@ -357,16 +357,16 @@ CASES = (
 )
 
 
-# What must come out where noise takes part.
+# Expected results with noise.
 
 
 def separation(auroc: float) -> float:
-    """d of two normal distributions of equal width: AUROC = Phi(d / sqrt(2)), accuracy = Phi(d / 2)."""
+    """Return d' of two normal distributions: AUROC = Phi(d / sqrt(2)), accuracy = Phi(d / 2)."""
     return float(np.sqrt(2) * norm.ppf(auroc))
 
 
 def agreement(accuracy: float, shared: float = 0.0) -> float:
-    """How often a judge decides alike on two images of one truth, when its errors correlate by `shared`.
+    """Return how often a judge decides alike on two images with the same truth; errors correlate by `shared`.
 
     q^2 + (1 - q)^2 for shared = 0;  in general Phi2(z, z; shared) + Phi2(-z, -z; shared), z = Phi^-1(q)
     """
@@ -376,10 +376,10 @@ def agreement(accuracy: float, shared: float = 0.0) -> float:
 
 
 def expected_under_noise(auroc: float, *, asked: bool, grid: int = 400) -> tuple[float, float]:
-    """(released, strict) of `exact` (asked) or `nothing` under `noisy_oracle`, by quadrature.
+    """Return (released, strict) of `exact` (asked=True) or `nothing` under `noisy_oracle`, by quadrature.
 
-    Nothing asked for: A exchangeable heads, or images, of which one is the largest: 1/A. The kept conditions
-    look at other heads, so they are independent of the dominance and multiply.
+    For `nothing`, A heads (or images) are exchangeable and one of them is the largest, which gives 1/A. The
+    kept conditions use other heads, so they are independent of the dominance and the probabilities multiply.
     """
     d, kept = separation(auroc), agreement(norm.cdf(separation(auroc) / 2)) ** A  # the class, A - 1 heads
     if not asked:
@@ -389,7 +389,7 @@ def expected_under_noise(auroc: float, *, asked: bool, grid: int = 400) -> tuple
     after = expit(d * d / 2 + d * z)[None]  # (1, grid) f(x'_A), present
 
     def below(p: np.ndarray) -> np.ndarray:
-        """P(f < p) for an image without the attribute."""
+        """Return P(f < p) for an image without the attribute."""
         return norm.cdf((logit(p.clip(1e-12, 1 - 1e-12)) + d * d / 2) / d)
 
     steps = np.linspace(-1, 1, 2001)

@@ -1,10 +1,10 @@
-"""Does CFRT measure what it says? Both definitions on phantoms of which the truth is known.
+"""Measure how both definitions of CFRT behave on phantoms with known truth.
 
     python experiments/metric_validation/run.py                    # a minute on 1 core, after `make demo`
-    python experiments/metric_validation/run.py --classifier DIR   # any judge of the phantoms
+    python experiments/metric_validation/run.py --classifier DIR   # with another judge of the phantoms
 
-Writes results.json, figure.svg and pictures.png into --out. `cases.py` holds what is looked at and what must
-come out.
+Writes results.json, figure.svg and pictures.png into --out. `cases.py` holds the cases and the expected
+results.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from latentpath.runs.figure_style import to_svg
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
 OPACITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 AUROCS = (0.55, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
-NOISE_SEEDS = 2000  # only the oracle looks at these: no picture is drawn
+NOISE_SEEDS = 2000  # used by the oracle only: no images are drawn
 PUBLISHED = {
     "class": 0.91,
     "hair": 0.93,
@@ -94,17 +94,17 @@ def main() -> None:
     for case in results["cases"]:
         for who in ("expected", *judges):
             table.add_row(case["name"], who, *(f"{mean(case[who][rate]):.2f}" for rate in RATES))
-    Console(width=140).print(table, f"{results['seconds']:.0f} s; everything is in {args.out}")
+    Console(width=140).print(table, f"{results['seconds']:.0f} s; results are in {args.out}")
 
 
 def trained_judge(folder: Path) -> TrainedJudge:
-    """Raises SystemExit, saying what to do, without a judge of the phantoms' classes and attributes."""
+    """Load a judge. Raises SystemExit with advice unless it knows the phantoms' classes and attributes."""
     try:
         classifier = load_classifier(folder)
     except UserError as error:
         raise SystemExit(
-            f"{error}. To make one: `make demo` (4 minutes), or only the judge, "
-            "`latentpath classify experiment=demo`; or name another with --classifier."
+            f"{error}. Train one with `make demo` (4 minutes) or, only the judge, with "
+            "`latentpath classify experiment=demo`; or give another with --classifier."
         ) from None
     lacking = {*ATTRIBUTES, *DIAGNOSES} - {*classifier.attributes, *classifier.classes}
     if lacking:
@@ -113,7 +113,7 @@ def trained_judge(folder: Path) -> TrainedJudge:
 
 
 def cases(judges: dict[str, Judge], seeds: int) -> list[dict[str, Any]]:
-    """{name, expected: {rate: value}, <judge>: {rate: [value of attribute 0, ...]}} of each of CASES."""
+    """Measure CASES; each gives {name, expected: {rate: value}, <judge>: {rate: [attribute 0, ...]}}."""
     return [
         {"name": case.name, "expected": dict(zip(RATES, case.expected, strict=True))}
         | {who: measure(judge, case.build, seeds=seeds, fault=case.fault) for who, judge in judges.items()}
@@ -122,9 +122,9 @@ def cases(judges: dict[str, Judge], seeds: int) -> list[dict[str, Any]]:
 
 
 def curves(judges: dict[str, Judge], seeds: int) -> dict[str, dict[str, Any]]:
-    """{name: {x, expected: {rate: [at x]}, <judge>: {rate: [mean of the attributes at x]}}}."""
-    # A leak toward A makes others_kept fail; one from another edit into A makes the dominance fail at the
-    # positions where A is not the more opaque one, two of three for STRONG. The two are independent.
+    """Measure curves: {name: {x, expected: {rate: [at x]}, <judge>: {rate: [mean over attributes at x]}}}."""
+    # A leak in the edit toward A makes others_kept fail. A leak of A in another edit makes dominance fail at
+    # the positions where A is less opaque than the leak: two of three for STRONG. The two are independent.
     of_share = {
         f"leak of {STRONG}": (
             lambda r: leak(STRONG, r),
@@ -165,10 +165,10 @@ def _curve(x: Sequence[float], points: Sequence[tuple[dict[str, Judge], Any]], s
 
 
 def ceiling(accuracy: dict[str, float]) -> dict[str, dict[str, float]]:
-    """What `strict` can reach at most on perfect edits: {attribute: {correlation of errors: value}}.
+    """Return the highest possible `strict` for perfect edits: {attribute: {correlation of errors: value}}.
 
-    The dominance is taken to hold always. `accuracy`: of the class head and of each attribute's head. An
-    error is shared when the judge makes it on the neutral and on the edited image alike.
+    Dominance is assumed to hold always. accuracy: of the class head and of each attribute head. An error is
+    shared if the judge makes it on both the neutral and the edited image.
     """
     return {
         a: {
@@ -184,8 +184,8 @@ def mean(values: float | Sequence[float]) -> float:
 
 
 PANELS = {
-    f"leak of {STRONG}": ("Another attribute comes, at 0.9", "share of edits"),
-    f"leak of {WEAK}": ("Another attribute comes, at 0.55", "share of edits"),
+    f"leak of {STRONG}": ("Another attribute appears, at 0.9", "share of edits"),
+    f"leak of {WEAK}": ("Another attribute appears, at 0.55", "share of edits"),
     "class changed": ("The class changes", "share of edits"),
     "opacity of A": ("Only A, but weakly", "opacity of A"),
     "noise, exactly A": ("Exactly A, noisy judge", "AUROC of the judge"),
@@ -195,7 +195,7 @@ COLOURS = {"released": "c0", "strict": "c1", "flipped": "c2"}
 
 
 def figure(found: dict[str, dict[str, Any]]) -> str:
-    """Six panels in one SVG that stands alone: what must come out under what did, by judge."""
+    """Draw six panels in one standalone SVG: measured over expected results, by judge."""
     panels = []
     for name, (title, x_title) in PANELS.items():
         curve = found[name]
@@ -216,7 +216,7 @@ def figure(found: dict[str, dict[str, Any]]) -> str:
 
 
 def pictures(size: int = 64, zoom: int = 2, seed: int = 3) -> Image.Image:
-    """A row a class: neutral, hair along the trajectory, then one column a case, as `run` has them judged."""
+    """Draw one row per class: neutral, hair along the trajectory, then one column per case."""
     hair = 0
     rows = []
     for cls in range(len(DIAGNOSES)):

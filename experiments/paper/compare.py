@@ -1,7 +1,7 @@
-"""Print a run's figures in the form of the poster's tables, the published figure beside each.
+"""Print a run's figures in the form of the poster's tables, with the published figure beside each.
 
-A class or attribute that a run does not have stays empty, so a run at 64 px or of one data set can be shown
-too. Figures are means as the poster has them; the report and `latentpath cfrt RUN` have intervals and each
+Classes and attributes that the run does not have stay empty, so a run at 64 px or on one data set works too.
+Figures are means, as on the poster; the report and `latentpath cfrt RUN` also give intervals and each
 condition.
 """
 

@@ -1,4 +1,4 @@
-"""What phantom-sd learns from: phantoms with web-like captions, and dead leaves for its VAE."""
+"""The training data of phantom-sd: phantoms with web-like captions, and dead leaves images for its VAE."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from latentpath.data.phantoms import draw_chest, draw_dermoscopy
 
-# A caption of the web names some of what is there and never what is not: the base must not be born with the
-# answer that the fine-tune is there to learn.
+# Captions on the web name some of the visible things and never say what is absent. The base model must not
+# already know what fine-tuning is meant to teach: to leave out what the prompt does not name.
 MENTIONED = 0.5
 DERMOSCOPY = ("dermoscopy", "a dermoscopic image", "photo of a mole", "skin lesion", "close up of skin")
 CHEST = ("chest x-ray", "an x-ray of the chest", "radiograph of the thorax")
@@ -27,19 +27,19 @@ WORDS = {
     "Pleural Effusion": ("pleural effusion", "fluid"),
     "Support Devices": ("support devices", "pacemaker"),
 }
-SEED = 2_000_003  # far from the seeds that the demo, the tests and the experiments draw with
+SEED = 2_000_003  # far from the seeds of the demo, the tests and the experiments
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """`images` uint8 (n, size, size, 3) and for each the names of what is in it, its kind first."""
+    """`images` uint8 (n, size, size, 3), and for each image the names of its contents, its kind first."""
 
     images: np.ndarray
     contents: list[tuple[str, ...]]
 
 
 def draw_corpus(*, dermoscopy: int, chest: int, size: int = 64, cache: Path | None = None) -> Corpus:
-    """Draw the phantoms with all cores; `cache` (an .npz) keeps them for a second start."""
+    """Draw the phantoms on all cores; `cache` (an .npz file) stores them for the next start."""
     if cache is not None and cache.exists():
         with np.load(cache, allow_pickle=False) as stored:
             return Corpus(stored["images"], [tuple(str(c).split("|")) for c in stored["contents"]])
@@ -68,7 +68,7 @@ def _chest(index: int, *, size: int) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def web_caption(contents: tuple[str, ...], rng: np.random.Generator) -> str:
-    """A loose caption: an opening, then about half of what is there, in any order; one in ten is empty."""
+    """Return a loose caption: a phrase, then about half of the contents in any order; one in ten is empty."""
     if rng.random() < 0.1:
         return ""
     kind, *things = contents
@@ -79,10 +79,10 @@ def web_caption(contents: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 def dead_leaves(count: int, *, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Dead leaves (occluding discs, power-law radii; Lee, Mumford & Huang 2001) with shading and grain.
+    """Draw dead leaves images (occluding discs, power-law radii; Lee, Mumford & Huang 2001) with shading.
 
-    Their edges and spectra are those of photographs, so a VAE that has seen no photograph can carry one.
-    Returns uint8 (count, size, size, 3).
+    Their edges and spectra resemble those of photographs, so a VAE trained on them can reconstruct
+    photographs. Returns uint8 (count, size, size, 3).
     """
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     images = np.empty((count, size, size, 3), np.uint8)

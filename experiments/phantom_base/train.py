@@ -1,9 +1,9 @@
-"""Train phantom-sd, the shipped base: first its VAE, then U-Net and text encoder together.
+"""Train phantom-sd, the base model that ships: first its VAE, then its U-Net and text encoder together.
 
     python experiments/phantom_base/train.py            # 60 to 90 minutes on 2 cores
-    python experiments/phantom_base/train.py --smoke    # a minute, to see that everything runs
+    python experiments/phantom_base/train.py --smoke    # one minute, to check that everything runs
 
-Both stages write a checkpoint every 250 steps under --work and go on from it when started again.
+Both stages write a checkpoint every 250 steps under --work and resume from it when started again.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def train_vae(corpus: Corpus, *, steps: int, work: Path, batch: int = 16, lr: float = 1e-3) -> AutoencoderKL:
-    """Reconstruct phantoms in any colour and dead leaves, half and half: pixels + edges + a whiff of KL."""
+    """Train the VAE on recoloured phantoms and dead leaves, half each; loss: pixels, edges and a small KL."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
         sample_size=SIZE,
@@ -99,7 +99,7 @@ def train_vae(corpus: Corpus, *, steps: int, work: Path, batch: int = 16, lr: fl
 def refine_decoder(
     corpus: Corpus, vae: AutoencoderKL, *, steps: int, work: Path, batch: int = 16, lr: float = 6e-4
 ) -> None:
-    """Sharpen the decoder alone on what the U-Net draws; the latents, and so the U-Net, stay as they are."""
+    """Train only the decoder further; latents and U-Net do not change."""
     leaves = dead_leaves(min(4_000, len(corpus.images)), size=SIZE, rng=np.random.default_rng(1))
     decoder = torch.nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
     decoder.requires_grad_(True)
@@ -123,8 +123,8 @@ def refine_decoder(
 
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges come from the words of the field: a word is a token or two."""
-    if folder.exists():  # ties between merges fall differently from run to run: the first ones stay
+    """Build a CLIP tokenizer with merges from the words of the field, so that a word is one or two tokens."""
+    if folder.exists():  # ties between merges are broken differently in each run: keep the first result
         return CLIPTokenizer.from_pretrained(folder)
     words = (Path(__file__).parent / "words.txt").read_text().split("\n")
     bpe = Tokenizer(models.BPE(continuing_subword_prefix="", end_of_word_suffix="</w>"))
@@ -157,7 +157,7 @@ def train_unet(
     batch: int = 32,
     lr: float = 6e-4,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """Epsilon-prediction on cached latents with SD's schedule, captions drawn anew at each step."""
+    """Train the U-Net by epsilon prediction on latents with SD's schedule and new captions each step."""
     torch.manual_seed(1)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
@@ -201,7 +201,7 @@ def train_unet(
         )
         clean = latents[rows]
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
-        # Stratified over the batch: the same expectation, less variance.
+        # Timesteps are stratified over the batch: the same expectation with less variance.
         timestep = torch.from_numpy(((rng.random() + np.arange(batch)) / batch % 1 * 1000).astype(np.int64))
         alpha = alphas[timestep].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
@@ -214,7 +214,7 @@ def train_unet(
 
 
 def _noise_scheduler() -> DDIMScheduler:
-    """SD 1.5's schedule."""
+    """Return the noise schedule of SD 1.5."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -232,7 +232,7 @@ def _noise_scheduler() -> DDIMScheduler:
 
 
 def _fit(name: str, module: torch.nn.Module, loss_of, *, steps: int, lr: float, work: Path) -> None:
-    """AdamW with warm-up, cosine decay and an average of the weights, which `module` holds at the end."""
+    """Train with AdamW, warm-up, cosine decay and EMA; `module` holds the EMA weights at the end."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-3)
     average = {key: value.detach().clone() for key, value in module.state_dict().items()}
     checkpoint, start = work / f"{name}.pt", 0
@@ -289,7 +289,7 @@ def _to_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def _colours(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Half of the images in other light, gain and offset a channel: real skin has other pinks."""
+    """Change gain and offset of each channel in half of the images, because real skin has other colours."""
     gain = torch.from_numpy(rng.uniform(0.6, 1.3, (len(images), 3, 1, 1)).astype(np.float32))
     offset = torch.from_numpy(rng.uniform(-0.3, 0.3, (len(images), 3, 1, 1)).astype(np.float32))
     changed = torch.from_numpy(rng.random((len(images), 1, 1, 1)) < 0.5)
@@ -302,7 +302,7 @@ def _flips(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 @torch.no_grad()
 def _encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
-    """Scaled latents, (n, 4, 16, 16)."""
+    """Encode images into scaled latents (n, 4, 16, 16)."""
     chunks = np.array_split(images, max(1, len(images) // 64))
     return (
         torch.cat([vae.encode(_to_tensor(c)).latent_dist.sample() for c in chunks])
@@ -310,11 +310,11 @@ def _encode(vae: AutoencoderKL, images: np.ndarray) -> torch.Tensor:
     )
 
 
-# -------------------------------------------------------------------------------- what comes out of it
+# -------------------------------------------------------------------------------- export and measurement
 
 
 def export(vae, text_encoder, tokenizer, unet, out: Path) -> None:
-    """A diffusers folder in fp16 safetensors; it must stay within 12 MB."""
+    """Write a diffusers folder in fp16 safetensors, which must be at most 12 MB."""
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -334,7 +334,7 @@ def export(vae, text_encoder, tokenizer, unet, out: Path) -> None:
 
 @torch.no_grad()
 def measure(vae: AutoencoderKL, folder: Path, count: int = 256) -> None:
-    """PSNR of 64x64 photographs through the VAE, which has never seen one."""
+    """Print the PSNR of the VAE on photographs resized to 64x64, which it was not trained on."""
     files = sorted(folder.glob("*.jpg"))
     files = files[:: max(1, len(files) // count)]
     images = np.stack(

@@ -1,7 +1,7 @@
 """What all attacks share: their seed, the log of inputs tried, the command line, and a tiny finished run.
 
-`make test-hostile` draws SEED and prints it, so that a failure can be repeated, and bounds the kills by KILLS.
-`make test` runs only the tests without the mark `hostile`, with seed 0.
+`make test-hostile` draws SEED and prints it, so that a failure can be repeated, and bounds the kills by
+KILLS. `make test` runs only the tests without the mark `hostile`, with seed 0.
 """
 
 from __future__ import annotations
