@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from latentpath.metrics.seed_intervals import mean_intervals, mean_rate_interval, rate_intervals
+from latentpath.metrics.intervals import mean_intervals, mean_rate_interval, rate_intervals
 
 RATES, SEEDS, CORRELATIONS = (0.7, 0.8, 0.9, 0.95, 0.99), (8, 16, 32, 64), (0.1, 0.5, 1.0)
 POSITIONS, RESAMPLES = 3, 1000

@@ -134,7 +134,7 @@ def figures(rows: int, resamples: int) -> dict[str, Any]:
         latents = draw_latents(stored, (4, 8, 8)).numpy()
         began = time.perf_counter()
         table = geometry_table(stored, latents)
-        geometry = geometry_bands(pd.concat([table, image_distances(scores)]), resamples=resamples)
+        geometry = geometry_bands(pd.concat([table, image_distances(scores)]))
         seconds["geometry"] = time.perf_counter() - began
         began = time.perf_counter()
         write_tables(

@@ -54,7 +54,7 @@ def test_a_runs_scores(tmp_path, capsys):
     (tmp_path / "run" / "evaluate").mkdir(parents=True)
     scores().to_parquet(tmp_path / "run" / "evaluate" / "scores.parquet")
     out = tmp_path / "new" / "cfrt.json"
-    assert main([str(tmp_path / "run"), "--json", str(out), "--resamples", "100"]) == pytest.approx(3.5 / 4)
+    assert main([str(tmp_path / "run"), "--json", str(out)]) == pytest.approx(3.5 / 4)
     shown = capsys.readouterr().out
     assert "strong end 5;" in shown and "CFRT, strict" in shown and "published" not in shown
     written = json.loads(out.read_text())
@@ -68,10 +68,10 @@ def test_a_runs_scores(tmp_path, capsys):
 def test_options_reach_the_figures(tmp_path, capsys):
     path = tmp_path / "scores.csv"
     scores(("NV",)).to_csv(path, index=False)
-    words = [str(path), "--threshold", "0.85", "--strong", "5", "15", "--resamples", "0", "--compare"]
+    words = [str(path), "--threshold", "0.85", "--strong", "5", "15", "--compare"]
     assert main([*words, "--json", str(tmp_path / "o.json")]) == 1
     row = json.loads((tmp_path / "o.json").read_text())["cfrt"][0]
-    assert row["flipped"] == 0 and row["positions"] == [5, 15] and "flipped_low" not in row
+    assert row["flipped"] == 0 and row["positions"] == [5, 15]
     assert row["class_kept"] is None and "single class" in row["reason"]
     shown = capsys.readouterr().out
     assert "no class scores" in shown and "reproduces the poster" in shown
@@ -83,7 +83,7 @@ def test_the_authors_files_against_the_paper(tmp_path, capsys):
         authors_file(tmp_path, "melanoma_ink_predictions.csv", "ink", seeds=1000),
         authors_file(tmp_path, "melanoma_hairs_predictions.csv", "hairs", first=False, seeds=1000),
     ]
-    assert main([*map(str, files), "--resamples", "50", "--json", str(tmp_path / "o.json")]) == 0.412
+    assert main([*map(str, files), "--json", str(tmp_path / "o.json")]) == 0.412
     shown = " ".join(capsys.readouterr().out.split())
     assert "released and strict, for there is a file toward each of hairs, ink" in shown.replace(
         "ink, hairs", "hairs, ink"
@@ -95,14 +95,14 @@ def test_the_authors_files_against_the_paper(tmp_path, capsys):
 
 
 def test_one_file_says_why_there_is_no_strict(tmp_path, capsys):
-    main([str(authors_file(tmp_path, "melanoma_ink_predictions.csv", "ink")), "--resamples", "0"])
+    main([str(authors_file(tmp_path, "melanoma_ink_predictions.csv", "ink"))])
     assert "released only" in (shown := " ".join(capsys.readouterr().out.split()))
     assert "no file toward hairs" in shown and "the strict definition cannot be computed" in shown
 
 
 def test_an_attribute_that_the_name_does_not_tell(tmp_path):
     path = authors_file(tmp_path, "run_7.csv", "ink")
-    assert main(["--attribute", f"ink={path}", "--resamples", "0"]) == pytest.approx(412 / 500)
+    assert main(["--attribute", f"ink={path}"]) == pytest.approx(412 / 500)
     with pytest.raises(UserError, match=f"--attribute hairs={path}"):
         main([str(path)])
 
@@ -110,7 +110,7 @@ def test_an_attribute_that_the_name_does_not_tell(tmp_path):
 def test_semicolons_and_empty_lines_at_the_end(tmp_path):
     path = authors_file(tmp_path, "ink.csv", "ink")
     path.write_text(path.read_text().replace(",", ";") + "\n\n")
-    assert main([str(path), "--resamples", "0"]) == pytest.approx(412 / 500)
+    assert main([str(path)]) == pytest.approx(412 / 500)
 
 
 def test_mistakes_are_named(tmp_path):
@@ -139,7 +139,7 @@ def test_mistakes_are_named(tmp_path):
         (str(theirs), "--json", str(theirs / "x.json")): "cannot be written",
     }.items():
         with pytest.raises(UserError, match=expected):
-            main([*words, "--resamples", "0"] if "--strong" not in words[:1] else words)
+            main([*words] if "--strong" not in words[:1] else words)
 
 
 def test_help_imports_nothing_heavy():

@@ -126,6 +126,18 @@ def test_rates_over_seeds():
     assert cfrt_released(neutral, edited, 1).cfrt.value == 1.0
 
 
+def test_flips_among_the_eligible_can_reach_1():
+    """Of ten seeds two show the attribute from the start: 0.8 of all flip, and all that could."""
+    neutral, edited = np.full((10, 2), 0.1), np.full((2, 10, 3, 2), 0.1)
+    neutral[:2, A], edited[A, ..., A] = 0.9, 0.9
+    result = cfrt_strict(neutral, edited, A)
+    assert (result.flipped.value, result.flipped_eligible.value) == (0.8, 1.0)
+    assert (result.flipped.n, result.flipped_eligible.n, result.flipped_eligible.reason) == (30, 24, "")
+    neutral[:, A] = 0.9
+    nobody = cfrt_strict(neutral, edited, A).flipped_eligible
+    assert np.isnan(nobody.value) and nobody.reason == "every neutral image already shows the attribute"
+
+
 def test_renaming_the_other_attributes_changes_nothing():
     rng = np.random.default_rng(0)
     neutral, edited = rng.uniform(size=(20, 4)), rng.uniform(size=(4, 20, 3, 4))

@@ -65,14 +65,28 @@ def test_positions_are_averaged_within_a_seed(scores):
     assert "class MEL" not in set(table["head"])  # a single class is no decision
 
 
-def test_most_entangled_puts_the_certain_first(scores):
+def test_most_entangled_are_those_whose_labels_change_most(scores):
     table = co_change_table(Scored(scores, ATTRIBUTES, CLASSES, resamples=500))
     pairs = most_entangled(table)
     assert (pairs["head"] != pairs["attribute"]).all() and pairs["change"].notna().all()
-    assert pairs["excludes_zero"].tolist() == [True] * 2 + [False] * 2
+    assert pairs["label_changes"].tolist() == [1, 1, 0, 0]
+    assert pairs["significant"].tolist() == [True] * 2 + [False] * 2
     assert pairs["head"].tolist()[:2] == ["class MEL", "ruler"]
-    assert set(pairs["head"][2:]) == {"class MEL", "hair"}
     assert len(most_entangled(table, 2)) == 2
+
+
+def test_a_head_that_flips_either_way_is_more_entangled_than_one_that_creeps_up(scores):
+    """Ordered by "the interval excludes 0", the pair that was entangled most came last."""
+    scores = scores.copy()
+    toward_ruler = (scores["method"] == "swap") & (scores["attribute"] == "ruler")
+    either_way = np.where(scores.loc[toward_ruler, "seed"] % 2, 0.9, 0.1)
+    scores.loc[toward_ruler, "prob_hair"] = either_way  # neutral 0.3: half of the seeds flip
+    toward_hair = (scores["method"] == "swap") & (scores["attribute"] == "hair")
+    scores.loc[toward_hair, "prob_ruler"] = 0.41  # neutral 0.45: always a little less
+    table = co_change_table(Scored(scores, ATTRIBUTES, ["MEL"], resamples=500))
+    first, second = most_entangled(table).to_dict("records")[:2]
+    assert (first["attribute"], first["head"]) == ("ruler", "hair") and first["label_changes"] == 0.5
+    assert (second["attribute"], second["head"]) == ("hair", "ruler") and second["significant"]
 
 
 def test_gaps_are_counted_and_named(scores):

@@ -115,7 +115,7 @@ def test_geometry_table_holds_the_figures_of_each_seed():
 
 def test_bands_over_seeds():
     """Distances at step 5 are 2, 4, ..., 42: mean 22, the quantiles those of 21 even steps."""
-    bands = geometry_bands(geometry_table(*stored(21)), resamples=500)
+    bands = geometry_bands(geometry_table(*stored(21)))
     far = bands[(bands["figure"] == "distance") & (bands["swap_step"] == 5)].iloc[0]
     np.testing.assert_allclose(far[["mean", "q10", "q50", "q90"]].tolist(), [22, 6, 22, 38])
     assert 15 < far["low"] < 22 < far["high"] < 29 and far["n"] == 21
@@ -127,7 +127,7 @@ def test_bands_over_seeds():
 def test_seeds_that_stand_still_are_left_out_of_the_bands():
     rows, latents = stored(3)
     latents[rows["seed"] == 1] = NEUTRAL
-    bands = geometry_bands(geometry_table(rows, latents), resamples=50)
+    bands = geometry_bands(geometry_table(rows, latents))
     cosines = bands[bands["figure"].str.startswith("cosine")]
     assert (cosines["n"] == 2).all() and cosines["mean"].notna().all()
     assert (bands.loc[bands["figure"] == "distance", "n"] == 3).all()
@@ -148,6 +148,6 @@ def test_pictures_are_as_far_as_their_scores_say():
     scores = pd.DataFrame(rows).assign(lpips_alex=np.nan).astype({"swap_step": "Int64"})
     table = image_distances(scores)
     assert set(table["figure"]) == {"l1", "ssim"} and len(table) == 8
-    bands = geometry_bands(table, resamples=50).set_index(["figure", "swap_step"])
+    bands = geometry_bands(table).set_index(["figure", "swap_step"])
     assert bands.loc[("l1", 5), "mean"] == 6.5 and bands.loc[("l1", 10), "mean"] == 11.5
     assert bands.loc[("ssim", 5), "n"] == 2

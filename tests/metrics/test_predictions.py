@@ -49,7 +49,7 @@ def test_a_set_of_files_gives_both_definitions(last):
 
 def test_one_file_gives_the_released_definition_only():
     one = files(heads=("ink",))
-    row = cfrt_of_predictions(one, resamples=200).iloc[0]
+    row = cfrt_of_predictions(one).iloc[0]
     assert row["cfrt_released"] == cfrt_released(NEUTRAL, EDITED[:, :, :3], 2).cfrt.value
     assert row["cfrt_released_low"] <= row["cfrt_released"] <= row["cfrt_released_high"]
     assert np.isnan(row["cfrt_strict"]) and np.isnan(row["cfrt_strict_low"])

@@ -80,7 +80,7 @@ def make_fake_run(
         scored,
         attributes=attributes,
         strong=strong,
-        geometry=geometry_bands(geometry, resamples=100),
+        geometry=geometry_bands(geometry),
         temperatures=dict.fromkeys(attributes, 2.0),
     )
     _against_data(evaluate / "tables", rng, classes, index)

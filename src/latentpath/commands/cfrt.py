@@ -78,7 +78,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="swap steps of the strong end (default: a third)",
     )
     add("--strong-frames", type=int, nargs="+", metavar="FRAME", help="of curves (default: the last 40 %%)")
-    add("--resamples", type=int, default=2000, help="for the intervals; 0 for none (default 2000)")
     add("--compare", action="store_true", help="with the paper's figures, for tables of our own too")
     add("--json", type=Path, metavar="OUT", help="write every figure there")
     args = parser.parse_args(list(argv))
@@ -91,8 +90,6 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError("cfrt: expected a table, as in latentpath cfrt outputs/demo.")
     if not 0 <= args.threshold <= 1:
         raise UserError(f"cfrt: --threshold {args.threshold:g}: expected a probability from 0 to 1.")
-    if args.resamples < 0:
-        raise UserError(f"cfrt: --resamples {args.resamples}: expected 0 or more.")
     return args
 
 
@@ -116,7 +113,7 @@ def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], b
     for method in dict.fromkeys(file.method for file in files):
         group = [file for file in files if file.method == method]
         asked = args.strong if method == "swap" else args.strong_frames
-        tables.append(cfrt_of_predictions(group, asked, threshold=args.threshold, resamples=args.resamples))
+        tables.append(cfrt_of_predictions(group, asked, threshold=args.threshold))
         tables[-1]["source"] = "prediction files"
     notes += neutral_faults(files) + scope(files)
     return tables, notes, bool(files)
@@ -155,8 +152,9 @@ def _of_scores(scores: pd.DataFrame, path: Path, args: argparse.Namespace) -> li
             [[cls for cls in scored if cls in there]] if set(there) <= set(scored) else [[c] for c in there]
         )
         try:
-            options = {"threshold": args.threshold, "resamples": args.resamples}
-            parts = [cfrt_table(Scored(scores, heads, group, **options), method, asked) for group in groups]
+            parts = [
+                cfrt_table(Scored(scores, heads, group, args.threshold), method, asked) for group in groups
+            ]
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         table = pd.concat(parts, ignore_index=True)
@@ -203,7 +201,7 @@ def _write(table: pd.DataFrame, comparison: pd.DataFrame, notes: list[str], args
     def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         return [{str(k): None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
 
-    content = {"threshold": args.threshold, "resamples": args.resamples, "cfrt": records(table)}
+    content = {"threshold": args.threshold, "cfrt": records(table)}
     content |= {"published": records(comparison), "notes": notes}
     try:
         args.json.parent.mkdir(parents=True, exist_ok=True)

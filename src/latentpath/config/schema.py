@@ -243,7 +243,7 @@ class MetricConfig:
     arc_length: bool = False  # frames equally far apart along the curve, not in its parameter
     strong_swap_steps: list[int] | None = None  # null: the strongest third
     threshold: float = 0.5
-    resamples: int = 2000  # of the seeds, for 95 % intervals
+    resamples: int = 2000  # random draws of tests and bootstraps; intervals over seeds need none
     tsne: bool = True
     examples: int = 16  # seeds whose images are kept for the report
     against_data: bool = True  # likeness to held-out images, copies of training images; reads dataset.root

@@ -12,7 +12,7 @@ condition, and the rate says so; a condition that nothing can decide is NaN with
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ class Cfrt:
     seeds: int
     cfrt: Rate
     flipped: Rate
+    flipped_eligible: Rate  # of the seeds that could flip, those without A on the neutral image
     dominant: Rate
     class_kept: Rate
     others_kept: Rate
@@ -148,6 +149,7 @@ class _Scores:
         kept = np.delete(_equal(before[:, None], after), attribute, axis=-1)  # (S, P, A-1)
         self.others_kept = kept.prod(axis=-1) if count > 1 else np.full(shape, np.nan)  # (S, P)
         self.already_present = before[:, [attribute]]
+        self.eligible = np.where(self.already_present == 0, 1.0, np.nan)  # (S, 1)
 
         if neutral_class is None or edited_class is None:
             self.class_kept, self.class_condition = np.full(shape, np.nan), np.ones(shape)
@@ -185,12 +187,18 @@ class _Scores:
             seeds=self.neutral.shape[0],
             cfrt=_rate(formula, why if len(formula) == 1 else why + why_others + self.why_condition),
             flipped=_rate([self.flipped], why_flip),
+            flipped_eligible=self._of_eligible(why_flip),
             dominant=_rate([dominant], why),
             class_kept=_rate([self.class_kept], self.why_class),
             others_kept=_rate([self.others_kept], why_others),
             all=_rate([self.flipped, dominant, self.class_condition, self.others_kept], why_all),
             already_present=_rate([self.already_present], self.missing_heads([self.a])),
         )
+
+    def _of_eligible(self, why: Sequence[str]) -> Rate:
+        """The flips of the seeds that can flip; leaving out the others is what it means, and no fault."""
+        rate = _rate([self.flipped, self.eligible], [*why, "every neutral image already shows the attribute"])
+        return replace(rate, reason=rate.reason if rate.n == 0 else "")
 
 
 def _rate(indicators: Sequence[Array], reasons: Sequence[str]) -> Rate:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from latentpath.metrics.flips import Array, hard_label
-from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.intervals import mean_intervals, rate_intervals
+from latentpath.metrics.paired import sign_flips
 from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
 COLUMNS = [
@@ -22,6 +23,9 @@ COLUMNS = [
     "high",
     "abs_change",
     "label_changes",
+    "label_changes_low",
+    "label_changes_high",
+    "p",
     "n",
     "reason",
 ]
@@ -33,10 +37,12 @@ def co_change_table(
     """The matrix of co-changes: one row a class, attribute A moved toward, and head h.
 
         change        1/n sum_s mean_p ( f_h(x_sp) - f_h(x_s0) )       in [-1, 1]
-        low, high     its bootstrap interval over seeds, 95 % (see `metrics.intervals`); NaN without resamples
+        low, high     its 95 % interval over seeds (see `metrics.intervals`)
         abs_change    1/n sum_s mean_p | f_h(x_sp) - f_h(x_s0) |       in [0, 1]
         label_changes share of images whose hard label differs from the neutral image's: above `threshold`
-                      or not; of a class, chosen by the classifier or not
+                      or not; of a class, chosen by the classifier or not; with its 95 % interval, _low, _high
+        p             P(a change as far from 0 among all heads but A's own, if no seed leaned either way), by
+                      sign flips of whole seeds (`metrics.paired`); NaN for A's own, and without resamples
         n             seeds s that have the scores at all positions
 
     x_sp are the images moved toward A at the positions p of the strong end (or `positions`), x_s0 the neutral
@@ -52,17 +58,19 @@ def co_change_table(
         heads, shifts, changes = _changes(arrays, attributes, classes, scored.threshold)
         per_seed = shifts.mean(axis=2)  # (A, S, H); a seed without one of its positions is NaN
         flat = per_seed.transpose(1, 0, 2).reshape(len(arrays.seeds), len(attributes) * len(heads))
-        low, high = np.full((2, len(attributes), len(heads)), np.nan)
-        if scored.resamples:
-            ends = bootstrap_intervals(flat, resamples=scored.resamples)
-            low, high = (end.reshape(low.shape) for end in ends)
+        low, high = (end.reshape(len(attributes), len(heads)) for end in mean_intervals(flat))
+        p = _among_all(per_seed, scored.resamples)
+        relabelled = changes.mean(axis=2).transpose(1, 0, 2).reshape(flat.shape)
+        ends = [end.reshape(low.shape) for end in rate_intervals(relabelled)]
         for i, attribute in enumerate(attributes):
             for h, head in enumerate(heads):
                 known = np.isfinite(per_seed[i, :, h])
                 row = {"class": cls, "attribute": attribute, "head": head}
                 row |= {"change": _mean(per_seed[i, known, h]), "low": low[i, h], "high": high[i, h]}
                 row |= {"abs_change": _mean(np.abs(shifts[i, known, :, h]))}
-                row |= {"label_changes": _mean(changes[i, known, :, h]), "n": int(known.sum())}
+                row |= {"label_changes": _mean(changes[i, known, :, h])}
+                row |= {"label_changes_low": ends[0][i, h], "label_changes_high": ends[1][i, h]}
+                row |= {"p": p[i, h], "n": int(known.sum())}
                 table.append(row | {"reason": "" if known.any() else _reason(arrays, i, h, attribute, head)})
     return pd.DataFrame(table, columns=COLUMNS)
 
@@ -70,17 +78,30 @@ def co_change_table(
 def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
     """The k pairs (attribute, other head) that move together most: `co_change_table` rows off the diagonal.
 
-    Those whose interval excludes 0 come first, then the others, each in order of |change|; the new column
-    `excludes_zero` says which. Undefined pairs are left out, and of two classes the probability of the other
-    one, the same change mirrored. Of 20 pairs that do not move, one excludes 0 by chance.
+    In the order of how often the other label changes, then of |change|. How sure a change is does not
+    decide the order: a head that flips either way in half of the seeds is more entangled than one that
+    always creeps up by 0.01. `significant` says that p, which accounts for all pairs of the class, is at
+    most 0.05. Undefined pairs are left out, and of two classes the probability of the other one, the same
+    change mirrored.
     """
     of_classes = table["head"].str.startswith("class ")
     if table.loc[of_classes, "head"].nunique() == 2:
         table = table[~of_classes | (table["head"] == "class " + table["class"])]
     pairs = table[(table["head"] != table["attribute"]) & table["change"].notna()]
-    pairs = pairs.assign(excludes_zero=(pairs["low"] > 0) | (pairs["high"] < 0), size=pairs["change"].abs())
-    pairs = pairs.sort_values(["excludes_zero", "size"], ascending=False, kind="stable")
+    pairs = pairs.assign(significant=pairs["p"] <= 0.05, size=pairs["change"].abs())
+    pairs = pairs.sort_values(["label_changes", "size"], ascending=False, kind="stable")
     return pairs.drop(columns="size").head(k).reset_index(drop=True)
+
+
+def _among_all(per_seed: Array, resamples: int) -> Array:
+    """Adjusted p (A, H) of the changes per seed (A, S, H), over all pairs of an attribute and another's
+    head."""
+    count, _, heads = per_seed.shape
+    p = np.full((count, heads), np.nan)
+    off = ~np.eye(count, heads, dtype=bool)
+    if resamples:
+        p[off] = sign_flips(per_seed.transpose(1, 0, 2)[:, off], resamples=resamples)[1]
+    return p
 
 
 def _changes(

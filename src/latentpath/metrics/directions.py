@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from latentpath.keys import FINETUNED
-from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.intervals import mean_intervals
 from latentpath.metrics.measures import measures_in
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def curvature(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[in
         mean_k arccos( cos( z_k - z_{k-1}, z_{k+1} - z_k ) ),  k = 1..K-1
 
     An angle next to a step of length 0 does not exist and is left out; NaN where none exists, as with K = 1.
-    For scale: in many dimensions two directions drawn at random are 90 degrees apart, nearly always.
+    For scale: a random walk of independent steps turns by 90 degrees, and points drawn independently around
+    the neutral latent by 120, for each step then goes back on the one before (cosine -1/2).
     """
     angles = np.degrees(np.arccos(consecutive_cosines(neutral, trajectory, swap_steps)))
     known = np.isfinite(angles)
@@ -130,11 +131,11 @@ def image_distances(scores: "pd.DataFrame", *, model: str = FINETUNED) -> "pd.Da
     return swaps.melt(keys, known, var_name="figure", value_name="value")
 
 
-def geometry_bands(table: "pd.DataFrame", *, resamples: int = 2000) -> "pd.DataFrame":
+def geometry_bands(table: "pd.DataFrame") -> "pd.DataFrame":
     """`geometry_table` or `image_distances` over seeds: class, attribute, figure, swap_step, mean, low, high,
     q10, q50, q90, n.
 
-    low, high: bootstrap interval of the mean, 95 % (see `metrics.intervals`): where the mean lies. q10, q50,
+    low, high: 95 % interval of the mean (see `metrics.intervals`): where the mean lies. q10, q50,
     q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are
     left out. NaN where none has.
     """
@@ -144,7 +145,7 @@ def geometry_bands(table: "pd.DataFrame", *, resamples: int = 2000) -> "pd.DataF
     table = table.assign(swap_step=table["swap_step"].fillna(-1))  # pivot drops what has no key
     figures = pd.MultiIndex.from_frame(table[keys].drop_duplicates())  # in the order of the table
     wide = table.pivot(index="seed", columns=keys, values="value").reindex(columns=figures)
-    low, high = bootstrap_intervals(wide.to_numpy(dtype=np.float64), resamples=resamples)
+    low, high = mean_intervals(wide.to_numpy(dtype=np.float64))
     out = figures.to_frame(index=False).assign(mean=wide.mean().to_numpy(), low=low, high=high)
     out[["q10", "q50", "q90"]] = wide.quantile([0.1, 0.5, 0.9]).to_numpy().T
     out = out.assign(n=wide.notna().sum().to_numpy())

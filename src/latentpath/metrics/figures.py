@@ -71,6 +71,13 @@ CFRT = (
         "higher",
     ),
     Figure(
+        "flipped_eligible",
+        "flip rate, eligible",
+        "Share of images that show the attribute, of the seeds whose neutral image does not show it: unlike "
+        "the flip rate it can reach 1.",
+        "higher",
+    ),
+    Figure(
         "dominant_heads",
         "dominance, heads",
         "Share of seeds in which no other attribute’s score rises as much on the same images.",
@@ -145,7 +152,7 @@ FIGURES = {
         Figure(
             "curvature",
             "curvature, degrees",
-            "Mean turn from step to step: 0 is straight, 90 as at random.",
+            "Mean turn from step to step: 0 is straight, 120 what unrelated images give.",
             "",
             (0.0, 180.0),
             0,

@@ -1,18 +1,21 @@
-"""Bootstrap confidence intervals over seeds: how far a mean could be off, had other seeds been drawn.
+"""Confidence intervals over seeds, in closed form: how far a figure could be off, had other seeds been drawn.
 
-The positions of one seed share its noise and are dependent; seeds are independent. So seeds are resampled,
-each with all that belongs to it.
+The positions of one seed share its noise and depend on each other; seeds are independent. So the unit is
+the seed or, where several seeds start from images of one patient, the group (see `grouped`): each enters
+with one value. Nothing is drawn at random, so the same values always have the same interval.
+
+Arrays, for S seeds and F figures at once: values (S, F), NaN where a seed has none; weights (S, F) >= 0,
+how many samples a value is the mean of (1 each by default).
 """
 
-import warnings
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 Array = NDArray[np.float64]
-
-_BLOCK = 8_000_000  # numbers in a block of resampling counts: 64 MB
 
 
 class Interval(NamedTuple):
@@ -22,78 +25,131 @@ class Interval(NamedTuple):
     high: Array
 
 
-def bootstrap_intervals(
-    values: ArrayLike,
-    *,
-    weights: ArrayLike | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-    rates: bool = False,
-    averaged: bool = False,
-) -> Interval:
-    """Percentile intervals of the means over seeds of F figures at once.
+def rate_intervals(values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95) -> Interval:
+    """Wilson intervals of rates in [0, 1], at the effective number of samples that their seeds are worth.
 
-        mean_f^b = sum_s c_s^b w_sf v_sf / sum_s c_s^b w_sf,   c^b ~ Multinomial(S, 1/S),  b = 1..resamples
-        [low, high] = the (1 - level)/2 and (1 + level)/2 quantiles of mean^b
+        p     = sum_s w_s v_s / sum_s w_s                              the rate
+        n_eff = S_w m (1 - m) / var_w(v),  S_w = (sum_s w_s)^2 / sum_s w_s^2
+        t     = quantile (1 + level) / 2 of Student's t with S - 1 degrees of freedom
+        ends  = ( p + t^2 / 2n -+ t sqrt( p (1 - p) / n + t^2 / 4n^2 ) ) / ( 1 + t^2 / n ),   n = n_eff
 
-    values (S, F): a value a seed, NaN left out. `weights` (S, F), >= 0: how many samples a value is the mean
-    of, so that the figure is the mean over samples though a seed may lack some; 1 each by default. All
-    figures meet the same resamples. The same arguments give the same intervals.
-    A resample without any value of a figure is left out of that figure.
+    Where all positions of a seed say the same, var = m (1 - m) and n_eff is the number of seeds; positions
+    that vary within a seed are worth more. m and var include two pseudo-seeds of weight 1, one of zeros and
+    one of ones, so that the variance is not underestimated where nearly all seeds agree.
 
-    `rates=True`: the values lie in [0, 1]. Where all n seeds with a value say 0, or all say 1, every resample
-    says the same, and the bootstrap would claim certainty; there the exact binomial bound takes its place:
-    [((1 - level)/2)^(1/n), 1] for all 1 (16 seeds: [0.79, 1]), its mirror image for all 0.
-
-    `averaged=True`: one interval, ends (1,), of the plain mean of the F figures. Rows are then the same seed
-    in every figure: what shares its noise varies together, and F figures of one seed are not F seeds.
-
-    Raises ValueError on wrong shapes or ranges.
-    Source: Efron and Tibshirani 1993, chapter 13; Clopper and Pearson 1934.
+    For a cell both ends rise with the rate: 15 of 16 seeds lie below 16 of 16 at both ends. Measured
+    coverage at 95 %, of rates of 0.7 to 0.99 and 8 to 32 seeds with three positions each: 0.92 to 0.99, 0.97
+    on average, where the percentile bootstrap covers 0.08 to 0.95 (experiments/interval_coverage.py).
+    Returns ends in [0, 1], NaN with fewer than two seeds. Raises ValueError on wrong shapes or ranges.
+    Sources: Wilson 1927; Korn and Graubard 1998, for n_eff and t; Agresti and Coull 1998, for pseudo-counts.
     """
+    v, w, seeds = _checked(values, weights, level)
+    if ((v < 0) | (v > 1)).any():
+        raise ValueError("rates lie in [0, 1]")
+    total = w.sum(axis=0)  # (F,)
+    rate = _divide((w * v).sum(axis=0), total)
+    return _wilson(rate, v, w, seeds, level)
+
+
+def mean_rate_interval(
+    values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95
+) -> tuple[float, float]:
+    """The interval of the plain mean of F rates of the same seeds, such as a figure over all cells.
+
+        p_f = sum_s w_sf v_sf / sum_s w_sf,   u_s = mean_f( p_f + (S w_sf / sum_s w_sf) (v_sf - p_f) )
+
+    then as `rate_intervals` of the seeds' values u_s, with pseudo-seeds of weight 1 / C^2,
+
+        C = mean_f( var_s v_sf ) / var_s u_s,   at least 1: how many independent cells
+
+    The cells of a seed share its noise and are not independent: u_s keeps them together, and a cell that is
+    there twice narrows nothing. Where all agree, C is 1 and the interval that of a single cell, for then
+    nothing tells how much they depend on each other. Figures without any value are left out.
+    Measured coverage at 95 %, of 8 to 64 seeds in 8 cells: 0.92 to 0.97, 0.95 on average
+    (experiments/interval_coverage.py).
+    Source: linearisation of a mean of ratios, as in Cochran 1977, section 6.
+    """
+    v, w, _ = _checked(values, weights, level)
+    known = w.sum(axis=0) > 0
+    v, w = v[:, known], w[:, known]
+    if not known.any():
+        return float("nan"), float("nan")
+    share = w / w.sum(axis=0)  # (S, F)
+    rates = (share * v).sum(axis=0)  # (F,)
+    there = (w > 0).any(axis=1)
+    u = (rates + there.sum() * share * (v - rates)).mean(axis=1, keepdims=True)[there]  # (S, 1)
+    spread, alone = float(u.var()), float((share * (v - rates) ** 2).sum(axis=0).mean())
+    cells = max(alone / spread, 1.0) if spread > 1e-12 else 1.0
+    ends = _wilson(np.array([rates.mean()]), u, np.ones_like(u), np.array([len(u)]), level, cells)
+    return float(ends.low[0]), float(ends.high[0])
+
+
+def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Student's t intervals of means of any values, such as changes of a score, distances or cosines.
+
+        mean -+ t s / sqrt(n),   s^2 = sum (v - mean)^2 / (n - 1),   t with n - 1 degrees of freedom
+
+    n seeds have a value. With 8 to 32 seeds it covers at least as often as the BCa bootstrap and about as
+    often as Hesterberg's expanded percentiles, at any skew that was tried
+    (experiments/interval_coverage.py). Seeds that all agree have an interval of width 0.
+    Source: Student 1908.
+    """
+    v, w, n = _checked(values, None, level)
+    mean = _divide(v.sum(axis=0), n)
+    square = (w * (v - mean) ** 2).sum(axis=0)
+    half = _student(n, level) * np.sqrt(_divide(square, (n - 1) * n))
+    return Interval(mean - half, mean + half)
+
+
+def grouped(values: ArrayLike, weights: ArrayLike | None, groups: Sequence[Any]) -> tuple[Array, Array]:
+    """Values and weights (G, F) with one row a group, its seeds averaged by their weights: what intervals
+    of seeds that are not independent are made from.
+
+    `groups` (S,) names the group of each seed, for instance the patient of the image that was inverted.
+    """
+    v, w, _ = _checked(values, weights, 0.95)
+    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    if len(groups) != len(v):
+        raise ValueError(f"{len(groups)} groups are given for {len(v)} seeds")
+    member = np.zeros((len(names), len(v)))
+    member[[names[name] for name in groups], np.arange(len(v))] = 1
+    total = member @ w
+    return _divide(member @ (w * v), total), total
+
+
+def _wilson(rate: Array, v: Array, w: Array, seeds: Array, level: float, cells: float = 1.0) -> Interval:
+    """rate (F,), v and w (S, F), seeds (F,); 0 is the weight of what is not there."""
+    total = w.sum(axis=0)
+    pseudo = _divide(total, seeds) / cells**2  # the weight of each of the two pseudo-seeds
+    m = _divide((w * v).sum(axis=0) + pseudo, total + 2 * pseudo)
+    square = (w * (v - m) ** 2).sum(axis=0) + pseudo * (m**2 + (1 - m) ** 2)
+    variance = _divide(square, total + 2 * pseudo)
+    n = _divide(_divide(total**2, (w**2).sum(axis=0)) * m * (1 - m), variance)
+    t = _student(seeds, level)
+    centre = (rate + t**2 / (2 * n)) / (1 + t**2 / n)
+    half = t * np.sqrt(rate * (1 - rate) / n + t**2 / (4 * n**2)) / (1 + t**2 / n)
+    # the bounds meet rounding: at a rate of 0 or 1 one end is the rate itself
+    return Interval(np.minimum(centre - half, rate).clip(0, 1), np.maximum(centre + half, rate).clip(0, 1))
+
+
+def _student(n: Array, level: float) -> Array:
+    """The quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
+    return np.where(n >= 2, stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)), np.nan)
+
+
+def _checked(values: ArrayLike, weights: ArrayLike | None, level: float) -> tuple[Array, Array, Array]:
+    """Values (S, F), 0 where there is none; weights, 0 there too; how many seeds have a value (F,)."""
     v = np.asarray(values, dtype=np.float64)
-    if v.ndim != 2 or resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"values are (S, F), not {v.shape}; resamples >= 1; 0 < level < 1")
-    known = np.isfinite(v)
-    w = np.where(known, 1.0 if weights is None else np.asarray(weights, dtype=np.float64), 0.0)
-    if w.shape != v.shape or (w < 0).any():
+    if v.ndim != 2 or not 0 < level < 1:
+        raise ValueError(f"values are (S, F), not {v.shape}; 0 < level < 1, not {level}")
+    w = np.ones_like(v) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != v.shape or not (w >= 0).all():
         raise ValueError(f"weights are {v.shape} and >= 0")
-    known &= w > 0
-    means = _resampled_means(np.where(known, v, 0.0) * w, w, resamples, np.random.default_rng(seed))
-    all_0, all_1 = (v == 0) | ~known, (v == 1) | ~known
-    if averaged:
-        with warnings.catch_warnings():  # a resample may lack every figure
-            warnings.simplefilter("ignore", RuntimeWarning)
-            means = np.nanmean(means, axis=1, keepdims=True)
-        all_0, all_1 = (each.all(axis=1, keepdims=True) for each in (all_0, all_1))
-        known = known.any(axis=1, keepdims=True)
-    tail = (1 - level) / 2
-    n = known.sum(axis=0)  # (F,)
-    low, high = np.full((2, len(n)), np.nan)
-    if (some := n >= 2).any():
-        # numpy takes one figure at a time where some may be NaN
-        quantile = np.nanquantile if np.isnan(means[:, some]).any() else np.quantile
-        low[some], high[some] = quantile(means[:, some], [tail, 1 - tail], axis=0)
-    if rates:
-        bound = tail ** (1 / np.maximum(n, 1))
-        high = np.where(some & all_0.all(axis=0), 1 - bound, high)
-        low = np.where(some & all_1.all(axis=0), bound, low)
-    return Interval(low, high)
+    w = np.where(np.isfinite(v), w, 0.0)
+    return np.where(w > 0, v, 0.0), w, (w > 0).sum(axis=0).astype(np.float64)
 
 
-def _resampled_means(weighted: Array, weights: Array, resamples: int, rng: np.random.Generator) -> Array:
-    """(S, F), (S, F) -> (resamples, F), as products with a matrix of how often each seed was drawn."""
-    seeds, figures = weights.shape
-    both = np.hstack([weighted, weights])  # (S, 2F)
-    means = np.full((resamples, figures), np.nan)
-    block = max(1, _BLOCK // max(seeds, 1))
-    for start in range(0, resamples, block):
-        rows = min(block, resamples - start)
-        drawn = rng.integers(seeds, size=(rows, seeds)) if seeds else np.empty((rows, 0), dtype=int)
-        flat = (drawn + np.arange(rows)[:, None] * seeds).ravel()
-        counts = np.bincount(flat, minlength=rows * seeds).reshape(rows, seeds).astype(np.float64)
-        sums = counts @ both
-        total = sums[:, figures:]
-        np.divide(sums[:, :figures], total, out=means[start : start + rows], where=total > 0)
-    return means
+def _divide(a: ArrayLike, b: ArrayLike) -> Array:
+    """a / b; NaN where b is 0."""
+    a, b = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentpath.metrics.seed_intervals import mean_intervals
+from latentpath.metrics.intervals import mean_intervals
 
 Array = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def paired_differences(
     """Differences b - a of F figures over the seeds that both have.
 
     a, b (S, F): the value of each seed, the same seeds in the same order; NaN where one has none. The
-    intervals are Student's (`metrics.seed_intervals`), the tests those of `sign_flips`. NaN where fewer
+    intervals are Student's (`metrics.intervals`), the tests those of `sign_flips`. NaN where fewer
     than two seeds have both.
     Raises ValueError on shapes that differ.
     """
@@ -78,14 +78,16 @@ def sign_flips(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0
     size = np.sqrt((known**2).sum(axis=0))
     scaled = known / np.where(size > 0, size, 1)  # (S, F)
     if seeds <= _EXACT:
-        signs = np.array(list(product((1.0, -1.0), repeat=seeds))).reshape(-1, seeds)
+        signs = np.array(list(product((1.0, -1.0), repeat=seeds))).reshape(2**seeds, seeds)
     else:
         drawn = np.random.default_rng(seed).integers(0, 2, size=(resamples, seeds))
         signs = np.vstack([np.ones(seeds), 2.0 * drawn - 1])
-    flips = np.abs(signs @ scaled)  # (flips, F); the first is the observed one
-    reach = flips[0] - 1e-9
-    p = (flips >= reach).mean(axis=0)
     usable = n >= 2
-    largest = flips[:, usable].max(axis=1, initial=0.0)
-    adjusted = (largest[:, None] >= reach).mean(axis=0)
+    reach = np.abs(scaled.sum(axis=0)) - 1e-9  # what was observed
+    alone, among_all = np.zeros((2, d.shape[1]))
+    for part in np.array_split(signs, 1 + signs.shape[0] * d.shape[1] // 4_000_000):
+        flips = np.abs(part @ scaled)  # (flips, F)
+        alone += (flips >= reach).sum(axis=0)
+        among_all += (flips[:, usable].max(axis=1, initial=0.0)[:, None] >= reach).sum(axis=0)
+    p, adjusted = alone / len(signs), among_all / len(signs)
     return np.where(usable, p, np.nan), np.where(usable, adjusted, np.nan)

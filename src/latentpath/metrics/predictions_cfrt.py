@@ -20,7 +20,6 @@ def cfrt_of_predictions(
     positions: Sequence[int] | None = None,
     *,
     threshold: float = 0.5,
-    resamples: int = 0,
 ) -> pd.DataFrame:
     """`cfrt_table` of files of one method: each figure from the attribute's own file where one file can tell.
 
@@ -44,7 +43,7 @@ def cfrt_of_predictions(
             rates["class_kept"] = replace(own["class_kept"], reason="the files hold no class scores")
             key = {"class": cls, "attribute": one.attribute, "method": one.method}
             cells.append(Cell(key | {"positions": list(strong)}, rates))
-    return rate_table(cells, resamples)
+    return rate_table(cells)
 
 
 def scope(files: Sequence[Predictions]) -> list[str]:

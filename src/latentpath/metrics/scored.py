@@ -22,8 +22,8 @@ class Scored:
     classes    classes of the images, in the order of the tables
     threshold  a probability above it means that the attribute is there
     model      the images of this model are taken
-    resamples  bootstrap resamples of the seeds: each figure then has <figure>_low and <figure>_high, its
-               95 % interval (see `metrics.intervals`); 0 leaves the intervals out
+    resamples  random draws of the tests that need them, such as `metrics.paired.sign_flips`; 0 leaves these
+               tests out. Intervals (`metrics.intervals`) draw nothing
     """
 
     table: pd.DataFrame

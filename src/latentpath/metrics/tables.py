@@ -1,4 +1,4 @@
-"""CFRT and flip tables of a run's scores: a row a class and attribute, with intervals over seeds where asked.
+"""CFRT and flip tables of a run's scores: a row a class and attribute, with intervals over seeds.
 
 CFRT is the Classifier Flip Rate along a Trajectory (see `metrics.cfrt`). Every function takes the scores as
 `Scored` and the `method` whose images it looks at: the positions of 'swap' are swap steps, those of every
@@ -7,7 +7,7 @@ takes the strong end, or all positions without frame 0, which is the neutral ima
 All raise UserError if the method or a position has no rows, or if an image has two.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
 from latentpath.metrics.flips import flip_rate, flip_step, flipped
-from latentpath.metrics.intervals import bootstrap_intervals
+from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
 from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -39,11 +39,12 @@ def cfrt_table(
 
     `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
     Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
-    dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict, already_present (in
-    [0, 1], NaN where undefined) and reason ('' or 'column: why; ...' for each figure that is undefined or
-    left images out; several reasons of one figure are joined by 'and').
+    flipped_eligible, dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict,
+    already_present (in [0, 1], NaN where undefined), of each also <figure>_low and <figure>_high, its 95 %
+    interval over seeds, and reason ('' or 'column: why; ...' for each figure that is undefined or left images
+    out; several reasons of one figure are joined by 'and').
     """
-    return rate_table(_cells(scored, method, positions), scored.resamples)
+    return rate_table(_cells(scored, method, positions))
 
 
 def cfrt_means(
@@ -57,8 +58,8 @@ def cfrt_means(
     <figure>, <figure>_low, <figure>_high.
 
     Cells where a figure is undefined are left out; NaN if it is so in all. One seed has the same noise in
-    every class and attribute, so the interval resamples seeds across all cells together: those of the cells
-    do not make it.
+    every class and attribute, so the interval is of the seeds' means over all cells (see
+    `metrics.intervals`): those of the cells do not make it.
     """
     cells = _cells(scored, method, positions)
     cells = [cell for cell in cells if of is None or cell.key["attribute"] in of]
@@ -67,16 +68,13 @@ def cfrt_means(
     for figure in cells[0].rates if cells else ():
         known = [cell for cell in cells if np.isfinite(cell.rates[figure].value)]
         means[figure] = float(np.mean([c.rates[figure].value for c in known])) if known else np.nan
-        if not scored.resamples:
-            continue
         values, weights = np.full((2, len(seeds), len(known)), np.nan)
         for column, cell in enumerate(known):
             rows = np.searchsorted(seeds, cell.seeds)
             values[rows, column] = cell.rates[figure].per_seed
             weights[rows, column] = cell.rates[figure].samples_per_seed
-        options = {"weights": np.nan_to_num(weights), "resamples": scored.resamples}
-        ends = bootstrap_intervals(values, **options, rates=True, averaged=True)
-        means[f"{figure}_low"], means[f"{figure}_high"] = float(ends.low[0]), float(ends.high[0])
+        low, high = mean_rate_interval(values, np.nan_to_num(weights))
+        means |= {f"{figure}_low": low, f"{figure}_high": high}
     return means
 
 
@@ -98,7 +96,7 @@ def cfrt_by_position(
             for attribute, of_attribute in zip(scored.heads, rates, strict=True):
                 key = {"class": cls, "attribute": attribute, "method": method, "position": position}
                 cells.append(Cell(key, of_attribute))
-    return rate_table(cells, scored.resamples)
+    return rate_table(cells)
 
 
 def cfrt_sensitivity(
@@ -140,7 +138,7 @@ def cfrt_sensitivity(
                 key = {"class": cls, "attribute": attribute, "method": method, "varies": varies}
                 key |= {"threshold": at, "n_strong": len(chosen), "positions": sorted(chosen)}
                 cells.append(Cell(key | {"calibrated": each is sweep}, of_attribute))
-    return rate_table(cells, scored.resamples)
+    return rate_table(cells)
 
 
 def flip_table(
@@ -161,9 +159,8 @@ def flip_table(
                 "flip_rate": flip_rate(before, after, threshold=scored.threshold),
                 "n": np.isfinite(flips).sum(axis=0),
             }
-            if scored.resamples:
-                ends = bootstrap_intervals(flips, resamples=scored.resamples, rates=True)
-                columns |= {"flip_rate_low": ends.low, "flip_rate_high": ends.high}
+            ends = rate_intervals(flips)
+            columns |= {"flip_rate_low": ends.low, "flip_rate_high": ends.high}
             table.append(pd.DataFrame({"class": cls, "attribute": attribute, "method": method} | columns))
     return pd.concat(table, ignore_index=True)
 
@@ -200,6 +197,7 @@ def cfrt_rates(
         "cfrt_released": released.cfrt,
         "cfrt_strict": strict.cfrt,
         "flipped": strict.flipped,
+        "flipped_eligible": strict.flipped_eligible,
         "dominant_heads": released.dominant,
         "dominant_images": strict.dominant,
         "class_kept": strict.class_kept,
@@ -210,31 +208,29 @@ def cfrt_rates(
     }
 
 
-def rate_table(cells: Sequence[Cell], resamples: int = 0) -> pd.DataFrame:
+def rate_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row a cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
-    ends = _intervals([rate for cell in cells for rate in cell.rates.values()], resamples)
+    ends = _intervals([rate for cell in cells for rate in cell.rates.values()])
     table = []
     for key, rates, _ in cells:
         row = dict(key) | {"n_seeds": len(rates["flipped"].per_seed), "n_images": rates["flipped"].n}
         row |= {name: rate.value for name, rate in rates.items()}
-        if resamples:
-            for name in rates:
-                row[f"{name}_low"], row[f"{name}_high"] = next(ends)
+        for name in rates:
+            row[f"{name}_low"], row[f"{name}_high"] = next(ends)
         reasons = {name: rate.reason.replace("; ", " and ") for name, rate in rates.items() if rate.reason}
         row["reason"] = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         table.append(row)
     return pd.DataFrame(table)
 
 
-def _intervals(rates: Sequence[Rate], resamples: int):
-    """(low, high) of each; those of equally many seeds are resampled together."""
+def _intervals(rates: Sequence[Rate]) -> Iterator[list[float]]:
+    """[low, high] of each; those of equally many seeds are computed together."""
     found = np.full((len(rates), 2), np.nan)
-    for seeds in {len(rate.per_seed) for rate in rates} if resamples else ():
+    for seeds in {len(rate.per_seed) for rate in rates}:
         places = [i for i, rate in enumerate(rates) if len(rate.per_seed) == seeds]
         values = np.stack([rates[i].per_seed for i in places], axis=1)  # (S, F)
         weights = np.stack([rates[i].samples_per_seed for i in places], axis=1)
-        ends = bootstrap_intervals(values, weights=weights, resamples=resamples, rates=True)
-        found[places] = np.stack(ends, axis=1)
+        found[places] = np.stack(rate_intervals(values, weights), axis=1)
     return iter(found.tolist())
 
 

@@ -81,7 +81,7 @@ def entangled_pairs(run: RunArtefacts, gallery: Gallery) -> list[Pair]:
         if cls not in run.classes or attribute not in run.attributes:
             continue
         where = words(cls) if len(run.classes) > 1 else ""
-        clear = str(row.get("excludes_zero", True)) in ("True", "1", "1.0")
+        clear = str(row.get("significant", True)) in ("True", "1", "1.0")
         text = f"{words(attribute)} → {words(head)}"
         pairs.append(Pair(text, where, _cell(row), clear, _examples(gallery, cls, attribute, head)))
     return pairs

@@ -121,7 +121,7 @@ def geometry_table(run: RunArtefacts) -> Table | None:
     head = [text for label, _ in figures.values() for text in (label, "middle 80 % of seeds")]
     table = Table(
         "How far each path is from its straight line: its length over the distance of its ends (1: straight) "
-        "and the mean turn from step to step (0: straight, 90: as at random)",
+        "and the mean turn from step to step (0: straight, 120: what unrelated images give)",
         ["class", "attribute", *head, "seeds"],
         name="geometry",
     )

@@ -33,7 +33,7 @@ def headline(run: RunArtefacts) -> Headline:
         "flipped": "attribute absent before, present after",
         "cfrt_strict": f"moves most under its own swap, {kept} kept",
         "all_strict": "both: it appears, and nothing else changes",
-        "cfrt_released": "head that moves most is the one asked for",
+        "cfrt_released": "head that rises most is the one asked for",
         net: "distance to the neutral image",
         "ssim": "likeness to the neutral image",
     }
@@ -65,7 +65,7 @@ def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
         "cfrt_strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
         f"{kept} stay as they were (the strict CFRT, Classifier Flip Rate along a Trajectory)",
         "all_strict": "both in <strong>{:.0%}</strong>",
-        "cfrt_released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score moves "
+        "cfrt_released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score rises "
         "further (the released CFRT)",
         "lpips": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",
         "ssim": "the mean SSIM to the neutral image is <strong>{:.2f}</strong> (LPIPS: n/a)",
