@@ -50,16 +50,16 @@ def test_fidelity_by_the_judge_alone_needs_no_column():
 
 def test_copies_in_both_spaces():
     rows = [
-        {"class": cls, "space": space, "score": score, "threshold": limit, "flagged": score < limit}
-        for space, limit in (("latent", 0.5), ("judge", 0.34))
+        {"class": cls, "space": space, "score": score, "seed": seed, "q": q, "flagged": q + seed < 0.1}
+        for space, q in (("latent", 0.05), ("judge", 0.34))
         for cls in ("a", "b")
-        for score in (0.4, 0.6, 0.8)
+        for seed, score in enumerate((0.4, 0.6, 0.8))
     ]
     table = copies_table(run_with(copies_by_class=copies_by_class(pd.DataFrame(rows))))
-    assert [line[:7] for line in texts(table)][:3] == [
-        ["a", "latents", "3", "0.40", "0.60", "0.50", "1"],
-        ["a", "the judge’s features", "3", "0.40", "0.60", "0.34", "0"],
-        ["b", "latents", "3", "0.40", "0.60", "0.50", "1"],
+    assert [line[:8] for line in texts(table)][:3] == [
+        ["a", "latents", "3", "0.40", "0.60", "3", "0.05", "1"],
+        ["a", "the judge’s features", "3", "0.40", "0.60", "3", "0.34", "0"],
+        ["b", "latents", "3", "0.40", "0.60", "3", "0.05", "1"],
     ]
 
 

@@ -21,6 +21,7 @@ from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.against_data import (
+    FDR,
     copies_by_class,
     copy_table,
     decoded_features,
@@ -270,8 +271,10 @@ def _copies(
     write_copies_page(folder / "copies.html", found, latents, training, vae, lpips)
     log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
     return [
-        f"{len(rows)} of {len(index)} images look like copies of a training image by {NAMES[str(space)]}"
-        for space, rows in found[found["flagged"]].groupby("space", sort=False)
+        f"{rows['flagged'].sum()} of {len(rows[['class', 'seed']].drop_duplicates())} seeds look like copies "
+        f"of a training image by {NAMES[str(space)]}, at a false discovery rate of {FDR}"
+        for space, rows in found.groupby("space", sort=False)
+        if rows["flagged"].any()
     ]
 
 

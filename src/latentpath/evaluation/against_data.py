@@ -19,8 +19,10 @@ from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.keys import LATENT_KEY
 from latentpath.metrics import copies, fidelity
+from latentpath.metrics.conformal import benjamini_hochberg, lowest_score_p
 
 READ_AT_ONCE = 256
+FDR = 0.1  # of the seeds that are named as copies, at most this share wrongly, on average
 
 Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> features (n, d) on the CPU
 
@@ -63,38 +65,61 @@ def real_features(
 def copy_table(
     index: pd.DataFrame, spaces: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 ) -> pd.DataFrame:
-    """`metrics.copies` in each space, of a row of `index` for each generated image: class, seed, attribute
-    and swap_step of the image, `space`, `training`, the row of the nearest in the latent cache, distance,
-    score, `threshold`, flagged; space by space, the likeliest copy first.
+    """`metrics.copies` in each space, of a row of `index` for each generated image.
 
-    spaces: name -> generated (n, ...), training (m, ...), held-out (k, ...); rows in the order of `index` and
-    of the cache. Held-out images cannot be copies, so flagged is only what is below the scores of them all,
-    and below 0.5: features of few dimensions would else flag one in fifteen of them.
+    Columns: the image's key, `space`, `training` (the row of the nearest in the latent cache), distance,
+    score, p and q of the image's class and seed, flagged; space by space, the likeliest copy first.
+
+    spaces: name -> generated (n, ...), training (m, ...), held-out (k, ...); rows in the order of `index`
+    and of the cache. Held-out images cannot be copies, so their scores say how low a score comes about by
+    itself. p is the conformal p-value of the lowest score of a seed's neutral image and strongest swaps,
+    which the others lie between; q is p adjusted for all seeds (see `metrics.conformal`). Flagged is the
+    image with that score, of seeds with q <= FDR: among the seeds so named at most one in ten is named
+    wrongly, on average. Without held-out images p and q are NaN and nothing is flagged.
     """
     tables = []
     for space, (mine, training, held_out) in spaces.items():
         neighbours = min(50, len(training))
-        threshold = 0.5
-        if len(held_out):
-            lowest = copies(held_out, training, neighbours=neighbours)["score"].min()
-            threshold = min(threshold, lowest)
-        table = copies(mine, training, neighbours=neighbours, threshold=threshold)
+        table = copies(mine, training, neighbours=neighbours).drop(columns="flagged")
+        ordinary = copies(held_out, training, neighbours=neighbours)["score"] if len(held_out) else []
         keys = index.iloc[table["generated"]][LATENT_KEY].reset_index(drop=True)
-        tables.append(pd.concat([keys, table], axis=1).assign(space=space, threshold=threshold))
+        table = pd.concat([keys, table], axis=1).assign(space=space)
+        tables.append(_named(table, _ends(index)[table["generated"]], ordinary))
     return pd.concat(tables, ignore_index=True)
+
+
+def _named(table: pd.DataFrame, ends: NDArray[np.bool_], ordinary: Sequence[float]) -> pd.DataFrame:
+    """p, q and flagged of the images of one space, the lowest score first, of which `ends` count."""
+    seed = ["class", "seed"]
+    lowest = table[ends].groupby(seed, sort=False)["score"].agg(["min", "size"])
+    lowest["p"] = lowest_score_p(lowest["min"], lowest["size"], ordinary) if len(ordinary) else np.nan
+    lowest["q"] = benjamini_hochberg(lowest["p"])
+    table = table.join(lowest[["p", "q"]], on=seed)
+    first = table.index.isin(table.loc[ends, seed].drop_duplicates().index)
+    return table.assign(flagged=first & (table["q"] <= FDR))
+
+
+def _ends(index: pd.DataFrame) -> NDArray[np.bool_]:
+    """Neutral images and the strongest swaps; of a seed that has none of them, all images."""
+    swaps = index["method"] == "swap"
+    strongest = swaps & (index["swap_step"] == index.loc[swaps, "swap_step"].min())
+    ends = (index["method"] == "neutral") | strongest
+    return (ends | ~ends.groupby([index["class"], index["seed"]]).transform("any")).to_numpy()
 
 
 def copies_by_class(table: pd.DataFrame) -> pd.DataFrame:
     """`copy_table` in short, without any training image: a row a class and space.
 
-    Columns class, space, images, threshold, flagged (counts), and the lowest and median score.
+    Columns class, space, images, seeds, the lowest and median score, the lowest q, flagged (seeds that are
+    named).
     """
     groups = table.groupby(["class", "space"], sort=False)
     return groups.agg(
         images=("score", "size"),
+        seeds=("seed", "nunique"),
         lowest=("score", "min"),
         median=("score", "median"),
-        threshold=("threshold", "first"),
+        q=("q", "min"),
         flagged=("flagged", "sum"),
     ).reset_index()
 

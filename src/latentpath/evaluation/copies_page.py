@@ -72,7 +72,7 @@ def write_copies_page(
             names=SHORT,
             lpips=lpips and lpips[0],
             spaces=[
-                (NAMES[str(space)], int(rows["flagged"].sum()), rows["threshold"].iloc[0])
+                (NAMES[str(space)], int(rows["flagged"].sum()), rows["q"].min())
                 for space, rows in table.groupby("space", sort=False)
             ],
             images=len(latents),

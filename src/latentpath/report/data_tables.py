@@ -44,16 +44,18 @@ def copies_table(run: RunArtefacts) -> Table | None:
     if rows is None:
         return None
     table = Table(
-        "Distance to the nearest training image, over the mean of the 50 nearest (0: a copy)",
-        ["class", "distance of", "images", "lowest", "median", "flagged below", "flagged"],
+        "Distance to the nearest training image, over the mean of the 50 nearest (0: a copy); seeds named as "
+        "copies at a false discovery rate of 0.1, as held-out images rank",
+        ["class", "distance of", "images", "lowest", "median", "seeds", "lowest q", "named"],
         name="copies",
     )
     for cls, of_class in rows.groupby("class", sort=False):
         group: list[list[Cell]] = []
         for row in of_class.to_dict("records"):
             first = [] if group else [header(words(str(cls)), len(of_class))]
-            shown = (number(row[key]) for key in ("lowest", "median", "threshold"))
-            name = header(SPACES[row["space"]])
-            group.append([*first, name, count(row["images"]), *shown, count(row["flagged"])])
+            shown = (number(row[key]) for key in ("lowest", "median"))
+            name, q = header(SPACES[row["space"]]), number(row["q"], "no held-out images")
+            seeds = [count(row["seeds"]), q, count(row["flagged"])]
+            group.append([*first, name, count(row["images"]), *shown, *seeds])
         table.groups.append(group)
     return table
