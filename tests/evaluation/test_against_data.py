@@ -12,12 +12,14 @@ from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
+from latentpath.evaluation import against_data
 from latentpath.evaluation.against_data import (
+    HeldOut,
     copy_table,
     decoded_features,
     fidelity_table,
+    held_out_features,
     held_out_latents,
-    real_features,
     training_latents,
 )
 from latentpath.evaluation.copies_page import likeliest, write_copies_page
@@ -171,41 +173,56 @@ def table(tmp_path) -> ImageTable:
         path = tmp_path / f"{k}.png"
         Image.fromarray(np.full((32, 32, 3), 20 * k, np.uint8)).save(path)
         split = "test" if k < 3 else "train"
-        rows.append({"path": str(path), "cls": "ab"[k % 2], "split": split})
+        rows.append({"path": str(path), "cls": "ab"[k % 2], "group": str(k), "split": split})
     (tmp_path / "1.png").write_bytes(b"no image")
     return ImageTable(pd.DataFrame(rows), ("a", "b"), (), captions=None)  # pyright: ignore[reportArgumentType]
 
 
-def test_held_out_images_are_read_once_for_all_networks(table, tiny_sd):
+def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, tiny_sd, monkeypatch):
+    monkeypatch.setattr(against_data, "encode", lambda vae, images: images[:, :1])
+    monkeypatch.setattr(against_data, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
     networks = {"mean": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
-    found = real_features(networks, table, SPEC, split="test")
-    assert {name: list(of) for name, of in found.items()} == {"mean": ["a"], "corner": ["a"]}
-    np.testing.assert_allclose(found["corner"]["a"], [[-1], [40 / 127.5 - 1]], atol=1e-6)
-    assert found["mean"]["a"].shape == (2, 3)
+    found = held_out_features(networks, table, SPEC, vae=None)
+    assert found.rows["group"].tolist() == ["0", "2"]  # image 1 is no image
+    np.testing.assert_allclose(found.features["corner"], [[-0.5], [20 / 127.5 - 0.5]], atol=1e-6)
+    assert found.features["mean"].shape == (2, 3)
+    others = held_out_features(networks, table, SPEC, vae=None, without=["0"])
+    assert others.rows["group"].tolist() == ["2"] and len(others.features["mean"]) == 1
+    monkeypatch.undo()
     vae = BaseModel(str(tiny_sd)).vae()
     latents = held_out_latents(vae, table, SPEC)
     assert latents.shape == (2, 4, 8, 8)
     table.rows["split"] = "train"
     none = held_out_latents(vae, table, SPEC)
     assert len(none) == len(decoded_features(vae, networks["mean"], none)) == 0
-    assert real_features(networks, table, SPEC, split="test") == {
-        "mean": {},
-        "corner": {},
-    }
+    assert len(held_out_features(networks, table, SPEC, vae=vae).rows) == 0
 
 
-def test_each_kind_of_image_is_held_against_its_own_class():
-    features = RNG.normal(size=(40, 3)).astype(np.float32)
-    generated = pd.DataFrame({"class": ["a"] * 20 + ["b"] * 20, "attribute": (["", "x"] * 20)})
-    real = {"a": features[:20], "b": features[:20] + 10}
-    table = fidelity_table(generated, features, real, ["a", "b"]).set_index(["class", "images"])
-    assert table.index.tolist() == [("a", "neutral"), ("a", "x"), ("b", "neutral"), ("b", "x")]
-    assert table.loc[("a", "neutral"), "generated"] == 10
-    assert table["fid"]["a"].max() < 10 < 100 < table["fid"]["b"].min()
+def _held_out(*rows: tuple[str, float, float], shift: tuple[float, ...]) -> HeldOut:
+    """Forty images of each of `rows` (class, x, y), their features around `shift`."""
+    table = pd.DataFrame([row for row in rows for _ in range(40)], columns=["cls", "x", "y"])
+    features = RNG.normal(size=(len(table), 3)) + np.repeat(shift, 40)[:, None]
+    return HeldOut(table.assign(group="g"), {"judge": features.astype(np.float32)})
+
+
+def test_images_are_held_against_those_of_their_class_that_show_the_same():
+    """Held against all images of the class, edits that are perfect were as far as a class is varied: real
+    neutral images too had an FID of 39 and edits toward a rare attribute were "farthest"."""
+    held_out = _held_out(
+        ("a", 0, 0), ("a", 1, 0), ("a", 1, 1), ("a", np.nan, 0), ("b", 0, 0), shift=(0, 10, 50, 90, 200)
+    )
+    generated = pd.DataFrame({"class": "a", "attribute": [""] * 20 + ["x"] * 20 + ["y"] * 20})
+    features = (RNG.normal(size=(60, 3)) + np.repeat((0, 10, 20), 20)[:, None]).astype(np.float32)
+    options = {"classes": ["a"], "attributes": ["x", "y"]}
+    table = fidelity_table(generated, features, held_out, "judge", **options).set_index("images")
+    assert table["fid"][["neutral", "x"]].max() < 3 and table["fid_real"][["neutral", "x"]].max() < 3
+    assert table["real"].tolist() == [40, 40, 0] and table["each"].tolist() == [20, 20, 0]
+    assert np.isnan(table["fid"]["y"]) and "there are 20 and 0" in table["reason"]["y"]
 
 
 def test_a_class_without_held_out_images_has_no_figure():
     generated = pd.DataFrame({"class": ["a"] * 9, "attribute": [""] * 9})
-    table = fidelity_table(generated, RNG.normal(size=(9, 3)).astype(np.float32), {}, ["a"])
+    features, held_out = RNG.normal(size=(9, 3)).astype(np.float32), _held_out(("b", 0, 0), shift=(0,))
+    table = fidelity_table(generated, features, held_out, "judge", classes=["a"], attributes=["x", "y"])
     assert np.isnan(table.loc[0, "fid"])
     assert table.loc[0, "real"] == 0

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image, ImageChops, ImageDraw
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.evaluation.against_data import copies_by_class, copy_table, fidelity_table
+from latentpath.evaluation.against_data import HeldOut, copies_by_class, copy_table, fidelity_table
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Picture
 from latentpath.evaluation.summary import summarise
@@ -178,8 +178,10 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
 
 def _against_data(folder: Path, rng, classes, index: pd.DataFrame) -> None:
     generated = pd.DataFrame({"class": np.repeat(list(classes), 9), "attribute": ""})
-    features = {cls: rng.normal(size=(9, 3)).astype(np.float32) for cls in classes}
-    table = fidelity_table(generated, np.concatenate(list(features.values())), features, classes)
+    real = pd.DataFrame({"cls": np.repeat(list(classes), 20)})
+    held_out = HeldOut(real, {"judge": rng.normal(size=(len(real), 3)).astype(np.float32)})
+    mine = rng.normal(size=(len(generated), 3)).astype(np.float32)
+    table = fidelity_table(generated, mine, held_out, "judge", classes=classes, attributes=())
     table.assign(features="judge").to_csv(folder / "fidelity.csv", index=False)
     mine, training, held_out = (rng.normal(size=(n, 3)) for n in (len(index), 60, 9))
     copies = copies_by_class(copy_table(index, {"latent": (mine, training, held_out)}))

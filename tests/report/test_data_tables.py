@@ -23,8 +23,9 @@ def run_with(**tables: pd.DataFrame) -> Any:
 
 
 def fidelity(**columns: Any) -> pd.DataFrame:
-    figures = dict.fromkeys(("fid", "kid", "kid_std", "precision", "recall", "vendi", "vendi_real"), 0.5)
-    counts = {"generated": 9, "real": 20}
+    names = ("fid", "kid", "precision", "recall", "vendi")
+    figures = dict.fromkeys(names, 0.5) | {f"{name}_real": 0.25 for name in names}
+    counts = {"each": 10, "generated": 11, "real": 20, "reason": ""}
     keys = [("a", "neutral"), ("a", "gel_bubble"), ("b", "neutral")]
     return pd.DataFrame([{"class": c, "images": i} | figures | counts for c, i in keys]).assign(**columns)
 
@@ -32,20 +33,21 @@ def fidelity(**columns: Any) -> pd.DataFrame:
 def test_fidelity_by_each_network_the_judge_first():
     rows = pd.concat([fidelity(features="inception", fid=80.0), fidelity(features="judge")])
     table = fidelity_table(run_with(fidelity=rows))
-    assert table is not None and table.head[:4] == ["network", "class", "images", "FID"]
-    shown = [line[:4] for line in texts(table)]
-    assert shown[:3] == [
-        ["the judge", "a", "neutral", "0.50"],
-        ["the judge", "a", "gel bubble", "0.50"],
-        ["the judge", "b", "neutral", "0.50"],
+    assert table is not None and table.head[:4] == ["network", "class", "images", "set"]
+    shown = [line[:5] for line in texts(table)]
+    assert shown[:4] == [
+        ["the judge", "a", "neutral", "generated", "0.50"],
+        ["the judge", "a", "neutral", "real", "0.25"],
+        ["the judge", "a", "gel bubble", "generated", "0.50"],
+        ["the judge", "a", "gel bubble", "real", "0.25"],
     ]
-    assert shown[5] == ["Inception", "b", "neutral", "80.00"] and len(shown) == 6
+    assert shown[10] == ["Inception", "b", "neutral", "generated", "80.00"] and len(shown) == 12
 
 
 def test_fidelity_by_the_judge_alone_needs_no_column():
     table = fidelity_table(run_with(fidelity=fidelity(features="judge")))
     assert table is not None and table.head[:2] == ["class", "images"] and "judge" in table.caption
-    assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 3
+    assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 6
 
 
 def test_copies_in_both_spaces():

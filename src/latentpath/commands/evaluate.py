@@ -26,8 +26,8 @@ from latentpath.evaluation.against_data import (
     copy_table,
     decoded_features,
     fidelity_table,
+    held_out_features,
     held_out_latents,
-    real_features,
     training_latents,
 )
 from latentpath.evaluation.copies_page import NAMES, write_copies_page
@@ -204,7 +204,7 @@ def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame
     features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     features = features.sort_values("place", ignore_index=True)  # as the rows of `index`
     return [
-        *_fidelity(cfg, folder, scorer, dataset, index, features),
+        *_fidelity(cfg, folder, scorer, dataset, index, features, source),
         *_copies(cfg, folder, scorer, dataset, index, features, read_latents(source, index)),
     ]
 
@@ -216,17 +216,22 @@ def _fidelity(
     dataset: ImageTable,
     index: pd.DataFrame,
     features: pd.DataFrame,
+    source: Path,
 ) -> list[str]:
     """Write tables/fidelity.csv."""
     networks: dict[str, Any] = {"judge": partial(features_of, scorer.classifier)}
     networks |= {name: partial(in_batches, network) for name, network in scorer.networks.items()}
     there = {name: networks[name] for name in cfg.metric.features if name in networks}
-    real = real_features(there, dataset, ImageSpec.of(cfg.dataset), split="test")
+    originals = source / "originals.parquet"  # of real images that were inverted
+    own = pd.read_parquet(originals).get("group", []) if originals.is_file() else []
+    spec, vae = ImageSpec.of(cfg.dataset), scorer.vae
+    held_out = held_out_features(there, dataset, spec, vae=vae, without=own)
+    shown = {"classes": dataset.classes, "attributes": dataset.attributes}
     compared = features["compared"]
     generated = index[compared.to_numpy()].reset_index(drop=True)
     tables = {
         name: fidelity_table(
-            generated, np.stack(features.loc[compared, name].tolist()), real[name], dataset.classes
+            generated, np.stack(features.loc[compared, name].tolist()), held_out, name, **shown
         )
         for name in there
     }

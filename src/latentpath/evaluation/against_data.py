@@ -4,6 +4,7 @@ training image."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,39 +28,82 @@ FDR = 0.1  # of the seeds that are named as copies, at most this share wrongly, 
 Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> features (n, d) on the CPU
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out images as the networks see them after the VAE: rows of the data set, and features in that
+    order.
+
+    rows      cls, group and a column an attribute in {0, 1, nan}
+    features  network -> (n, d)
+    """
+
+    rows: pd.DataFrame
+    features: dict[str, NDArray[np.float32]]
+
+    def like(self, cls: str, present: Sequence[str], attributes: Sequence[str]) -> NDArray[np.bool_]:
+        """(n,) True where an image of `cls` is known to show all of `present` and no other of
+        `attributes`."""
+        pattern = [float(attribute in present) for attribute in attributes]
+        same = (self.rows[list(attributes)].to_numpy(np.float64) == pattern).all(axis=1)
+        return same & (self.rows["cls"] == cls).to_numpy()
+
+
 def fidelity_table(
     generated: pd.DataFrame,
     features: NDArray[np.float32],
-    real: Mapping[str, NDArray[np.float32]],
+    held_out: HeldOut,
+    network: str,
+    *,
     classes: Sequence[str],
+    attributes: Sequence[str],
 ) -> pd.DataFrame:
     """Columns class, images ("neutral", or the attribute at its strongest swap), and those of
-    metrics.fidelity.
+    `metrics.fidelity`.
 
-    `generated` has the columns class, attribute, a row for each row of `features` (n, d), by one network;
-    `real` are that network's features of the held-out images of each class. A figure says how like they look
-    to that network, and compares only with figures of the same one.
+    `generated` has the columns class, attribute, a row for each row of `features` (n, d), by `network`.
+    Each set is held against the held-out images of its class that show the same of `attributes`: those free
+    of all for neutral images, those with the attribute and no other for its edits. A figure says how like
+    they look to that network, and compares only with figures of the same one.
     """
     rows = []
     for cls in classes:
         for attribute, group in generated[generated["class"] == cls].groupby("attribute", sort=False):
-            mine = features[group.index.to_numpy()]
-            theirs = real.get(cls, np.empty((0, mine.shape[1]), np.float32))
-            rows.append({"class": cls, "images": attribute or "neutral"} | fidelity(mine, theirs))
+            present = [str(attribute)] if attribute else []
+            theirs = held_out.features[network][held_out.like(cls, present, attributes)]
+            figures = fidelity(features[group.index.to_numpy()], theirs)
+            rows.append({"class": cls, "images": attribute or "neutral"} | figures)
     return pd.DataFrame(rows)
 
 
-def real_features(
-    networks: Mapping[str, Network], table: ImageTable, spec: ImageSpec, *, split: str
-) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Network -> class -> features (n, d) of the images of `split`, which are read once for all networks."""
-    found: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in networks}
-    rows = table.split(split)
-    for cls in table.classes:
-        features = _features(networks, rows[rows["cls"] == cls], spec)
-        for name, values in features.items():
-            found[name][cls] = values
-    return found
+def held_out_features(
+    networks: Mapping[str, Network],
+    table: ImageTable,
+    spec: ImageSpec,
+    *,
+    vae: Any,
+    without: Iterable[str] = (),
+) -> HeldOut:
+    """The images of the test split, encoded and decoded by `vae`, as each network sees them.
+
+    They are read once for all networks. Generated images have passed the VAE's decoder, and what it makes
+    of an image is for a network not that image. Images of the groups `without` are left out: those that
+    edits started from.
+    """
+    rows = table.split("test")
+    rows = rows[~rows["group"].isin(list(without))]
+    parts: dict[str, list[Tensor]] = {name: [] for name in networks}
+    kept: list[pd.DataFrame] = []
+    for start in range(0, len(rows), READ_AT_ONCE):
+        part = rows.iloc[start : start + READ_AT_ONCE]
+        images, places = load_images(part, spec)
+        if len(images):
+            kept.append(part.iloc[places])
+            seen = decode(vae, encode(vae, to_model_range(images)))
+            for name, network in networks.items():
+                parts[name].append(network(seen))
+    features = {name: _joined(part).numpy() for name, part in parts.items()}
+    found = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
+    return HeldOut(found[["cls", "group", *table.attributes]], features)
 
 
 def copy_table(
@@ -81,7 +125,7 @@ def copy_table(
     for space, (mine, training, held_out) in spaces.items():
         neighbours = min(50, len(training))
         table = copies(mine, training, neighbours=neighbours).drop(columns="flagged")
-        ordinary = copies(held_out, training, neighbours=neighbours)["score"] if len(held_out) else []
+        ordinary = [*copies(held_out, training, neighbours=neighbours)["score"]] if len(held_out) else []
         keys = index.iloc[table["generated"]][LATENT_KEY].reset_index(drop=True)
         table = pd.concat([keys, table], axis=1).assign(space=space)
         tables.append(_named(table, _ends(index)[table["generated"]], ordinary))
@@ -157,16 +201,6 @@ def decoded_features(
 def _joined(parts: Iterable[Tensor]) -> Tensor:
     parts = list(parts)
     return torch.cat(parts) if parts else torch.empty(0)
-
-
-def _features(
-    networks: Mapping[str, Network], rows: pd.DataFrame, spec: ImageSpec
-) -> dict[str, NDArray[np.float32]]:
-    parts: dict[str, list[Tensor]] = {name: [] for name in networks}
-    for images in _read(rows, spec):
-        for name, network in networks.items():
-            parts[name].append(network(images))
-    return {name: torch.cat(part).numpy() for name, part in parts.items() if part}
 
 
 def _read(rows: pd.DataFrame, spec: ImageSpec) -> Iterator[Tensor]:

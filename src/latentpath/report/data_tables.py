@@ -4,7 +4,7 @@ from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, number
 from latentpath.report.pictures import words
 
-FIGURES = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall"}
+FIGURES = {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall", "vendi": "Vendi"}
 NETWORKS = {"judge": "the judge", "inception": "Inception", "xrayvision": "TorchXRayVision"}
 SPACES = {"latent": "latents", "judge": "the judge’s features"}
 
@@ -16,21 +16,24 @@ def fidelity_table(run: RunArtefacts) -> Table | None:
     if rows is None:
         return None
     others = set(rows["features"]) != {"judge"}
-    head = ["class", "images", *FIGURES.values(), "Vendi", "Vendi, real", "generated", "held-out"]
+    head = ["class", "images", "set", *FIGURES.values(), "images a side"]
     seen = "a network sees in them" if others else "the judge sees"
     table = Table(
-        f"Likeness to the held-out images, by what {seen}", ["network"] * others + head, name="fidelity"
+        f"Likeness to held-out images that show the same, by what {seen}, and that of other held-out ones",
+        ["network"] * others + head,
+        name="fidelity",
     )
-    few = "fewer than 8 images of a kind"
     rows = rows.sort_values("features", key=lambda names: names != "judge", kind="stable")
     for (network, cls), part in rows.groupby(["features", "class"], sort=False):
         group: list[list[Cell]] = []
         for row in part.to_dict("records"):
             labels = [NETWORKS.get(str(network), str(network))] * others + [words(str(cls))]
-            first = [] if group else [header(label, len(part)) for label in labels]
-            figures = [number(row[key], few) for key in (*FIGURES, "vendi", "vendi_real")]
-            counts = [count(row["generated"]), count(row["real"])]
-            group.append([*first, header(words(row["images"])), *figures, *counts])
+            first = [] if group else [header(label, 2 * len(part)) for label in labels]
+            first.append(header(words(row["images"]), 2))
+            for shown, end in (("generated", ""), ("real", "_real")):
+                figures = [number(row[key + end], str(row["reason"])) for key in FIGURES]
+                group.append([*first, header(shown), *figures, count(row["each"])])
+                first = []
         table.groups.append(group)
     return table
 
