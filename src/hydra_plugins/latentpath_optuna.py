@@ -1,6 +1,7 @@
-"""Hydra's sweeper on Optuna: ask, launch, tell; after a kill the same command goes on.
+"""A Hydra sweeper that lets Optuna propose values; the same command resumes an interrupted sweep.
 
-Here because Hydra takes plugins from no other package. It imports this file at every start, so Optuna late.
+It is in this package because Hydra finds plugins only in `hydra_plugins`. Hydra imports this file at every
+start, so the file imports Optuna only when it is needed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from latentpath.errors import UserError
 from latentpath.runs.locks import locked
 from latentpath.runs.sweeps.records import UNNAMED, read_record, say
 
-HOPELESS = 3  # so many failed and none succeeded: it is the command that is wrong
+HOPELESS = 3  # after this many failures without a success, the command itself must be wrong
 
 
 class OptunaSweeper(Sweeper):
-    """conf/hydra/sweeper/optuna.yaml says what its settings are."""
+    """The sweeper; conf/hydra/sweeper/optuna.yaml documents its settings."""
 
     hydra_context: Any
     config: Any
@@ -68,7 +69,7 @@ class OptunaSweeper(Sweeper):
             raise SystemExit(130) from None
 
     def _sweep(self, arguments: list[str]) -> None:
-        """Trials of equal values are one job, whose folder is named after them, and one result."""
+        """Run the trials. Trials with equal values share one job, its folder and its result."""
         import optuna
         from optuna.trial import TrialState
 
@@ -79,21 +80,23 @@ class OptunaSweeper(Sweeper):
         self._check(space)
         study = self._study(fixed, space)
         results: dict[tuple[str, ...], float] = {}
-        waiting: list[tuple[int, tuple[str, ...]]] = []  # trials that were running when the sweep was killed
+        waiting: list[
+            tuple[int, tuple[str, ...]]
+        ] = []  # trials that were running when the sweep was interrupted
         for trial in study.get_trials(deepcopy=False):
             words = tuple(f"{key}={_text(value)}" for key, value in trial.params.items())
             if trial.state == TrialState.COMPLETE and trial.value is not None:
                 results[words] = trial.value
             elif trial.state == TrialState.RUNNING and trial.params.keys() == space.keys():
                 waiting.append((trial.number, words))
-            elif trial.state == TrialState.RUNNING:  # killed before it had its values
+            elif trial.state == TrialState.RUNNING:  # interrupted before it had its values
                 study.tell(trial.number, state=TrialState.FAIL)
         if results or waiting:
             say(f"{study.study_name}: {len(results)} trials are done, {len(waiting)} are taken up again")
 
-        running: dict[tuple[str, ...], list[int]] = {}  # of each job, its trials
+        running: dict[tuple[str, ...], list[int]] = {}  # job -> its trials
         ended: queue.SimpleQueue[tuple[tuple[str, ...], float | str]] = queue.SimpleQueue()
-        failed: set[tuple[str, ...]] = set()  # jobs, at this start
+        failed: set[tuple[str, ...]] = set()  # jobs that failed since this start
         while True:
             while len(running) < self.n_jobs and (waiting or self._left(study, space)):
                 if len(failed) >= HOPELESS and not results:
@@ -109,7 +112,7 @@ class OptunaSweeper(Sweeper):
                     running[words] = [number]
                     self._begin(number, words, [*fixed, *words], ended)
             if failed and not results and not running:
-                # They say nothing of the values: what begins anew is not to count them.
+                # These failures say nothing about the values, so a new start must not count them.
                 optuna.delete_study(study_name=study.study_name, storage=self.storage)
                 raise UserError(f"{len(failed)} trials failed, and none succeeded. Mend the command.")
             if not running:
@@ -118,7 +121,7 @@ class OptunaSweeper(Sweeper):
             for number in running.pop(words):
                 if isinstance(result, str):
                     study.tell(number, state=TrialState.FAIL)
-                    if not self._here():  # else the job has said so in this terminal
+                    if not self._here():  # otherwise the job has printed it in this terminal
                         say(f"trial {number} ({' '.join(words)}) failed: {result}")
                     failed.add(words)
                 else:
@@ -126,12 +129,12 @@ class OptunaSweeper(Sweeper):
                     results[words] = result
 
     def _left(self, study: Any, space: dict[str, Any]) -> bool:
-        """Are there fewer trials than asked for? One that was killed before it had its values is none."""
+        """Return whether trials remain; a trial interrupted before it had its values does not count."""
         trials = study.get_trials(deepcopy=False)
         return sum(trial.params.keys() == space.keys() for trial in trials) < self.n_trials
 
     def _ask(self, study: Any, space: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
-        """A new trial, of its own seed: a sampler that is made anew begins with the same values again."""
+        """Ask for a new trial with its own seed, because a new sampler would repeat the first values."""
         import numpy as np
         from optuna.samplers import TPESampler
 
@@ -156,7 +159,7 @@ class OptunaSweeper(Sweeper):
             threading.Thread(target=run, daemon=True).start()
 
     def _launch(self, number: int, overrides: list[str]) -> float | str:
-        """The job's number, or why there is none."""
+        """Launch a job; return its result, or the reason why it has none."""
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
         folder = Path(composed.hydra.sweep.dir) / composed.hydra.sweep.subdir
         why = "it returned no number"
@@ -165,7 +168,7 @@ class OptunaSweeper(Sweeper):
             value = job.return_value
             if value is not None and math.isfinite(value):
                 return float(value)
-        except Exception as error:  # of the launcher, or a job's of its own process
+        except Exception as error:  # from the launcher, or from a job in its own process
             why = (str(error).strip() or type(error).__name__).splitlines()[-1]
         record = read_record(folder, self.config.hydra.job.config_name) or {}
         return (record.get("message") or why).splitlines()[0]
@@ -188,7 +191,7 @@ class OptunaSweeper(Sweeper):
         return "basic_launcher" in str(self.config.hydra.launcher.get("_target_", ""))
 
     def _study(self, fixed: Sequence[str], space: dict[str, Any]) -> Any:
-        """The run's study of this command; UserError where it was made with other settings."""
+        """Open the study of this run and command. Raises UserError if it was made with other settings."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -227,7 +230,7 @@ class OptunaSweeper(Sweeper):
         return study
 
     def _distribution(self, override: Override) -> Any:
-        """Optuna's words for Hydra's: a, b, choice(), range(), interval(), tag(log, interval()), glob()."""
+        """Convert a Hydra override (a,b, choice(), range(), interval(), tag(), glob()) to a distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         key, values = override.get_key_element(), override.value()
@@ -248,7 +251,7 @@ class OptunaSweeper(Sweeper):
 
 
 def _mend(journal: Path) -> None:
-    """Cut off half a line that a kill has left: Optuna would add the next one to it, and read neither."""
+    """Remove an incomplete last line, left by an interruption; Optuna would append to it and read neither."""
     if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
         with journal.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)

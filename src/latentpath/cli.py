@@ -1,4 +1,4 @@
-"""`latentpath <command> [overrides]`: answers fast, checks early, shows a user's mistake as one message."""
+"""The command line `latentpath <command> [overrides]`, which shows a user's mistake as one message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ examples
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The console script. Ends with status 2 for a mistake that the user can mend."""
+    """Run the console script. Exits with status 2 after a mistake that the user can fix."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         lines = (f"  {command.name:<10} {command.help}" for command in COMMANDS.values())
@@ -79,7 +79,7 @@ def _compose_and_call(command: Command, args: list[str]) -> None:
     from latentpath.runs.sweeps.jobs import record_job, summarize_sweep
 
     ConfigStore.instance().store(name="schema", node=Config)
-    # argparse takes overrides on one side of an option only: -m goes first.
+    # argparse accepts overrides only on one side of an option, so -m goes first.
     args = sorted(args, key=lambda arg: arg not in ("-m", "--multirun"))
     sys.argv = ["latentpath", *args]
     name = command.name
@@ -95,7 +95,7 @@ def _job(name: str, cfg: Config) -> float | None:
 
 
 def _print_cost(args: list[str]) -> None:
-    """Print what the sweep would cost, below the configuration, as comments of its YAML."""
+    """Print the cost of the sweep as YAML comments below the configuration."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -108,7 +108,7 @@ def _print_cost(args: list[str]) -> None:
 
 
 def _complete(args: list[str]) -> None:
-    """Hydra's shell completion, for a line whose first word is a command."""
+    """Run Hydra's shell completion for a line whose first word is a command."""
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     if "install" not in "".join(args[1:]):  # nor "uninstall"

@@ -1,1 +1,1 @@
-"""What can be configured: the typed schema, checks across its fields, and messages for misspelt overrides."""
+"""The configuration: the typed schema, checks across its fields, and messages for misspelt overrides."""

@@ -1,4 +1,4 @@
-"""What a type alone cannot say of a configuration: names and ranges, within a group and across groups."""
+"""Checks that types cannot express: names and ranges, within a config group and across groups."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
 
 
 def check(cfg: Config, *, reads_images: bool = True) -> None:
-    """Raise UserError for what is well typed but cannot be: names and ranges across groups, `???` left over.
+    """Raise UserError for invalid names and ranges, contradictions between groups, and missing values.
 
-    `reads_images`: does the command read the data set? The others do without its root.
+    reads_images: whether the command reads the data set; other commands do not need dataset.root.
     """
     from omegaconf import OmegaConf
 
@@ -114,7 +114,7 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
 
 
 def _check_finite(node: Any, key: str = "") -> None:
-    """Raise UserError for nan and inf, wherever they stand: YAML takes them for numbers."""
+    """Raise UserError for nan and inf anywhere in the configuration, because YAML accepts them as numbers."""
     from omegaconf import OmegaConf
 
     if OmegaConf.is_dict(node):

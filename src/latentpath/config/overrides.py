@@ -1,4 +1,4 @@
-"""Misspelt overrides, named with their nearest match before Hydra composes anything."""
+"""Checks command-line overrides before Hydra composes, and suggests near matches for misspelt ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latentpath.errors import UserError, near
 
 
 def check_launcher(args: list[str]) -> None:
-    """A launcher is for sweeps: without -m Hydra would take no notice of it, and train on the login node."""
+    """Raise UserError for a launcher without -m: Hydra would ignore it and train on the login node."""
     chosen = [arg for arg in args if arg.startswith("hydra/launcher=")]
     if not chosen:
         return
@@ -26,18 +26,18 @@ def check_launcher(args: list[str]) -> None:
 
 
 def check_overrides(args: list[str]) -> None:
-    """Misspelt keys, groups and options with their near match, before Hydra composes anything."""
+    """Raise UserError, with a near match, for a misspelt key, group or option."""
     if any(
         arg in ("--config-dir", "-cd", "--config-path", "-cp") or arg.startswith("--config-") for arg in args
     ):
-        return  # the user's own folder may bring groups that are unknown here
+        return  # the user's own config folder may add groups that are unknown here
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import OverrideParseException
 
     root = conf_dir()
     groups = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.yaml")} - {"."}
     options = [i for i, arg in enumerate(args) if arg.startswith("-")]
-    # A word without "=" behind an option may be the option's value, as in `--cfg job`.
+    # A word without "=" after an option may be the option's value, as in `--cfg job`.
     words = [a for i, a in enumerate(args) if i not in options and ("=" in a or i - 1 not in options)]
     try:
         overrides = OverridesParser.create().parse_overrides(words)
@@ -61,9 +61,9 @@ def check_overrides(args: list[str]) -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf say of a value or of an interpolation into a UserError of one sentence.
+    """Turn errors of Hydra and OmegaConf about a value or an interpolation into a UserError of one sentence.
 
-    Hydra would print it and end with status 1. A user who has set HYDRA_FULL_ERROR=1 gets the traceback.
+    Hydra would print a longer message and exit with status 1. HYDRA_FULL_ERROR=1 still shows the traceback.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         yield
@@ -71,7 +71,7 @@ def plain_errors() -> Iterator[None]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # for Hydra to raise its errors instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -81,7 +81,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def resolve(cfg: Any) -> None:
-    """Raise UserError that names the first key whose interpolation leads nowhere."""
+    """Raise UserError, naming the first key whose interpolation cannot be resolved."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -92,7 +92,7 @@ def resolve(cfg: Any) -> None:
 
 
 def plainly(error: Exception) -> UserError:
-    """What Hydra or OmegaConf says of a value, in one sentence that names the key."""
+    """Convert an error of Hydra or OmegaConf about a value into one sentence that names the key."""
     causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
     lines = [cause.strip().splitlines()[0].removesuffix(".") for cause in causes if cause.strip()]
     message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")
@@ -101,7 +101,7 @@ def plainly(error: Exception) -> UserError:
 
 
 def _options(override: Any) -> list[str]:
-    """The option or, in a sweep, the options that an override of a group names; glob(...) names none."""
+    """Return the options that an override of a group names: one, several in a sweep, none for glob(...)."""
     from hydra.core.override_parser.types import ValueType
 
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:

@@ -1,7 +1,7 @@
-"""Functions of the user's own modules, which the configuration names as `my_module:function`.
+"""Loads functions of the user's own modules, which the configuration names as `my_module:function`.
 
-The list `plugins` is the only door: a module is imported only if `plugins` names it, or a package that it
-lies in. Python finds it as any other module: it is installed, or its folder is in PYTHONPATH.
+A module is imported only if the list `plugins` names it or a package that contains it. Python must be able to
+find the module: it is installed, or its folder is in PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ SETTINGS = ("dataset.layout", "classifier.arch", "attribute.methods", "metric.me
 
 
 def is_reference(name: str) -> bool:
-    """Does `name` stand for a function of a user's module, and for nothing that the package has itself?"""
+    """Return whether `name` refers to a function of a user's module rather than to something built in."""
     return ":" in name
 
 
 def references(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The pairs (setting, reference) in `settings`, which is flat: {"dataset.layout": "my_module:read"}."""
+    """Return pairs (setting, reference) of the flat `settings`: ("dataset.layout", "my_module:read")."""
     found = []
     for key in SETTINGS:
         value = settings.get(key) or []
@@ -36,10 +36,10 @@ def references(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., Any]:
-    """The function `reference`, `module:function`, whose module is in `plugins` or in a package named there.
+    """Load the function `reference` (`module:function`), whose module `plugins` must allow.
 
-    Raises UserError, which names `setting`: for another module, before anything is imported; for a module
-    that is not there or fails when it is imported; for a function that it does not have.
+    Raises UserError, which names `setting`, if `plugins` does not allow the module (nothing is imported
+    then), if the module does not exist or fails on import, or if it does not have the function.
     """
     _plugin_of(setting, reference, plugins)
     module, _, name = reference.partition(":")
@@ -58,16 +58,17 @@ def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., 
 
 
 def fingerprints(settings: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, str]:
-    """`plugins.<name>` -> a hash of the source, for each of `plugins` that `settings` use.
+    """Map `plugins.<name>` to a hash of its source, for each of the `plugins` that `settings` use.
 
-    A stage keeps it with its configuration, so a stage that an earlier version of a plugin made is refused.
+    A stage stores the hashes with its configuration, so that a stage made by another version of a plugin is
+    refused.
     """
     used = {_plugin_of(setting, reference, plugins) for setting, reference in references(settings)}
     return {f"plugins.{name}": _hash(_source(name)) for name in sorted(used)}
 
 
 def _plugin_of(setting: str, reference: str, plugins: Sequence[str]) -> str:
-    """The one of `plugins` that lets `reference` in."""
+    """Return the entry of `plugins` that allows `reference`."""
     module, _, name = reference.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise UserError(f"{setting} is {reference!r}, expected a function of a module: my_module:function.")
@@ -81,7 +82,7 @@ def _plugin_of(setting: str, reference: str, plugins: Sequence[str]) -> str:
 
 
 def _source(module: str) -> Path:
-    """The file of a module; of a package the file __init__.py."""
+    """Return the source file of a module, or __init__.py of a package."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -105,7 +106,7 @@ def _hash(source: Path) -> str:
 
 
 def _where(error: BaseException, source: Path) -> str:
-    """The line of the user's module at which its import failed, and the error."""
+    """Describe the line of the user's module at which its import failed, and the error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(source)]
     lines = [f"  line {frames[-1].lineno}: {frames[-1].line}"] if frames else []
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The schema of every command's configuration; what a type cannot say is in `checks`."""
+"""The typed schema of every command's configuration; `checks` holds the constraints across fields."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
 
 
 class OnError(Enum):
-    skip = "skip"  # what cannot be used, unless it is most of a table
-    skip_most = "skip_most"  # even then
+    skip = "skip"  # leave out rows that cannot be used, unless they are most of the table
+    skip_most = "skip_most"  # leave them out even then
     fail = "fail"
 
 
@@ -61,8 +61,8 @@ class CaptionsConfig:
 @dataclass
 class IsicConfig:
     artefacts: Artefacts = Artefacts.inferred
-    present: float = 0.9  # inferred probability from which an artefact counts as present ...
-    absent: float = 0.1  # ... and up to which as absent; between them it is not known
+    present: float = 0.9  # an artefact is present if its inferred probability is at least this ...
+    absent: float = 0.1  # ... absent if it is at most this, and unknown in between
 
 
 @dataclass
@@ -83,7 +83,7 @@ class TableConfig:
 
 @dataclass
 class PhantomConfig:
-    """What `latentpath phantom` draws into `dataset.root`; 0 images: the data set is not a phantom."""
+    """The phantoms that `latentpath phantom` draws into `dataset.root`; count is 0 for real data."""
 
     count: int = 0
     size: int = 64
@@ -112,33 +112,33 @@ class DatasetConfig:
 
 @dataclass
 class AttributeConfig:
-    names: list[str] = field(default_factory=list)  # of dataset.attributes, the ones to traverse
+    names: list[str] = field(default_factory=list)  # the attributes to traverse, among dataset.attributes
     combinations: list[list[str]] = field(default_factory=list)  # several at once: [[hair, ruler]]
-    removal: bool = False  # also from an image with the attribute to the neutral prompt
-    strengths: list[float] = field(default_factory=list)  # targets weaker or stronger than their prompt (1)
+    removal: bool = False  # also edit from an image with the attribute to the neutral prompt
+    strengths: list[float] = field(default_factory=list)  # weaker or stronger targets; 1 is the prompt itself
     strength_by: Strength = Strength.interpolate
-    methods: list[str] = field(default_factory=list)  # further ways to edit, of plugins: [my_module:ramp]
+    methods: list[str] = field(default_factory=list)  # further edit methods from plugins: [my_module:ramp]
 
 
 @dataclass
 class TimestepsConfig:
     num_inference_steps: int = 50
     swap_steps: list[int] = field(default_factory=lambda: list(range(5, 50, 5)))
-    windows: list[list[int]] = field(default_factory=list)  # [[s, r]]: in at s, back out at r
-    one_step_late: bool = False  # as the paper's released code: a swap "at s" acts from step s + 1
-    bisect: bool = False  # of swap_steps probe O(log K) a trajectory: where does the classifier turn?
-    checks: int = 2  # further probes a trajectory, which look for a second turn
-    threshold: float = 0.5  # of the classifier's probability, where bisect looks for the turn
+    windows: list[list[int]] = field(default_factory=list)  # [[s, r]]: the target prompt in steps s..r-1
+    one_step_late: bool = False  # as in the paper's released code: a swap at s takes effect from step s + 1
+    bisect: bool = False  # search each trajectory's flip point with O(log K) of the swap_steps
+    checks: int = 2  # additional probes per trajectory, to find a second flip
+    threshold: float = 0.5  # bisect: present if the classifier's probability is above this
 
 
 @dataclass
 class InversionConfig:
-    """Real images in the place of noise: `sampler.seeds` of each class, none of the attributes present."""
+    """Start from real images instead of noise: `sampler.seeds` of each class, without any attribute."""
 
-    method: str | None = None  # ddpm (edit-friendly), ddim, or null: from noise
+    method: str | None = None  # ddpm (edit-friendly), ddim, or null to start from noise
     split: str = "test"
     guidance_scale: float = 1.0  # of DDIM inversion; DDPM inversion takes the sampler's
-    iterations: int = 1  # of DDIM inversion: more fixed-point rounds a step, each as dear as the first
+    iterations: int = 1  # of DDIM inversion: fixed-point iterations per step, of equal cost
 
 
 @dataclass
@@ -149,21 +149,21 @@ class SamplerConfig:
     negative_prompt: str = ""
     seeds: int = 16
     first_seed: int = 0
-    batch_size: Any = 32  # rows that the U-Net sees at once, guidance not counted; auto: found by trying
-    shard_seeds: int = 16  # seeds in a shard: what a kill can lose
+    batch_size: Any = 32  # rows per U-Net call, without guidance; auto: found by trying
+    shard_seeds: int = 16  # seeds per shard; an interruption loses at most one shard
     channels_last: bool = True
-    compile: bool = False  # the U-Net, whole: minutes at first, faster after
-    attention: str = "default"  # flash, efficient, cudnn, math; auto: the fastest, measured
-    process: int | None = None  # this one of ...
-    processes: int | None = None  # ... so many; null: as torchrun or srun say, else 0 of 1
+    compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
+    attention: str = "default"  # default, flash, efficient, cudnn, math; auto: the fastest one
+    process: int | None = None  # index of this process among ...
+    processes: int | None = None  # ... this many; null: from torchrun or srun, else 0 of 1
 
 
 @dataclass
 class ModelConfig:
     name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, or a hub id
     revision: str | None = None
-    vae: str | None = None  # another VAE: a folder or hub id of its own, or a pipeline's
-    prediction_type: Prediction | None = None  # null: as the base has it
+    vae: str | None = None  # another VAE: folder or hub id of a VAE or of a pipeline
+    prediction_type: Prediction | None = None  # null: that of the base model
 
 
 @dataclass
@@ -176,19 +176,19 @@ class FinetuneConfig:
     accumulate: int = 1
     lr: float = 1e-4
     warmup_steps: int = 0
-    lr_decay: bool = False  # cosine to zero over max_steps
+    lr_decay: bool = False  # cosine decay to zero over max_steps
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
     caption_dropout: float = 0.1
-    min_snr_gamma: float = 0.0  # 5 is usual: steps of little noise count less; 0: all the same
-    noise_offset: float = 0.0  # 0.05 to 0.1: images may be darker or brighter as a whole
-    ema_decay: float = 0.0  # 0: no average of the weights
-    ema_every: int = 1  # steps between updates of the average, of which decay is then a power
-    compile: bool = False  # the U-Net, whole: minutes at first, faster after
+    min_snr_gamma: float = 0.0  # weights timesteps with little noise less; usually 5; 0: equal weights
+    noise_offset: float = 0.0  # 0.05 to 0.1 lets the model make darker or brighter images
+    ema_decay: float = 0.0  # decay of the average of the weights (EMA); 0: no average
+    ema_every: int = 1  # steps between updates of the EMA, which then use ema_decay ** ema_every
+    compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
     channels_last: bool = True
-    gradient_checkpointing: bool = False  # less memory, a third more time
+    gradient_checkpointing: bool = False  # less memory, about a third more time
     sample_every: int = 0  # steps between sample grids; 0: only one at the end
     checkpoint_every: int = 200
     log_every: int = 10
@@ -196,24 +196,22 @@ class FinetuneConfig:
 
 @dataclass
 class ClassifierConfig:
-    arch: str = "efficientnet_b0"  # of timm, efficientnet_tiny, resnet_micro, or of a plugin: my_module:build
+    arch: str = "efficientnet_b0"  # a timm name, efficientnet_tiny, resnet_micro or my_module:build
     pretrained: bool = True
     epochs: int = 10  # at most
-    patience: int = 0  # epochs without a better one, after which it stops; 0: never
-    monitor: str = (
-        "loss"  # what makes an epoch the best, on validation: loss, or auroc (its mean over labels)
-    )
+    patience: int = 0  # stop after this many epochs without improvement; 0: never
+    monitor: str = "loss"  # selects the best epoch on the validation split: loss, or auroc (mean over labels)
     batch_size: int = 64
     lr: float = 1e-4
     weight_decay: float = 1e-2
     dropout: float = 0.3
     horizontal_flip: bool = True
     vertical_flip: bool = True
-    rotation: float = 0.0  # degrees, at most so much to either side
-    color_jitter: float = 0.0  # brightness, contrast and saturation, each by a factor in 1 +- this
-    blur: float = 0.0  # pixels: half of the training images blurred by up to this sigma
+    rotation: float = 0.0  # degrees: rotate by at most this much in either direction
+    color_jitter: float = 0.0  # brightness, contrast, saturation: factors in 1 +- this
+    blur: float = 0.0  # pixels: blur half of the training images by a sigma up to this
     class_weights: bool = True
-    calibrate: bool = True  # one temperature per head, fitted on the validation split
+    calibrate: bool = True  # fit one temperature per head on the validation split
 
 
 @dataclass
@@ -228,26 +226,26 @@ class TrainerConfig:
 
 @dataclass
 class LoggerConfig:
-    name: str = "csv"  # csv always; "wandb", "tensorboard" or "mlflow" besides
+    name: str = "csv"  # csv is always on; wandb, tensorboard or mlflow in addition
     project: str = "latentpath"
-    images: bool = False  # grids and examples to wandb and TensorBoard; a model can remember a patient
+    images: bool = False  # send images to wandb and TensorBoard; a model can memorise a patient
 
 
 @dataclass
 class MetricConfig:
     lpips: list[str] = field(default_factory=lambda: ["alex"])
-    features: list[str] = field(default_factory=lambda: ["judge"])  # FID by: judge, inception, xrayvision
-    measures: list[str] = field(default_factory=list)  # further distances, of plugins: [my_module:blur]
+    features: list[str] = field(default_factory=lambda: ["judge"])  # for FID: FEATURE_NETWORKS
+    measures: list[str] = field(default_factory=list)  # further distances from plugins: [my_module:blur]
     interpolations: list[str] = field(default_factory=lambda: ["bezier", "slerp", "lerp"])
     frames: int = 10
-    arc_length: bool = False  # frames equally far apart along the curve, not in its parameter
-    strong_swap_steps: list[int] | None = None  # null: the strongest third
+    arc_length: bool = False  # space frames evenly along the curve, not in t
+    strong_swap_steps: list[int] | None = None  # null: the strongest third of the swap steps
     threshold: float = 0.5
     resamples: int = 2000  # random draws of tests and bootstraps; intervals over seeds need none
     tsne: bool = True
     examples: int = 16  # seeds whose images are kept for the report
-    against_data: bool = True  # likeness to held-out images, copies of training images; reads dataset.root
-    compare_base: bool = True  # sample the base too: is it the fine-tune that does the work?
+    against_data: bool = True  # compare with held-out and training images; reads dataset.root
+    compare_base: bool = True  # also sample the base model, to see what fine-tuning changed
 
 
 @dataclass
@@ -256,12 +254,12 @@ class Config:
     output_dir: str = "outputs"
     seed: int = 0
     overwrite: bool = False  # discard a stage that was made with another configuration
-    from_run: str | None = None  # name of a run whose stages are read where this one has none of its own
-    weights_dir: str | None = None  # of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
-    plugins: list[str] = field(default_factory=list)  # your own modules whose functions settings may name
-    dry_run: bool = False  # traverse: say what it would cost, and stop
-    figures: str | None = None  # report: also every chart as a file; svg, pdf or png
-    compare: list[str] = field(default_factory=list)  # report: these runs of output_dir on one page
+    from_run: str | None = None  # run whose complete stages are reused if this run has none
+    weights_dir: str | None = None  # folder of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
+    plugins: list[str] = field(default_factory=list)  # your own modules; settings may name their functions
+    dry_run: bool = False  # traverse: print the cost and exit
+    figures: str | None = None  # report: also write every chart as svg, pdf or png
+    compare: list[str] = field(default_factory=list)  # report: compare these runs of output_dir on one page
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)
     timesteps: TimestepsConfig = field(default_factory=TimestepsConfig)
@@ -276,6 +274,6 @@ class Config:
 
 
 def conf_dir() -> Path:
-    """The config groups: packaged beside the modules in an installed wheel, at the top of a checkout."""
+    """Return the folder of the config groups: inside an installed wheel, or at the top of a checkout."""
     packaged = Path(__file__).parents[1] / "conf"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"

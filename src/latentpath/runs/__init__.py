@@ -1,1 +1,1 @@
-"""What surrounds a run and knows no diffusion: stages, files, ranks, stopping, sweeps, weights, tracking."""
+"""Infrastructure of runs, without diffusion: stages, files, ranks, stopping, sweeps, weights, trackers."""

@@ -1,7 +1,7 @@
-"""One record a command: the facts about it that the command line, stages, sweeps and checks share.
+"""The record type of a command: facts that the command line, stages, sweeps and checks share.
 
-The records themselves stand in `latentpath.commands`. Whatever below it needs a fact about a command is given
-the record, so that no other table of commands exists.
+The records themselves are in `latentpath.commands`. Code below that room receives the record of a command as
+an argument, so there is only one table of commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from latentpath.config.schema import Config
 
 @dataclass(frozen=True)
 class Result:
-    """The number that a command returns, by which a sweep compares its jobs."""
+    """Describes the number that a command returns; a sweep compares its jobs by it."""
 
     label: str
     direction: str  # which way is better: "minimize" or "maximize"
@@ -34,26 +34,26 @@ def never(cfg: Config) -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """`latentpath <name>`. A command that makes a stage writes the folder `<run>/<name>`."""
+    """The command `latentpath <name>`. If it makes a stage, it writes the folder `<run>/<name>`."""
 
     name: str
     help: str  # its line in `latentpath --help`
-    takes_config: bool = True  # else it parses its own arguments
-    # Stages whose finished work it reads.
+    takes_config: bool = True  # False: it parses its own arguments
+    # Stages that it reads; they must be complete.
     upstream: Callable[[Config], tuple[Command, ...]] = _nothing
-    # Keys and sections of the configuration that decide its result. A change elsewhere leaves it complete.
+    # Config keys and sections that affect its result. Changes elsewhere do not invalidate its stage.
     decided_by: tuple[str, ...] = ()
-    # Does it need dataset.root?
+    # Whether it needs dataset.root.
     reads_images: Callable[[Config], bool] = never
     # Downloaded weights that it loads: "base", "classifier", "metrics" (see runs.weights.needed).
     weights: Callable[[Config], tuple[str, ...]] = _nothing
-    # It loads them even when its stage is complete, to see that they are the same.
+    # Whether it loads them even if its stage is complete, to check that they have not changed.
     compares_weights: bool = False
-    # Every process of a job takes part; in the other commands the first one works alone.
+    # Whether all processes of a job take part; otherwise rank 0 works alone.
     parallel: bool = False
-    # Config sections whose `batch_size` the processes share. They are connected by torch.distributed.
+    # Config sections whose `batch_size` the processes split. torch.distributed connects these processes.
     batches: tuple[str, ...] = ()
-    # `run` may take its stage from another run (`from_run`) instead of making it.
+    # Whether `run` may reuse its stage from another run (`from_run`).
     reusable: bool = False
     result: Result | None = None
-    stages: tuple[Command, ...] = ()  # of `run`: the commands that it calls, in order
+    stages: tuple[Command, ...] = ()  # for `run`: the commands that it calls, in order

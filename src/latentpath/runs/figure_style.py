@@ -1,8 +1,8 @@
-"""How every figure looks: one palette, one matplotlib style, and SVG that follows a page's dark mode.
+"""The look of all figures: one palette, one matplotlib style, and SVG that follows a page's dark mode.
 
-Figures are laid out at 72 px an inch, so that a point of matplotlib is a px of the page. They are drawn in
-the colours for light paper; `to_svg` can put CSS variables in their place. Matplotlib is imported only where
-a figure is drawn, and never through pyplot, which would keep each figure in a global list.
+Figures have 72 px per inch, so that a point in matplotlib is a px on the page. They are drawn in the colours
+for light mode; `to_svg` can replace the colours by CSS variables. Matplotlib is imported only when a figure
+is drawn, and never through pyplot, which would keep each figure in a global list.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-# On light paper, on dark paper. c0 .. c7 are for attributes, `quiet` for what should stay unmoved. They also
-# differ in lightness, so that readers who cannot tell red from green can tell them apart.
+# Colours in light mode and dark mode. c0 .. c7 are for attributes, `quiet` for what should not change. They
+# also differ in lightness, so that readers with colour blindness can tell them apart.
 PALETTE = {
     "ink": ("#1d2125", "#e4e7ea"),
     "soft": ("#5b646d", "#9ca5ad"),
@@ -39,10 +39,13 @@ PALETTE = {
 }
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 CYCLE = 8  # c0 .. c7
-TIGHT = {"bbox_inches": "tight", "pad_inches": 8 / 72}  # the paper of a file ends 8 px beyond what is drawn
-TIP = "\u2028"  # stands before each tip of a line
+TIGHT = {
+    "bbox_inches": "tight",
+    "pad_inches": 8 / 72,
+}  # files are cropped to the drawing with a margin of 8 px
+TIP = "\u2028"  # marks the start of each tooltip in a line's gid
 
-# Families that hold the signs DejaVu lacks; a PDF or PNG takes the first one that is installed.
+# Fonts with characters that DejaVu lacks; a PDF or PNG uses the first one that is installed.
 FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "SimHei")
 STYLE = {
     "axes.axisbelow": True,
@@ -66,8 +69,8 @@ STYLE = {
     "lines.markeredgewidth": 0,
     "lines.markersize": 5.2,
     "lines.solid_capstyle": "round",
-    "pdf.fonttype": 42,  # text stays text
-    "savefig.dpi": 288,  # of a PNG: four px for each of the page's
+    "pdf.fonttype": 42,  # keep text as text
+    "savefig.dpi": 288,  # a PNG has four px per px of the page
     "svg.fonttype": "none",
     "text.color": COLOURS["ink"],
     "text.parse_math": False,  # a name may hold a dollar sign
@@ -83,19 +86,19 @@ STYLE = {
 
 
 def colour(index: int) -> str:
-    """The name of the index-th attribute's colour in `PALETTE`."""
+    """Return the name in `PALETTE` of the colour of the index-th attribute."""
     return f"c{index % CYCLE}"
 
 
 def colour_variables() -> str:
-    """CSS that defines --ink, --c0, ... for light paper and for dark paper."""
+    """Return CSS that defines --ink, --c0, ... for light mode and dark mode."""
     light, dark = ("".join(f"--{name}:{pair[k]};" for name, pair in PALETTE.items()) for k in (0, 1))
     return f":root{{{light}}}\n@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
 
 
 @contextmanager
 def figure_style(**settings: str) -> Iterator[None]:
-    """The style of all figures, and `settings` of matplotlib beside it, for what is drawn or saved within."""
+    """Apply the style of all figures, and additional matplotlib `settings`, within the block."""
     import matplotlib
 
     with matplotlib.rc_context({**STYLE, "font.family": _fonts(), **settings}):  # pyright: ignore
@@ -103,19 +106,19 @@ def figure_style(**settings: str) -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` px on white paper."""
+    """Return an empty figure of `width` x `height` px on a white background."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")
 
 
 def set_tips(line: Line2D, tips: Sequence[str]) -> None:
-    """What a pointer over each marker of a line shows; `to_svg` finds it in the line's gid."""
+    """Set the tooltip of each marker of a line; `to_svg` reads it from the line's gid."""
     line.set_gid(TIP + TIP.join(tips))
 
 
 def save(figure: Figure, file: Path, label: str) -> None:
-    """Writes the figure as an SVG, PDF or PNG without a date; label: what a screen reader says of an SVG."""
+    """Write the figure as SVG, PDF or PNG without a date; `label` is for screen readers (SVG only)."""
     if file.suffix == ".svg":
         file.write_text(to_svg(figure, file.stem, label), encoding="utf-8")
     else:
@@ -125,16 +128,16 @@ def save(figure: Figure, file: Path, label: str) -> None:
 
 
 def to_svg(figure: Figure, name: str, label: str, *, inline: bool = False) -> str:
-    """The figure as SVG whose text is text; the same figure gives the same bytes.
+    """Convert the figure to SVG with text as text; equal figures give equal bytes.
 
-    name: makes the ids unique among the figures of a page. label: what a screen reader says. inline: for a
-    page, without paper of its own and with the page's font and colours (`colour_variables`); else for a file
-    that needs no style sheet.
+    name: makes the ids unique among the figures of a page. label: text for screen readers. inline: for use in
+    a page, without a background and with the page's font and colours (`colour_variables`); otherwise for a
+    standalone file.
     """
     figure.patch.set_visible(not inline)
     file, nothing = StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with figure_style(**{"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's program has it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the viewer supplies the glyph
         figure.savefig(file, format="svg", metadata=nothing, **({} if inline else TIGHT))
     text = re.sub(r' (xmlns(:\w+)?|clip-path)="[^"]*"', "", file.getvalue())  # nothing leaves its axes
     text = re.sub(r"<(style|clipPath).*?</\1>", "", text, flags=re.DOTALL).replace("xlink:href", "href")
@@ -149,7 +152,7 @@ def to_svg(figure: Figure, name: str, label: str, *, inline: bool = False) -> st
 
 
 def _restyled(style: str, inline: bool) -> str:
-    """Without matplotlib's fonts, and on a page with its variables in the place of colours."""
+    """Remove matplotlib's fonts from a style, and replace colours by the page's variables if `inline`."""
     style = re.sub(r"font-family:[^;\"]*(; )?", "", style)
     for name, light in COLOURS.items() if inline else ():
         style = style.replace(light, f"var(--{name})")
@@ -157,7 +160,7 @@ def _restyled(style: str, inline: bool) -> str:
 
 
 def _tidy(element: ElementTree.Element) -> None:
-    """Gives markers their tips and one style, and drops blanks, digits, and ids that nothing links to."""
+    """Add tooltips and one style to markers; drop blanks, extra digits and unused ids."""
     element.tail = None
     if element.tag not in ("text", "title"):
         element.text = None

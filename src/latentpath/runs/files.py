@@ -1,4 +1,4 @@
-"""Every file that a run writes or reads back: written whole or not at all, and named in every failure."""
+"""Reads and writes all files of a run: writes are atomic, and every error names the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 def writing(path: Path) -> Iterator[None]:
     """Turn a failure of the disk in this block into a UserError that names `path` and says what to do.
 
-    Failures of C++ and Rust libraries, which are no OSError, are known by "os error 28" in their message.
+    Failures of C++ and Rust libraries are no OSError; they are recognised by "os error 28" in their message.
     """
     try:
         yield
@@ -64,10 +64,10 @@ def _os_error(message: str) -> int | None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file or a folder to the temporary path that this yields; in the end it replaces `path`.
+    """Yield a temporary path for a file or folder, which replaces `path` at the end of the block.
 
-    A reader sees the old content or the new, never half of one. Missing folders above `path` are made. When
-    the block fails, nothing is left of the temporary path. Raises UserError when the disk is full.
+    A reader sees either the old or the new content. Missing parent folders are created. If the block fails,
+    the temporary path is removed. Raises UserError if the disk is full.
     """
     temporary = path.with_name(_temporary_name(path.name))
     try:
@@ -82,23 +82,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _temporary_name(name: str) -> str:
-    """Hidden, unique to this process, and not longer than a file's name may be."""
+    """Return a hidden file name that is unique to this process and not too long for the disk."""
     return f".{name[-40:]}.{gethostname()[:40]}.{os.getpid()}.{token_hex(3)}"
 
 
 def is_abandoned(temporary: Path) -> bool:
-    """Has the process that wrote this temporary file ended? One of another machine may still be at work.
+    """Return whether the process that wrote this temporary file has ended (False for other machines).
 
-    A file of this process's number is of an earlier process of that number, for who asks is not writing.
+    A file with the id of this process is from an earlier process with the same id, because the caller is not
+    writing.
     """
     before, _, process = temporary.name.rpartition(".")[0].rpartition(".")
-    if not before.endswith(f".{gethostname()[:40]}") or not process.isdigit():  # a host's name may have dots
+    if not before.endswith(f".{gethostname()[:40]}") or not process.isdigit():  # a host name may contain dots
         return False
     return int(process) == os.getpid() or not is_alive(int(process))
 
 
 def is_alive(process: int) -> bool:
-    """Does a process of this number run on this machine?"""
+    """Return whether a process with this id runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -109,7 +110,7 @@ def is_alive(process: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with its content, or a symbolic link but not what it points to."""
+    """Remove a file, a folder with its content, or a symbolic link (but not its target)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -117,14 +118,14 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Make the folder and those above it. Raises UserError where that cannot be."""
+    """Make the folder and its parents. Raises UserError if that fails."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, synced to the disk, whole or not at all (see `replacing`)."""
+    """Write `content` to `path` atomically and sync it to the disk (see `replacing`)."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -132,7 +133,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def create_whole(path: Path, content: bytes) -> bool:
-    """Write `content` to `path` unless there is such a file; of several processes one succeeds."""
+    """Write `content` to `path` unless the file exists; return whether this process wrote it.
+
+    If several processes try at once, exactly one succeeds.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(_temporary_name(path.name))
@@ -144,7 +148,7 @@ def create_whole(path: Path, content: bytes) -> bool:
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            try:  # a disk without hard links, such as exFAT, SMB, or a mounted bucket
+            try:  # a disk without hard links, such as exFAT, SMB or a mounted bucket
                 with path.open("xb") as file:
                     file.write(content)
             except FileExistsError:
@@ -165,7 +169,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def json_text(content: Any) -> str:
-    """Indented JSON. Raises ValueError for numbers that are not finite."""
+    """Return `content` as indented JSON. Raises ValueError for numbers that are not finite."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -177,12 +181,12 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV without its index, numbers to six digits."""
+    """Write `table` as CSV without its index; numbers have six digits."""
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def write_image(path: Path, image: Image.Image, **options: Any) -> None:
-    """Write `image` in the format that the ending of `path` names; `options` are those of Pillow."""
+    """Write `image` in the format of the suffix of `path`; `options` go to Pillow."""
     content = BytesIO()
     image.save(content, format=path.suffix.removeprefix(".").replace("jpg", "jpeg"), **options)
     write_whole(path, content.getvalue())
@@ -195,7 +199,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:  # of json, yaml, pyarrow, pandas, numpy and safetensors
+    except Exception as error:  # from json, yaml, pyarrow, pandas, numpy or safetensors
         stage = _stage_of(path)
         if not path.exists():
             what = "is missing"
@@ -210,14 +214,14 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _stage_of(path: Path) -> Path:
-    """The folder of the stage that `path` belongs to."""
+    """Return the folder of the stage that `path` belongs to."""
     return next((folder for folder in path.parents if (folder / "manifest.json").exists()), path.parent)
 
 
 def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
-    """The content of a JSON file; with `keys`, an object that has them.
+    """Read a JSON file; with `keys`, require an object that has these keys.
 
-    Raises UserError that names the file when it is missing or damaged.
+    Raises UserError, naming the file, if it is missing or damaged.
     """
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -229,7 +233,7 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises UserError that names the file when it is missing or damaged."""
+    """Read a YAML file. Raises UserError, naming the file, if it is missing or damaged."""
     import yaml
 
     with reading(path):
@@ -237,17 +241,17 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
-    """The table of a parquet file. Raises UserError that names the file when it is missing or damaged."""
+    """Read a table from a parquet file. Raises UserError, naming the file, if it is missing or damaged."""
     import pandas as pd
 
     with reading(path):
-        if path.is_dir():  # which pandas takes for a table in many files
+        if path.is_dir():  # pandas would read it as a table in many files
             raise IsADirectoryError
         return pd.read_parquet(path, **options)
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """The table of a CSV file. Raises UserError that names the file when it is missing or damaged."""
+    """Read a table from a CSV file. Raises UserError, naming the file, if it is missing or damaged."""
     import pandas as pd
 
     with reading(path):

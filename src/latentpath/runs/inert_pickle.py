@@ -1,4 +1,4 @@
-"""The tensors of a network that was pickled whole, read without running anything that its pickle names."""
+"""Reads the tensors of a fully pickled network without running any code that the pickle names."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ALLOWED = {
 
 
 class _Inert:
-    """Stands for every class and function but those that make tensors: takes any arguments, does nothing."""
+    """Replaces every class and function that makes no tensor: accepts any arguments and does nothing."""
 
-    dump_patches = False  # torch looks at it where a pickle also holds the source of its classes
+    dump_patches = False  # torch reads this if a pickle also holds the source of its classes
 
     def __new__(cls, *_: Any, **__: Any) -> _Inert:
         return super().__new__(cls)
@@ -43,7 +43,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _InertPickle:
-    """What torch.load takes from the module `pickle`."""
+    """The parts of the module `pickle` that torch.load uses."""
 
     Unpickler = _Unpickler
 
@@ -53,20 +53,20 @@ class _InertPickle:
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:
-    """The `state_dict` of the nn.Module that `torch.save(module, file)` wrote, by this torch or an old one.
+    """Read the `state_dict` of an nn.Module that `torch.save(module, file)` wrote, with any version of torch.
 
-    A pickle can name any function to be called. Here all names but three that make tensors come to nothing,
-    so that the network's own code is neither needed nor run.
-    Raises ValueError for anything but a pickled module, and whatever torch raises for a damaged file.
+    A pickle can call any function. Here all names except three that make tensors are replaced by `_Inert`, so
+    the network's own code is neither needed nor run. Raises ValueError for anything other than a pickled
+    module, and torch's own errors for a damaged file.
     """
-    content = io.BytesIO(file.read_bytes())  # from memory, torch does not take it for an archive to unpack
+    content = io.BytesIO(file.read_bytes())  # from memory, so that torch does not treat it as an archive
     if zipfile.is_zipfile(content) and "constants.pkl" in (
         Path(name).name for name in zipfile.ZipFile(content).namelist()
     ):
         raise ValueError("it is a TorchScript archive")
     content.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the source of a class is not the one it was saved with
+        warnings.simplefilter("ignore")  # warnings that the source of a class has changed
         module = torch.load(content, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
     tensors = dict(_walk(module))
     if not tensors:

@@ -1,4 +1,4 @@
-"""One job: a command called with its composed configuration, after every check that can come first."""
+"""Runs one job: calls a command with its composed configuration after all checks that can come first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.submitted import reported
 
-# Libraries whose messages of level INFO say nothing about the run.
+# Libraries whose INFO messages are not about the run.
 CHATTY = (
     "httpx",
     "matplotlib",
@@ -36,10 +36,10 @@ EXPECTED_WARNINGS = (
 def run_job(
     command: Command, function_of: Callable[[Command], Callable[[Config, Path], float | None]], cfg: Config
 ) -> float | None:
-    """Check `cfg`, join the job's processes, and return what the command's function returns.
+    """Check `cfg`, join the job's processes, and return the result of the command's function.
 
-    `function_of` imports that function, which takes seconds, so it is called after the checks. Ends the
-    process with status 2 for a mistake that the user can mend, and with 130 after Ctrl-C.
+    `function_of` imports that function, which takes seconds, so it is called after the checks. Exits with
+    status 2 after a mistake that the user can fix, and with 130 after Ctrl-C.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     for name in CHATTY:
@@ -70,7 +70,7 @@ def _checked(
     if command.batches:
         check_launch(cfg, command, rank, hydra)
     elif not rank.is_zero and not command.parallel:
-        return None  # the first process does all the work
+        return None  # rank 0 does all the work
     run_dir = Path(hydra.runtime.output_dir)
     check_weights(cfg, command, run_dir)
     with connected(together, accelerator=cfg.trainer.accelerator):

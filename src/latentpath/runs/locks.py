@@ -1,4 +1,4 @@
-"""Locks between processes: who makes a stage or a sweep, and waiting for it to end."""
+"""File locks, so that only one process at a time makes a stage or a sweep and others wait."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from latentpath.runs.files import make_folder, writing
 
 
 def locked(file: IO[str], *, wait: bool = False, shared: bool = False) -> bool:
-    """Take the lock of an open file, alone or `shared` with others; False where another process has it.
+    """Try to lock an open file, exclusively or `shared`; return False if another process holds the lock.
 
-    It ends with the open file, so also when the process is killed. True where the disk or the system knows no
-    locks.
+    The lock ends when the file is closed, even if the process is killed. Returns True if the disk or the
+    system does not support locks.
     """
     try:
         import fcntl
@@ -35,10 +35,10 @@ def locked(file: IO[str], *, wait: bool = False, shared: bool = False) -> bool:
 
 @contextmanager
 def holding(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` in this block. Waits, and says for whom, while another process holds it.
+    """Hold the lock file `path` within the block; wait, with a message, while another process holds it.
 
-    With `shared` it is held together with other processes that share it. The file tells who holds it, and is
-    removed at the end.
+    With `shared`, other processes may hold it at the same time. The file names the process that holds it, and
+    is removed at the end.
     """
     make_folder(path.parent)
     with writing(path):
@@ -51,12 +51,12 @@ def holding(path: Path, *, shared: bool = False) -> Iterator[None]:
         try:
             yield
         finally:
-            if not shared or locked(file):  # the last one of those that share it
+            if not shared or locked(file):  # the last of the processes that share it
                 path.unlink(missing_ok=True)
 
 
 def _locked_file(path: Path, *, shared: bool) -> IO[str]:
-    """The file, opened and locked, and not one that its last holder has removed meanwhile."""
+    """Open and lock the file; retry if its last holder has removed it in the meantime."""
     while True:
         file = path.open("a+")
         if not locked(file, shared=shared):

@@ -1,4 +1,4 @@
-"""Takes folders of the machine, and secrets, out of what a page shows: a path keeps its last name alone."""
+"""Masks paths and secrets in everything that a page shows: a path keeps only its last part."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 _ABSOLUTE = re.compile(r"^\s*(?:/|~|[A-Za-z]:[\\/]|\\\\|[A-Za-z][\w+.-]*://)")
-# Inside a text: at its start or after a separator, so that `with/without` and `train/val` stay.
+# An absolute path within a text: at its start or after a separator, so `train/val` is not masked.
 _ABSOLUTE_IN_TEXT = re.compile(
     r"(?<![^\s'\"`(=\[{,;<>|:])"
     r"(?:[A-Za-z][\w+.-]*:/(?=/)|[A-Za-z]:(?=[\\/])|~|\\(?=\\))?"
@@ -20,9 +20,9 @@ _IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?|bmp|webp|dcm|dicom|nii|nii\.gz)$", re
 
 
 def mask_config(value: Any, key: str = "") -> Any:
-    """A configuration (dicts, lists, scalars) with every path cut to its last name and every secret hidden.
+    """Return a configuration (dicts, lists, scalars) with paths cut to their last part and secrets hidden.
 
-    A path is what lies under a key that names one (root, *_dir, *_path, file, ...) or is absolute.
+    A value is a path if its key names one (root, *_dir, *_path, file, ...) or if it is absolute.
     """
     if isinstance(value, dict):
         return {name: mask_config(item, str(name)) for name, item in value.items()}
@@ -38,15 +38,17 @@ def mask_config(value: Any, key: str = "") -> Any:
 
 
 def mask_text(text: str, secret: Sequence[str] = ()) -> str:
-    """A sentence with the paths in it cut to their last name; `secret` are paths known beforehand, which may
-    hold spaces."""
+    """Return a text with its paths cut to their last part.
+
+    `secret` lists known paths, which may contain spaces.
+    """
     for path in sorted(secret, key=len, reverse=True):
         text = text.replace(path, _last(path))
     return _ABSOLUTE_IN_TEXT.sub(lambda match: _last(match.group()), text)
 
 
 def paths_in(values: Iterable[Any]) -> list[str]:
-    """Every absolute path among the values, however deep, for `mask_text`."""
+    """Return every absolute path among the nested values, for `mask_text`."""
     found: list[str] = []
     for value in values:
         if isinstance(value, dict):
@@ -59,7 +61,7 @@ def paths_in(values: Iterable[Any]) -> list[str]:
 
 
 def _last(path: str) -> str:
-    """'/a/b/c/' -> '…/c'; the name of an image stays away too, for it may name a patient."""
+    """Shorten '/a/b/c/' to '…/c'; the name of an image file is removed too, as it may identify a patient."""
     stripped = path.strip().rstrip("/\\.:")
     name = re.split(r"[\\/]", stripped)[-1]
     tail = path.strip()[len(stripped) :].replace("/", "").replace("\\", "")  # the sentence's full stop

@@ -1,4 +1,4 @@
-"""Before anything slow: are the weights there that the command will load? If not, which, and what to do."""
+"""Checks, before any slow work, that all weights exist that a command will load."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoint
 
 
 def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
-    """Raise UserError that names every file of weights that `command` will miss.
+    """Raise UserError that names every missing weight file of `command`.
 
-    A file may also lie in the caches of the hub and of torch. With a folder of weights, or HF_HUB_OFFLINE, no
-    server is asked; without both, what is missing is an error where the hub does not answer within a second.
+    The caches of the hub and of torch are searched too. With a folder of weights or HF_HUB_OFFLINE, no server
+    is contacted. Otherwise a missing file is an error only if the hub does not answer within a second.
     """
     root = WeightsFolder(cfg.weights_dir).path
     lacking = {
         need: files
         for need in needed(cfg, weights_to_load(cfg, command, run_dir))
         if (files := missing(need, root)) and not _cached(need)
-        if root or not need.optional  # without a folder of weights these figures are n/a, and the log says so
+        if root or not need.optional  # without a folder of weights these figures are n/a, with a log message
     }
     if not lacking or (root is None and not _offline() and _answers(_endpoint())):
         return
@@ -36,7 +36,7 @@ def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
 
 
 def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
-    """The weights of `command`, or of the stages that it calls, but of none that will not be made again."""
+    """List the kinds of weights of `command` and of the stages it calls, except complete stages."""
     stages = [
         stage
         for stage in command.stages or (command,)
@@ -47,7 +47,7 @@ def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
 
 
 def _complete(cfg: Config, stage: Command, run_dir: Path) -> bool:
-    """Is the stage finished, so that it loads no weights? Some load theirs to see that they are the same."""
+    """Return whether the stage is complete and will not load its weights even to compare them."""
     if cfg.overwrite or stage.compares_weights:
         return False
     try:
@@ -57,7 +57,7 @@ def _complete(cfg: Config, stage: Command, run_dir: Path) -> bool:
 
 
 def _cached(need: Need) -> bool:
-    """Is it where the hub's client or torch keeps what they have fetched before?"""
+    """Return whether the files are in the cache of the hub's client or of torch."""
     if need.optional:
         return any((checkpoints() / name).is_file() for name in need.files[0])
     from huggingface_hub import constants, try_to_load_from_cache
@@ -109,7 +109,7 @@ def _endpoint() -> str:
 
 
 def _answers(url: str, *, seconds: float = 1.0) -> bool:
-    """Does a server answer there? Through a proxy that cannot be told, so it is taken to."""
+    """Return whether a server answers; behind a proxy this cannot be known, so return True."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
     parts, answered = urlsplit(url), threading.Event()
@@ -122,7 +122,7 @@ def _answers(url: str, *, seconds: float = 1.0) -> bool:
         except OSError:
             pass
 
-    # In a thread, because looking up a name has no time limit of its own.
+    # In a thread, because a DNS lookup has no timeout.
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
     thread.join(seconds)

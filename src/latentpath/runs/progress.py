@@ -1,4 +1,4 @@
-"""Progress bars: one look for our own long loops and for Lightning's."""
+"""Progress bars with the same look for our own long loops and for Lightning's."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from rich.progress import (
 
 
 def on_terminal() -> bool:
-    """Is there someone to show a moving bar to?"""
+    """Return whether standard error is a terminal that can show a moving bar."""
     return Console(stderr=True).is_terminal
 
 
 @contextmanager
 def bar(description: str, total: int, *, show: bool = True) -> Iterator[Callable[[int], object]]:
-    """A bar of `total` units on standard error; the value is called with how many more are done.
+    """Show a bar of `total` units on standard error; yield a function that advances it by n units.
 
-    Without a terminal it prints a line at every tenth instead, so that a log shows progress too; with `show`
-    false, in all processes but the first, nothing.
+    Without a terminal it prints a line at every tenth, so that logs show progress too. With `show` false, for
+    ranks other than 0, it prints nothing.
     """
     if not show:
         yield lambda count=1: None
@@ -49,7 +49,7 @@ def bar(description: str, total: int, *, show: bool = True) -> Iterator[Callable
 
 
 def lightning_bar() -> Any:
-    """Lightning's progress bar on a terminal, and a callback that prints every tenth elsewhere."""
+    """Return Lightning's progress bar on a terminal, else a callback that prints every tenth."""
     from lightning.pytorch.callbacks import Callback, RichProgressBar
 
     if on_terminal():

@@ -1,4 +1,4 @@
-"""What made a run: its configuration, the state of the code, versions; nothing of machines or of people."""
+"""The provenance of a run: configuration, git commit and package versions, without machines or people."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from latentpath.runs.stages import versions
 
 
 def facts(config: Config | None) -> dict[str, Any]:
-    """What made a run: its resolved configuration without paths and secrets, the state of git, versions."""
+    """Return {"config", "git", "versions"}: the configuration without paths and secrets, commit, versions."""
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True) if config is not None else {}
     return {"config": mask_config(plain), "git": git_state(), "versions": versions()}
 
 
 def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any]:
-    """{"commit": ..., "dirty": ...} of the repository that tracks `folder`; both None where none does.
+    """Return {"commit": ..., "dirty": ...} of the repository that tracks `folder`, or None for both.
 
-    Never fails: without git, without a repository, where it belongs to another user, where it takes too long.
+    Never fails: returns None without git, without a repository, if it belongs to another user, or if git
+    takes too long.
     """
-    # A hook of another repository sets GIT_DIR and its like.
+    # A git hook of another repository sets GIT_DIR and similar variables.
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    env["GIT_OPTIONAL_LOCKS"] = "0"  # reading the state is to write nothing
+    env["GIT_OPTIONAL_LOCKS"] = "0"  # reading the state must not write anything
 
     def ask(*words: str) -> str:
         done = subprocess.run(
@@ -36,7 +37,9 @@ def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any]:
         return done.stdout.strip()
 
     try:
-        ask("ls-files", "--error-unmatch", "__init__.py")  # not a virtual environment within a repository
+        ask(
+            "ls-files", "--error-unmatch", "__init__.py"
+        )  # fails for an installed package inside another repository
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return {"commit": None, "dirty": None}

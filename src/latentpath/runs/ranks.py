@@ -1,4 +1,4 @@
-"""Which of several processes this one is, and how those of one job wait for each other and agree."""
+"""The rank of this process, and how the processes of a job wait for each other and compare settings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 
-# launcher -> its names for: this process, their number, this process on its machine
+# launcher -> its variables for rank, world size and local rank
 LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
 )
 
 
-# How long processes wait for each other. In `run` the first one evaluates alone, for hours in a large study;
-# the default of 30 minutes would end the others, and with them the job.
+# How long processes wait for each other. In `run` rank 0 evaluates alone, which takes hours in a large study;
+# after the default of 30 minutes the others would fail and end the job.
 PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Process `index` of `world_size`; `local_index` of those on this machine, which chooses its GPU."""
+    """Process `index` of `world_size`; `local_index` is its index on this machine and selects its GPU."""
 
     index: int = 0
     world_size: int = 1
@@ -42,14 +42,15 @@ SINGLE = Rank()
 
 
 def current_rank(process: int | None = None, processes: int | None = None) -> Rank:
-    """From `process` and `processes` where they are given, for processes started by hand from several shells;
-    else from the environment of torchrun or srun; else the only one.
+    """Return the rank of this process.
 
-    A batch script's own step (`SLURM_JOB_NAME=batch` without srun) has one task whatever it has allocated.
-    Raises UserError where the environment makes no sense.
+    It comes from `process` and `processes` if given (for processes started by hand in several shells), else
+    from the environment of torchrun or srun; otherwise the process is alone. The batch script itself (not
+    under srun) is a single process regardless of the allocation. Raises UserError if the environment makes no
+    sense.
     """
     if process is not None and processes is not None:
-        # Shells on one machine: each takes a GPU of its own, round and round.
+        # Shells on one machine: the GPUs are assigned in turn.
         return Rank(process, processes, int(os.environ.get("LOCAL_RANK", process)))
     for of_process, of_all, of_local in LAUNCHERS:
         if of_process in os.environ and of_all in os.environ and _is_step(of_process):
@@ -71,16 +72,15 @@ def current_rank(process: int | None = None, processes: int | None = None) -> Ra
 
 
 def _is_step(variable: str) -> bool:
-    """Was this process started by srun? A batch script sees the allocation's variables too."""
+    """Return whether srun started this process; a batch script sees the same variables."""
     return not variable.startswith("SLURM") or os.environ.get("SLURM_STEP_ID", "").isdigit()
 
 
 def check_launch(cfg: Config, command: Command, rank: Rank, hydra: Any) -> None:
-    """Raise UserError unless there are as many processes as `cfg.trainer` asks for, started from outside, and
-    they can share each batch of `command` evenly.
+    """Raise UserError unless the world size matches `cfg.trainer` and divides each batch size of `command`.
 
-    Lightning would start the missing ones by running the command line again, under a sweep that of another
-    job: ranks would train with different settings and end well.
+    Otherwise Lightning would start the missing processes by running the command line again, which in a sweep
+    belongs to another job: ranks would silently train with different settings.
     """
     devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
     wanted = devices * nodes
@@ -112,9 +112,10 @@ def check_launch(cfg: Config, command: Command, rank: Rank, hydra: Any) -> None:
 
 @contextmanager
 def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
-    """Join the processes of a job by torch.distributed, which Lightning then uses too; one alone is left so.
+    """Connect the processes of a job through torch.distributed within the block; Lightning reuses it.
 
-    The address is what torchrun or srun say. Raises UserError where the processes do not find each other.
+    The address comes from torchrun or srun. A single process is not connected. Raises UserError if the
+    processes cannot reach each other.
     """
     if rank.world_size == 1:
         yield
@@ -128,7 +129,7 @@ def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
     if "MASTER_ADDR" not in os.environ:
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
-        # Of this step: an allocation may have several at once.
+        # The port depends on the job step, because an allocation may run several steps at once.
         first = SLURMEnvironment.resolve_root_node_address(os.environ["SLURM_STEP_NODELIST"])
         number = int(os.environ["SLURM_JOB_ID"]) + 97 * int(os.environ["SLURM_STEP_ID"])
         os.environ |= {"MASTER_ADDR": first, "MASTER_PORT": str(15000 + number % 10000)}
@@ -147,7 +148,7 @@ def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
 
 
 def barrier(rank: Rank) -> None:
-    """Wait until all connected processes are here."""
+    """Wait until all connected processes reach this point."""
     if rank.world_size > 1:
         import torch.distributed as dist
 
@@ -155,7 +156,7 @@ def barrier(rank: Rank) -> None:
 
 
 def shared(value: Any, rank: Rank) -> Any:
-    """The first process's value, in all connected processes."""
+    """Return the value of rank 0 in all connected processes."""
     if rank.world_size == 1:
         return value
     import torch.distributed as dist
@@ -166,8 +167,10 @@ def shared(value: Any, rank: Rank) -> Any:
 
 
 def agree(text: str, rank: Rank) -> None:
-    """Raise UserError in all connected processes unless `text` is the same in all: a process that has another
-    configuration would train, without a word, on something else."""
+    """Raise UserError in all connected processes unless `text` is the same in all of them.
+
+    A process with another configuration would otherwise silently train something else.
+    """
     if rank.world_size == 1:
         return
     import difflib

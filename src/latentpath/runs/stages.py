@@ -1,4 +1,4 @@
-"""A stage's folder: opened, continued or skipped, and sealed with a manifest of what made it."""
+"""Opens, resumes or skips the folder of a stage, and completes it with a manifest of how it was made."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmet
 class Stage:
     path: Path
     complete: bool
-    figures: dict[str, Any] = field(default_factory=dict)  # kept in the manifest, e.g. {"unet_calls": 950}
-    left: str = ""  # what other processes have still to do: the last one seals
+    figures: dict[str, Any] = field(default_factory=dict)  # stored in the manifest, e.g. {"unet_calls": 950}
+    left: str = ""  # work that other processes still have to do; the last process completes the stage
 
 
 @contextmanager
@@ -67,18 +67,19 @@ def open_stage(
     rank: Rank = SINGLE,
     shared: bool = False,
 ) -> Iterator[Stage]:
-    """Open the stage of `command`, the folder of its name in `run_dir`; a clean exit seals it as complete.
+    """Open the stage of `command` in `run_dir`; leaving the block without an error marks it complete.
 
-    `stage.complete` is true when the folder holds the finished work of this very configuration and of these
-    `weights` (name -> fingerprint of what is read besides). An unfinished folder of this configuration is
-    handed over as it is, to be continued.
+    `stage.complete` is true if the folder holds the complete work of this configuration and these `weights`
+    (name -> fingerprint of other inputs). An incomplete folder with the same configuration is yielded as it
+    is, to be resumed.
 
     A second start of the same run waits here until the first one ends. The connected processes of a job
-    (`rank`) have the stage open together, and the first one seals it. With `shared`, processes that were
-    started apart have it open together, and the last one, which has `stage.left` empty, seals it.
+    (`rank`) open the stage together, and rank 0 completes it. With `shared`, processes that were started
+    separately open it together, and the last one (whose `stage.left` is empty) completes it.
 
-    Raises UserError when an upstream stage is missing, unfinished, or of another configuration than `cfg`;
-    and when the folder itself is (the message says what differs), unless `cfg.overwrite` is set.
+    Raises UserError if an upstream stage is missing, incomplete, or made with another configuration than
+    `cfg`; and if this folder was made with another configuration (the message names the differences), unless
+    `cfg.overwrite` is set.
     """
     path = run_dir / command.name
     config = _relevant(cfg, command)
@@ -87,7 +88,7 @@ def open_stage(
     fingerprint = _hash({"config": config, "upstream": inputs, "weights": weights})
 
     def look() -> dict[str, Any] | None:
-        """The manifest, unless it is to be overwritten."""
+        """Return the manifest, or None if the stage is to be overwritten."""
         manifest = _read(path)
         if not manifest or manifest["fingerprint"] == fingerprint:
             return manifest
@@ -106,7 +107,9 @@ def open_stage(
             remove(path)
         barrier(rank)
         manifest = look()
-        if manifest and manifest["status"] == "complete":  # by whom it was waited for
+        if (
+            manifest and manifest["status"] == "complete"
+        ):  # another process completed it while this one waited
             yield Stage(path, complete=True, figures=manifest["figures"])
             return
         stage = Stage(path, complete=False)
@@ -137,13 +140,13 @@ def open_stage(
 
 
 def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
-    """Where a stage's artefacts lie: in this run, else in the run of `cfg.from_run`."""
+    """Return the folder of a stage: in this run, else in the run `cfg.from_run`."""
     own = run_dir / name
     return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
 
 
 def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
-    """Does `cfg.from_run` hold this stage complete, made with this very configuration, and this run none?"""
+    """Return whether only `cfg.from_run` has the stage, complete and with the same configuration."""
     path = stage_dir(run_dir, command.name, cfg)
     manifest = None if path == run_dir / command.name else _read(path)
     if not manifest or manifest["status"] != "complete":
@@ -152,7 +155,7 @@ def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results."""
+    """Return the versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in ("latentpath", *PACKAGES):
         try:
@@ -215,12 +218,12 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
 
 
 def _without_root(config: dict[str, Any]) -> dict[str, Any]:
-    """Where the images lie is no matter to a stage that reads what another made of them."""
+    """Drop dataset.root, which does not matter to a stage that reads only other stages."""
     return {key: value for key, value in config.items() if key != "dataset.root"}
 
 
 def _identity(manifest: dict[str, Any]) -> str:
-    """What a stage is to those that read it: its configuration, and this one making of it."""
+    """Identify a stage for the stages that read it: its configuration and the time it was made."""
     return f"{manifest['fingerprint']}-{manifest.get('made', '')}"
 
 
@@ -248,7 +251,7 @@ def _differences(path: Path, manifest: dict, config: dict, inputs: dict, weights
 
 
 def _claim(path: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The manifest that is there, or `record` where this process is the first to open the stage."""
+    """Return the existing manifest, or write and return `record` if this process opens the stage first."""
     file = path / "manifest.json"
     return record if create_whole(file, json_text(record).encode()) else read_json(file)
 

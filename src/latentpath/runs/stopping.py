@@ -1,4 +1,4 @@
-"""Stops a training between two steps when a signal asks for it: with a checkpoint, all processes at once."""
+"""Stops a training after the current step when a signal arrives: all ranks together, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 log = logging.getLogger(__name__)
 
-# SIGTERM: SLURM is about to kill. SIGUSR1: what `#SBATCH --signal` sends by custom. SIGUSR2: what it sends to
-# submitit's jobs before their time is up. Where several came, the last of them here counts.
+# SIGTERM: SLURM is about to kill the job. SIGUSR1: the usual choice for `#SBATCH --signal`. SIGUSR2: sent to
+# submitit's jobs before their time limit. If several arrive, the last one in this list counts.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class StopBetweenSteps(L.Callback):
-    """Notes a signal when it comes, and acts on it after the step.
+    """Records a signal when it arrives and acts on it after the current step.
 
-    Lightning and submitit act inside the handler. There a step may be half done, and processes that speak to
-    each other out of turn wait for ever.
+    Lightning and submitit act inside the signal handler. There a step may be half done, and collective calls
+    out of order make processes wait forever.
     """
 
     def __init__(self, last: Path, *, first: bool) -> None:
         self.last, self.first = last, first
         self.received = 0  # 1 + index into SIGNALS; 0: none
-        self.agreed = 0  # the same, of all processes
+        self.agreed = 0  # the same, agreed by all processes
         self.training = False
-        self.earlier: dict[signal.Signals, Any] = {}  # the handlers before, such as submitit's
+        self.earlier: dict[signal.Signals, Any] = {}  # the previous handlers, such as submitit's
         self.process = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Begins before the processes that read batches are forked: they would die of SIGUSR1 otherwise."""
+        """Install the handlers within the block.
+
+        This must happen before data loader workers are forked; otherwise SIGUSR1 would kill them.
+        """
         if threading.current_thread() is not threading.main_thread():
-            yield  # where Python has no handlers
+            yield  # signal handlers work only in the main thread
             return
         self.earlier = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
@@ -53,7 +56,7 @@ class StopBetweenSteps(L.Callback):
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def leave(self, trainer: L.Trainer) -> NoReturn:
-        """End with status 143; before that the first process has submitit put the job back into the queue."""
+        """Exit with status 143; before that, rank 0 lets submitit requeue the job."""
         number = SIGNALS[(self.agreed or self.received) - 1]
         requeue, failed = self.earlier.get(signal.SIGUSR2), ""
         log.info("stopped by %s", number.name)
@@ -62,10 +65,10 @@ class StopBetweenSteps(L.Callback):
                 requeue(number, None)
             except SystemExit:
                 pass  # SLURM has been asked
-            except Exception as error:  # too many time-outs, or SLURM does not answer
+            except Exception as error:  # too many timeouts, or SLURM does not answer
                 failed = str(error)
         if self.agreed:
-            # The others wait: where one that ends takes all with it, the first would not get to ask.
+            # The other ranks wait: if one of them exits first, the launcher may end rank 0 before it asks.
             failed = trainer.strategy.broadcast(failed)
         if failed:
             raise RuntimeError(f"stopped by {number.name}, and not queued again. {failed}")
@@ -73,7 +76,7 @@ class StopBetweenSteps(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.training = True
-        if self.earlier:  # Lightning has just put its own there
+        if self.earlier:  # Lightning has just installed its own handlers
             signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(
@@ -85,7 +88,7 @@ class StopBetweenSteps(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.agreed:  # only here, for now Lightning has logged the step
+        if self.agreed:  # only here, because now Lightning has logged the step
             raise SIGTERMException
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -94,18 +97,18 @@ class StopBetweenSteps(L.Callback):
 
     def _note(self, number: int, frame: Any) -> None:
         if os.getpid() != self.process:
-            return  # one that reads batches, and ends with the process that it reads for
+            return  # a data loader worker, which ends with its parent process
         self.received = max(self.received, 1 + SIGNALS.index(signal.Signals(number)))
         if number == signal.SIGTERM:
-            # SLURM sends it to those that read batches too; they end, at which torch's handler would raise.
+            # SLURM also signals data loader workers. They end, and torch's handler would raise for that.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # Images are being read: there is no step to wait for. But one that ends can take all with it, and the
-        # first has to put the job back into the queue before that.
+        # Images are being read, so there is no step to wait for. But a rank that exits can end all ranks, and
+        # rank 0 must requeue the job before that.
         if not self.training and (self.first or number != signal.SIGUSR2):
             raise SIGTERMException
 
     def _agree(self, trainer: L.Trainer) -> int:
-        """Lightning has the processes speak before every step anyway, so a GPU waits no more for this."""
+        """Return the signal that any rank received; Lightning synchronises every step anyway."""
         if trainer.world_size == 1:
             self.agreed = self.received
         elif not self.agreed:
@@ -116,10 +119,12 @@ class StopBetweenSteps(L.Callback):
     def _save(self, trainer: L.Trainer) -> None:
         makers = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
         if not any(maker.every_n_epochs == 0 for maker in makers):
-            return  # they are made by the epoch: nothing goes on from the middle of one
+            return  # checkpoints are per epoch: a training cannot resume within one
         for maker in makers:
             if maker.save_last:
-                maker.last_model_path = str(self.last)  # so that it replaces this one, not numbers the next
+                maker.last_model_path = str(
+                    self.last
+                )  # so that the next checkpoint replaces this one instead of getting a number
         written = self.last.with_name(f".{self.last.name}.written")
         trainer.save_checkpoint(written, weights_only=False)
         if trainer.is_global_zero:

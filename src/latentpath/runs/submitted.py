@@ -1,4 +1,4 @@
-"""A command in a job of submitit's: the waiting sweep and SLURM both learn how it ended."""
+"""Reports how a command in a submitit job ended, both to the waiting sweep and to SLURM."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# 143: by a signal; -1: by submitit, which has put the job back into the queue. The sweep goes on waiting.
+# 143: stopped by a signal; -1: stopped by submitit, which has requeued the job. The sweep keeps waiting.
 STOPPED = (143, -1)
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Around a command, so that it ends with a status and leaves a result, also where it fails.
+    """Make the command within the block exit with a status and leave a result, even if it fails.
 
-    Without this Hydra would make a value of an exception, and SLURM call the job COMPLETED; SystemExit would
-    leave no result, and the sweep wait for it until SLURM's accounting tells that the job is gone: for up to
-    ten minutes, or for ever where there is no accounting.
+    Otherwise Hydra would turn an exception into a return value, and SLURM would report COMPLETED. SystemExit
+    would leave no result, and the sweep would wait until SLURM's accounting reports the end of the job: up to
+    ten minutes, or forever without accounting.
     """
     if "SUBMITIT_EXECUTOR" not in os.environ or "submitit.core.submission" not in sys.modules:
         yield
@@ -36,7 +36,7 @@ def reported() -> Iterator[None]:
 
 
 def _leave_result(trace: str) -> None:
-    """As submitit.core.submission.process_job does for an exception."""
+    """Write the result of a failed job, as submitit.core.submission.process_job does for an exception."""
     import submitit
     from submitit.core.utils import cloudpickle_dump, temporary_save_path
 

@@ -1,7 +1,7 @@
-"""Where the numbers of a training or an evaluation go: always a CSV file, and one of the trackers besides.
+"""Logs the numbers of a training or an evaluation to a CSV file and, if configured, to a tracker.
 
-Every record says what made it: the configuration, the state of git, versions. None says where or who: no
-path, no user, no host, no command line, for these can name patients or people.
+Every record holds the configuration, the git commit and package versions. No record holds a path, user, host
+or command line, because these can identify patients or people.
 """
 
 from __future__ import annotations
@@ -40,18 +40,17 @@ def build_loggers(
     config: Config | None = None,
     rank: Rank = SINGLE,
 ) -> list[Logger]:
-    """A CSV logger (`stage_path/metrics.csv`), then the one that `logger_cfg.name` asks for; of several
-    processes the first alone has any.
+    """Return a CSV logger (`stage_path/metrics.csv`) and the logger `logger_cfg.name`, on rank 0 only.
 
-    wandb: synchronised where WANDB_MODE or an API key says so, else offline in `stage_path/wandb`.
-    tensorboard: event files in `stage_path/tensorboard`. mlflow: MLFLOW_TRACKING_URI, else `mlflow.db` beside
-    the run's folder. A resumed stage goes on in the same record. `config` is noted in each, and in
-    `stage_path/run.yaml`, without paths, together with the state of git and versions.
-    Raises UserError where the tracker is not installed, naming the extra that installs it.
+    wandb: online if WANDB_MODE or an API key says so, else offline in `stage_path/wandb`. tensorboard: event
+    files in `stage_path/tensorboard`. mlflow: MLFLOW_TRACKING_URI, else `mlflow.db` beside the run's folder.
+    A resumed stage continues the same record. `config` without paths, the git commit and versions go to each
+    logger and to `stage_path/run.yaml`. Raises UserError, naming the extra to install, if the tracker is not
+    installed.
     """
     if not rank.is_zero:
         return []
-    # The folder is the stage's, and ContinuedCSV does not lose the file that it says it will delete.
+    # ContinuedCSV keeps the file that Lightning warns it will delete.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     made_by = facts(config)
     write_text(stage_path / "run.yaml", yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
@@ -72,9 +71,9 @@ def build_loggers(
 
 
 def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int = 0) -> None:
-    """Nested `figures` to all `loggers` by names such as `cfrt_mean/swap/released`; then they are closed.
+    """Log nested `figures` to all `loggers` under names such as `cfrt_mean/swap/released`, then close them.
 
-    What is no number is left out. A name has only the signs that every tracker takes.
+    Values that are not numbers are left out. Names contain only characters that every tracker accepts.
     """
     flat: dict[str, float] = {}
 
@@ -94,9 +93,10 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int
 def log_images(
     loggers: Sequence[Logger], name: str, pixels: NDArray[np.uint8], *, columns: Sequence[str], step: int
 ) -> None:
-    """`pixels` (rows, columns, 3, h, w): to wandb each image with its column, to TensorBoard as a sheet.
+    """Log `pixels` (rows, columns, 3, h, w) to wandb as single images and to TensorBoard as one grid.
 
-    Only with logger.images=true: what a fine-tuned model draws can be a patient that it remembers.
+    Done only with logger.images=true, because a fine-tuned model can reproduce a patient from its training
+    data.
     """
     pixels = pixels.transpose(0, 1, 3, 4, 2)  # (rows, columns, h, w, 3)
     rows, across, h, w, _ = pixels.shape
@@ -106,7 +106,7 @@ def log_images(
         if isinstance(logger, WandbLogger):
             import wandb
 
-            # Not wandb.Table, which leaves its pictures in the home folder and notes them by absolute path.
+            # Not wandb.Table, which stores its images in the home folder and records absolute paths.
             captioned = [
                 wandb.Image(cell, caption=f"{column} ({row})")
                 for row, line in enumerate(pixels)
@@ -116,11 +116,11 @@ def log_images(
         elif isinstance(logger, TensorBoardLogger):
             sheet = pixels.transpose(0, 2, 1, 3, 4).reshape(rows * h, across * w, 3)
             logger.experiment.add_image(name, sheet, step, dataformats="HWC")
-            logger.experiment.flush()  # a training may have closed it
+            logger.experiment.flush()  # the training may have closed it
 
 
 class ContinuedCSV(CSVLogger):
-    """CSVLogger, but it continues the file of an interrupted run; rows logged again replace theirs."""
+    """A CSVLogger that continues the file of an interrupted run; rows that are logged again are replaced."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
@@ -135,7 +135,7 @@ class ContinuedCSV(CSVLogger):
         super().log_metrics(metrics, step)
 
     def save(self) -> None:
-        self._restore()  # of a run that had nothing left to train: nothing was logged again
+        self._restore()  # for a run with nothing left to train, which logged nothing
         super().save()
 
     def _restore(self, before: float = math.inf) -> None:
@@ -147,15 +147,15 @@ class ContinuedCSV(CSVLogger):
 
 
 def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # a crash report holds paths
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # crash reports contain paths
     import wandb
 
     if wandb.run is not None:
-        wandb.finish()  # an earlier stage's in this process, which Lightning would go on with
+        wandb.finish()  # the run of an earlier stage in this process, which Lightning would continue
     mode = os.environ.get("WANDB_MODE")
     if not mode:
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    # Command lines, console output and host details can name patients' files.
+    # Command lines, console output and host details can contain names of patients' files.
     private = wandb.Settings(
         console="off",
         silent=True,
@@ -175,7 +175,7 @@ def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any
         mode=mode,
         settings=private,
     )
-    logger._wandb_init.pop("anonymous", None)  # wandb warns of it, whatever its value
+    logger._wandb_init.pop("anonymous", None)  # wandb warns about it regardless of its value
     logger.log_hyperparams(made_by)
     if mode == "offline":
         log.info("wandb is offline; to upload: wandb sync %s", stage_path / "wandb" / "offline-run-*")
@@ -202,7 +202,7 @@ def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, An
     write_text(file, run_id)
     logger = MLFlowLogger(experiment_name=project, run_name=run_name, tracking_uri=uri, run_id=run_id)
     client = logger.experiment
-    # Parameters are written once and for all; a resumed run may have other code, so that goes to tags.
+    # Parameters can be written only once; a resumed run may have another commit, so that goes to tags.
     if not client.get_run(run_id).data.params:
         logger.log_hyperparams(made_by["config"])
     for part in ("git", "versions"):
@@ -214,9 +214,9 @@ def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, An
 
 
 def _mlflow_run(uri: str, project: str, run_id: str | None, run_name: str) -> str:
-    """The id of the run that goes on, else of a new one.
+    """Return the id of the run to resume, or of a new run.
 
-    Made here and not by Lightning, which tags it with the user's name and the script's path.
+    Lightning does not create the run, because it would tag it with the user's name and the script's path.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
@@ -231,14 +231,14 @@ def _mlflow_run(uri: str, project: str, run_id: str | None, run_name: str) -> st
     if found is not None and found.lifecycle_stage != "deleted":
         experiment = found.experiment_id
     else:
-        # Nothing is stored there; the default would note this machine's folder. A server has its own rank.
+        # No artefacts are stored; the default location would record a folder of this machine.
         rank = "mlflow-artifacts:/latentpath" if uri.startswith("sqlite:") else None
         experiment = client.create_experiment(project, artifact_location=rank)
     return client.create_run(experiment, tags={}, run_name=run_name).info.run_id
 
 
 def _mlflow_program() -> str:
-    """`mlflow-skinny` records; the pages are in `mlflow`, which would hold pyarrow back: uv runs it apart."""
+    """Return the command of MLflow's user interface, run by uv because full mlflow restricts pyarrow."""
     try:
         version("mlflow")
         return "mlflow"
@@ -247,7 +247,7 @@ def _mlflow_program() -> str:
 
 
 def _record_id(stage_path: Path) -> str:
-    """Random, and the same whenever this folder is trained again: it joins a resumed run to its record."""
+    """Return the random id of this folder's record, which is stored so that a resumed run continues it."""
     file = stage_path / "wandb_run_id"
     if not file.exists():
         write_text(file, uuid.uuid4().hex[:12])

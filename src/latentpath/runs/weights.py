@@ -1,13 +1,13 @@
-"""Weights that do not ship with the package: which a configuration needs, and where they lie without network.
+"""Weights that do not ship with the package: which ones a configuration needs, and their local paths.
 
-A folder of weights, filled by `latentpath fetch` or by hand, is laid out so that a missing file can be named:
+`latentpath fetch` fills a folder of weights (or you do by hand) with this layout:
 
     hub/<owner>/<model>[@<revision>]/     a Stable Diffusion folder, or a VAE
     timm/<architecture>/model.safetensors
     torchvision/alexnet-owt-7be5be79.pth  the backbones of LPIPS
     torch_fidelity/, torchxrayvision/     the networks of metric.features
 
-Nothing heavy is imported here: preflight.py reads it before everything else.
+This module imports nothing heavy, because preflight.py uses it before everything else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
-RECORD = "fetched.json"  # beside the files of a model: where they are from, their sizes and hashes
-# The first eight digits of its SHA-256 end the name of each.
+RECORD = "fetched.json"  # beside the files of a model: their source, sizes and hashes
+# Each file name ends with the first eight digits of the file's SHA-256.
 BACKBONES = {
     "alex": "alexnet-owt-7be5be79.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
@@ -37,22 +37,22 @@ BACKBONES_URL = "https://download.pytorch.org/models/"
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network of `metric.features` besides the judge: where its weights are from, and where they lie."""
+    """A feature network of `metric.features` other than the judge: the source and path of its weights."""
 
     source: str  # URL
-    folder: str  # in the folder of weights
-    names: tuple[str, ...]  # of the file: each can stand in the other's place
+    folder: str  # within the folder of weights
+    names: tuple[str, ...]  # alternative names of the file
 
 
 FEATURES = {
-    # The same file under the names that torch-fidelity and pytorch-fid give it.
+    # torch-fidelity and pytorch-fid use different names for the same file.
     "inception": FeatureNetwork(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
         "weights-inception-2015-12-05-6726825d.pth",
         "torch_fidelity",
         ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth"),
     ),
-    # At the source a network pickled whole; `latentpath fetch` takes its tensors out.
+    # The source is a fully pickled network; `latentpath fetch` extracts its tensors.
     "xrayvision": FeatureNetwork(
         "https://github.com/mlmed/torchxrayvision/releases/download/v1/"
         "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt",
@@ -62,7 +62,7 @@ FEATURES = {
 }
 
 _MODEL, _VAE = "diffusion_pytorch_model.safetensors", ("", "vae/")
-# Each a file or, after it, what can stand in its place; an index stands for the shards that it lists.
+# Each entry is a file and its alternatives; an index file stands for the shards that it lists.
 _PIPELINE_FILES = (
     *((f"{part}/config.json",) for part in ("unet", "vae", "text_encoder")),
     *((f"{part}/{_MODEL}", f"{part}/{_MODEL}.index.json") for part in ("unet", "vae")),
@@ -78,26 +78,26 @@ _VAE_FILES = (
 
 @dataclass(frozen=True)
 class Need:
-    """One thing that a configuration asks for and that is not in the package."""
+    """One set of weight files that a configuration needs and that does not ship with the package."""
 
-    overrides: tuple[str, ...]  # what asks for it
+    overrides: tuple[str, ...]  # the overrides that require it
     kind: str  # pipeline, vae, timm, torchvision, or a name of FEATURES
     source: str  # hub id, timm's name, or URL
-    folder: str  # its place in the folder of weights
-    files: tuple[tuple[str, ...], ...]  # each with what can stand in its place
+    folder: str  # its path within the folder of weights
+    files: tuple[tuple[str, ...], ...]  # each file with its alternatives
     revision: str | None = None
 
     @property
     def optional(self) -> bool:
-        """Does a configuration do without it, its figures n/a?"""
+        """Whether a run works without it, with some figures n/a."""
         return self.kind == "torchvision" or self.kind in FEATURES
 
 
 @dataclass(frozen=True)
 class WeightsFolder:
-    """The folder of weights: `WeightsFolder(cfg.weights_dir)`; without a name, that of LATENTPATH_WEIGHTS.
+    """The folder of weights: `WeightsFolder(cfg.weights_dir)`, or LATENTPATH_WEIGHTS if no name is given.
 
-    There may be none, and then every question is answered by None or by the caches of the libraries.
+    If there is no such folder, methods return None or paths in the caches of the libraries.
     """
 
     name: str | None = None
@@ -108,26 +108,25 @@ class WeightsFolder:
         return Path(name).expanduser() if name else None
 
     def model(self, source: str, revision: str | None = None) -> Path | None:
-        """The folder of a hub id's pipeline or VAE, if it is here."""
+        """Return the folder of a hub id's pipeline or VAE, or None if it is not here."""
         folder = self.path / _hub(source, revision) if self.path else None
         return folder if folder and folder.is_dir() else None
 
     def timm(self, arch: str) -> Path | None:
-        """The ImageNet weights of a timm model, if they are here."""
+        """Return the ImageNet weights of a timm model, or None if they are not here."""
         return self._file("timm", arch, "model.safetensors")
 
     def backbone(self, net: str) -> Path | None:
-        """The backbone of LPIPS, if it is here. Raises UserError if the file is not what its name says."""
+        """Return the backbone of LPIPS, or None if it is not here. Raises UserError if its hash is wrong."""
         file = self._file("torchvision", BACKBONES[net])
         if file:
             _check_hash(file, BACKBONES_URL + file.name)
         return file
 
     def feature_network(self, name: str) -> Path:
-        """The weights of a network of FEATURES, here or in torch hub's checkpoint folder.
+        """Return the weights of a network of FEATURES, here or in torch hub's checkpoint folder.
 
-        Where neither has them, the path at which they belong. Raises UserError if the file is not what its
-        name says.
+        If neither has them, return the path where they belong. Raises UserError if the file's hash is wrong.
         """
         network = FEATURES[name]
         folders = [self.path / network.folder] if self.path else []
@@ -142,11 +141,11 @@ class WeightsFolder:
         return file if file and file.is_file() else None
 
 
-FROM_ENVIRONMENT = WeightsFolder()  # where nobody names a folder
+FROM_ENVIRONMENT = WeightsFolder()  # the default if no folder is given
 
 
 def checkpoints() -> Path:
-    """Torch hub's checkpoint folder, known without importing torch."""
+    """Return torch hub's checkpoint folder without importing torch."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
 
@@ -162,8 +161,11 @@ def _check_hash(file: Path, source: str) -> None:
 
 
 def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
-    """The files that the base ("base"), the classifier's network ("classifier") and the networks of the
-    metrics ("metrics") need of those that do not ship; nothing for phantom-sd and for local folders."""
+    """List the weight files that the parts in `what` need and that do not ship with the package.
+
+    what: "base" (the base model), "classifier" (its network), "metrics" (their networks). phantom-sd and
+    local folders need nothing.
+    """
     what, needs = set(what), []
     model, classifier = cfg.model, cfg.classifier
     if "base" in what:
@@ -194,7 +196,7 @@ def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
 
 
 def missing(need: Need, root: Path | None) -> list[str]:
-    """The files of `need` that `root` lacks, or holds cut short; paths within `need.folder`."""
+    """Return the files of `need` that are missing or truncated in `root`, as paths within `need.folder`."""
     if root is None:
         return [names[0] for names in need.files]
     folder = root / need.folder
@@ -203,7 +205,7 @@ def missing(need: Need, root: Path | None) -> list[str]:
 
 
 def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
-    """The files of `need` that `find` does not find."""
+    """Return the files of `need` that `find` does not find."""
     lacking = []
     for names in need.files:
         name = next((name for name in names if find(name)), None)
@@ -218,12 +220,12 @@ def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
 
 
 def _cut_short(folder: Path) -> list[str]:
-    """Files of another size than `latentpath fetch` noted: a copy that broke off."""
+    """Return the files whose size differs from the record of `latentpath fetch` (incomplete copies)."""
     try:
         files = json.loads((folder / RECORD).read_text())["files"]
         sizes = {folder / name: file["size"] for name, file in files.items()}
     except (OSError, ValueError, KeyError, TypeError):
-        return []  # put there by hand
+        return []  # copied by hand
     short = [file for file, size in sizes.items() if not file.is_file() or file.stat().st_size != size]
     return [file.relative_to(folder).as_posix() for file in short]
 

@@ -1,4 +1,4 @@
-"""The chart of a sweep, a file of its own: its result against each parameter that was varied."""
+"""Draws the chart of a sweep: the result of each job against each parameter that was varied."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from latentpath.runs.figure_style import COLOURS, figure_style, new_figure, set_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT, COLUMNS = 320, 230, 3  # px of a panel, panels a row
-TICKS = 5  # about as many round numbers label an axis
-LEAST_GAP = 0.2  # share of the axis: values as far apart are labelled themselves
+WIDTH, HEIGHT, COLUMNS = 320, 230, 3  # px of a panel; panels per row
+TICKS = 5  # approximate number of round labels on an axis
+LEAST_GAP = 0.2  # share of the axis; values at least this far apart are labelled themselves
 
 
 def sweep_chart(
@@ -24,10 +24,10 @@ def sweep_chart(
     label: str,
     best: float | None = None,
 ) -> str | None:
-    """SVG with a panel a key: a dot a job of (values, result), a cross at the top for one without a result.
+    """Return an SVG with one panel per key and one dot per job; a cross at the top marks a missing result.
 
-    Numbers stand on a line, logarithmic where they span decades; words one beside the other. None where
-    nothing was varied or no job has a result.
+    Numeric values are on a linear axis, or a logarithmic one if they span decades; words are side by side.
+    Returns None if nothing was varied or no job has a result.
     """
     if not keys or all(result is None for _, result in jobs):
         return None
@@ -58,7 +58,7 @@ def _draw(
     label += " (log)" if results and _numeric(axes, "y", results, decades=2) else ""
     axes.set_title(label, pad=18)
     axes.set_xlabel(key)
-    top = axes.get_xaxis_transform()  # x as the data, y from 0 at the bottom to 1 at the top
+    top = axes.get_xaxis_transform()  # x in data units, y from 0 (bottom) to 1 (top)
     for at, (text, result) in zip(x, jobs, strict=True):
         if result is None:
             (mark,) = axes.plot(at, 1.05, "x", color=COLOURS["quiet"], markeredgewidth=1.5, transform=top)
@@ -70,7 +70,7 @@ def _draw(
 
 
 def _numeric(axes: Axes, name: str, values: Sequence[float], *, decades: float) -> bool:
-    """Labels an axis, x or y: the values where they are few, else round numbers. Is it logarithmic?"""
+    """Label an axis with its values if they are few, else round numbers; return whether it is logarithmic."""
     from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     low, high, distinct = min(values), max(values), sorted(set(values))
@@ -92,7 +92,7 @@ def _numeric(axes: Axes, name: str, values: Sequence[float], *, decades: float) 
 
 
 def number_of(text: str) -> float | None:
-    """The finite number that an override's value is, else None."""
+    """Return an override's value as a finite number, or None if it is not one."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Sweeps that cannot be made, refused before the first job."""
+"""Checks that refuse an impossible sweep before its first job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from latentpath.runs.command import Command
 
 
 def check_sweep(command: Command, args: Sequence[str]) -> None:
-    """UserError, before anything is composed, for a sweep that cannot be made."""
+    """Raise UserError for an impossible sweep, before anything is composed."""
     optuna = "hydra/sweeper=optuna" in args
     if not {"-m", "--multirun"} & set(args):
         if optuna:
@@ -39,9 +39,9 @@ def check_sweep(command: Command, args: Sequence[str]) -> None:
 
 
 def check_folders(hydra: Any) -> None:
-    """UserError, before the first job, where jobs of different settings would share a folder.
+    """Raise UserError, before the first job, if jobs with different settings would share a folder.
 
-    `hydra`: the sweep's own configuration, unresolved: its overrides, and how it names its jobs' folders.
+    hydra: the unresolved configuration of the sweep, with its overrides and the pattern of the job folders.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

@@ -1,7 +1,7 @@
-"""What all jobs of a sweep (-m) have in common: early checks, a record in each folder, one table at the end.
+"""Runs the jobs of a sweep (-m): early checks, a record in each job's folder, one table at the end.
 
-A job writes its record into its own folder, wherever it runs. So the table, and a sweep that goes on after a
-kill, know of all jobs: those of earlier starts, of other processes and of other machines.
+Each job writes its record into its own folder. So the table and a resumed sweep know all jobs, including
+those of earlier starts, other processes and other machines.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from latentpath.runs.sweeps.checks import check_folders
 from latentpath.runs.sweeps.records import jobs_of, read_record, say, short
 from latentpath.runs.sweeps.table import conclude
 
-LONGEST = 100  # bytes of a folder's name: most disks take 255, but paths have an end too
-FAILED = 2  # the exit status of a sweep of which a job failed
+LONGEST = 100  # bytes of a folder name: most disks allow 255, but whole paths are limited too
+FAILED = 2  # exit status of a sweep with a failed job
 
 
 def folder_name(overrides: str) -> str:
-    """A job's overrides as the name of a folder: itself where it can be one, of a path the last part.
+    """Turn a job's overrides into a folder name of at most LONGEST bytes; a path keeps its last part only.
 
-    Where something is left out or replaced a hash of the whole keeps different overrides apart; the same ones
-    have the same name at every start. At most LONGEST bytes.
+    If anything is left out or replaced, a hash of all overrides is appended to keep names distinct. The same
+    overrides always give the same name.
     """
     name = re.sub(r"=[^=,]*/", "=", overrides).replace("/", "-")
     if name == overrides and len(name.encode()) <= LONGEST:
@@ -47,12 +47,12 @@ def folder_name(overrides: str) -> str:
     return name.encode()[: LONGEST - 9].decode(errors="ignore") + f"-{digest}"
 
 
-# Here, for a job of submitit's imports this module, by Opened, before it asks for its folder.
+# Registered here, because a submitit job imports this module (through Opened) before it needs its folder.
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
 def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Config) -> float | None:
-    """Call `job`; in a sweep with a record beside its work, and so that the other jobs go on if it fails."""
+    """Call `job`; in a sweep, also write its record, and let the other jobs continue if it fails."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
@@ -79,7 +79,7 @@ def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Co
         began, ended = time.monotonic(), False
         try:
             value = job(command, cfg)
-            ended = before.get("status") == "complete" and not anew  # it only looked at what is there
+            ended = before.get("status") == "complete" and not anew  # it only found complete work
             finite = value is not None and math.isfinite(value)
             record |= {"status": "complete", "result": value if finite else None}
             return value
@@ -107,29 +107,29 @@ def _first() -> bool:
     try:
         return current_rank().is_zero
     except UserError:
-        return True  # the job will say the same, better
+        return True  # the job itself will report the error better
 
 
 def _of_its_own() -> bool:
-    """A job of submitit's is a process of its own: its exit status goes to SLURM and to the waiting sweep."""
+    """Return whether this is a submitit job, whose exit status goes to SLURM and to the waiting sweep."""
     return "SUBMITIT_EXECUTOR" in os.environ
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait for a job that still works in this folder: its sweep was killed, and started again, but not it."""
+    """Wait for an older job in this folder, which may still run after its sweep was killed and restarted."""
     with (folder / ".lock").open("w") as file:
         if not locked(file):
             say(f"another process works in {folder}; waiting for it to end")
             locked(file, wait=True)
-        yield  # the lock ends with the open file, also where the process is killed
+        yield  # the lock ends with the open file, even if the process is killed
 
 
-_opened: list[tuple[Path, str, float]] = []  # folder, sweeper, when
+_opened: list[tuple[Path, str, float]] = []  # folder, sweeper, start time
 
 
 class Opened(Callback):
-    """Checks and notes the sweep that Hydra begins: its folders stand in the composed configuration alone."""
+    """A Hydra callback that checks and records a sweep at its start, when its folders are known."""
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         hydra = config.hydra
@@ -137,16 +137,16 @@ class Opened(Callback):
             check_folders(hydra)
         except UserError as error:
             say(str(error))
-            raise SystemExit(2) from None  # Hydra makes a warning of any other exception here
+            raise SystemExit(2) from None  # Hydra would turn any other exception here into a warning
         _opened.append((Path(hydra.sweep.dir), hydra.sweeper["_target_"], time.time()))
 
 
 @contextmanager
 def summarize_sweep(command: Command) -> Iterator[None]:
-    """After the sweep of `command` in this block, also one that fails: the table, sweep.csv and sweep.svg.
+    """Write the table, sweep.csv and sweep.svg after the sweep within the block, even if it fails.
 
-    Not at the end of Hydra's own calls, for they are not made where a sweep fails. Exit status 2 where a job
-    of a grid failed; with Optuna a trial may.
+    Hydra's own callbacks cannot do this, because Hydra skips them if a sweep fails. Exits with status 2 if a
+    job of a grid failed; with Optuna, trials may fail.
     """
     done = failed = False
     try:
@@ -158,7 +158,7 @@ def summarize_sweep(command: Command) -> Iterator[None]:
             jobs = jobs_of(folder)
             own = [job for job in jobs if job["command"] == command.name]
             now = [job for job in own if job["last_start"] >= began]
-            if now or (own and done):  # not below the message of a sweep that was refused
+            if now or (own and done):  # not after the message of a refused sweep
                 conclude(folder, command, jobs)
             failed |= "optuna" not in sweeper and any(job["status"] == "failed" for job in now)
     if failed:

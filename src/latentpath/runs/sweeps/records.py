@@ -1,4 +1,4 @@
-"""The record that a job of a sweep leaves in its folder, and how the records are found again."""
+"""Reads the records that the jobs of a sweep write into their folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Not in the names of the jobs' folders, as conf/base.yaml says.
+# Keys that are not part of the names of job folders (see conf/base.yaml).
 UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
 
 
 def read_record(folder: Path, command: str) -> dict[str, Any] | None:
-    """What the job in this folder has noted; None where there is none, or half a one."""
+    """Read the record of the job in this folder; None if there is none or it is incomplete."""
     try:
         record = json.loads((folder / f".job_{command}.json").read_text())
     except (OSError, ValueError):
@@ -31,12 +31,12 @@ def say(line: str) -> None:
 
 
 def jobs_of(folder: Path) -> list[dict[str, Any]]:
-    """The records of all jobs below a sweep's folder, in the order of their first starts."""
+    """Return the records of all jobs below a sweep's folder, in the order of their first start."""
     found = []
     for here, folders, files in os.walk(folder):
         own = [name for name in files if name.startswith(".job_") and name.endswith(".json")]
         if own or "manifest.json" in files:
-            folders.clear()  # no job lies within a job or a stage
+            folders.clear()  # no job is inside another job or a stage
         for name in own:
             record = read_record(Path(here), name.removeprefix(".job_").removesuffix(".json"))
             if record:

@@ -1,4 +1,4 @@
-"""What a sweep ends with: a table on the terminal, sweep.csv and sweep.svg in its folder."""
+"""Writes the results of a sweep: a table on the terminal, and sweep.csv and sweep.svg in its folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> 
     table.add_column("overrides", overflow="fold", ratio=2)
     table.add_column(label, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
-    # Names that are too long to read are in sweep.csv.
+    # Names that are too long for the terminal are in sweep.csv.
     long = any(len(job["folder"]) > 60 for job in jobs)
     table.add_column("folder", overflow="ellipsis" if long else "fold", no_wrap=long, ratio=3)
     for number, job in enumerate(jobs):
@@ -63,7 +63,7 @@ def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> 
 
 
 def _rounded(text: str) -> str:
-    """Of a number no more digits than a reader compares; folder and sweep.csv hold all."""
+    """Round a number to the digits that a reader compares; sweep.csv holds all digits."""
     try:
         return text if len(text) < 9 else f"{float(text):.4g}"
     except ValueError:
