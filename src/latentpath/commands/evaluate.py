@@ -31,34 +31,28 @@ from latentpath.evaluation.against_data import (
     training_latents,
 )
 from latentpath.evaluation.copies_page import NAMES, write_copies_page
-from latentpath.evaluation.pictures import write_pictures
+from latentpath.evaluation.latents import geometry, write_map
 from latentpath.evaluation.scoring import Scorer
+from latentpath.evaluation.shards import read_features, score_shards, stored_sweeps
 from latentpath.evaluation.summary import print_summary, summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import load_classifier
 from latentpath.judge.features import features_of, in_batches, network_or_none
-from latentpath.keys import LATENT_KEY
 from latentpath.metrics import (
     Scored,
-    geometry_bands,
-    geometry_table,
-    image_distances,
     lpips_or_none,
     strong_swap_steps,
-    tsne,
 )
 from latentpath.metrics.figure_table import FigureTable
-from latentpath.runs.files import read_json, read_parquet, write_csv, write_json, write_parquet
+from latentpath.runs.files import read_json, read_parquet, write_csv, write_json
 from latentpath.runs.progress import bar
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
-from latentpath.traversal.store import read_flips, read_index, read_latents
+from latentpath.traversal.store import read_flips, read_latents
 
 log = logging.getLogger(__name__)
-
-TSNE_MOST = 10_000
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
@@ -102,25 +96,11 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         frames=cfg.metric.frames,
         arc_length=cfg.metric.arc_length,
     )
-    few = plan["seeds"][: cfg.metric.examples]
-    sources = {"finetuned": traverse}
-    if (traverse / "base" / "index.parquet").exists():
-        sources["base"] = traverse / "base"
-    indexes = {model: read_index(source) for model, source in sources.items()}
-    with bar(
-        "scoring seeds", sum(len(i[["class", "seed"]].drop_duplicates()) for i in indexes.values())
-    ) as advance:
-        parts = [
-            _score_shard(scorer, sources[model], str(shard), rows, folder / "parts", model, few, advance)
-            for model, index in indexes.items()
-            for shard, rows in index.groupby("shard")
-        ]
-    scores = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
-    write_parquet(folder / "scores.parquet", scores)
-    pictures = pd.concat([read_parquet(f) for f in sorted((folder / "parts").glob("pictures_*.parquet"))])
-    write_parquet(folder / "examples.parquet", pictures)
+    sweeps = stored_sweeps(traverse)
+    tuned = sweeps[0]
+    scores = score_shards(scorer, sweeps, folder, pictured=plan["seeds"][: cfg.metric.examples])
     if cfg.metric.tsne:
-        _write_tsne(indexes["finetuned"], sources["finetuned"], folder, cfg.seed)
+        write_map(tuned, folder / "tsne.parquet", random_state=cfg.seed)
     scored = Scored(
         scores,
         heads=classifier.attributes,
@@ -134,8 +114,8 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         scored,
         attributes=plan["attributes"],
         strong=strong,
-        geometry=_geometry(indexes["finetuned"], sources["finetuned"], scores),
-        flips=read_flips(sources["finetuned"]),
+        geometry=geometry(tuned, scores),
+        flips=read_flips(tuned.folder),
         temperatures=classifier.temperatures,
     )
     metrics = summarise(
@@ -147,7 +127,7 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         strong=strong,
     )
     if cfg.metric.against_data:
-        metrics["notes"] += _against_data(cfg, folder, scorer, indexes["finetuned"], sources["finetuned"])
+        metrics["notes"] += _against_data(cfg, folder, scorer, tuned.index, tuned.folder)
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
         f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
@@ -157,42 +137,9 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
     return {key: mean[key] for key in ("cfrt_released", "cfrt_strict")} | {"images": len(scores)}
 
 
-def _geometry(index: pd.DataFrame, source: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """Shard by shard: the latents of all need not fit into memory."""
-    shards = [rows for _, rows in index.groupby("shard")]
-    tables = [geometry_table(rows, read_latents(source, rows).numpy()) for rows in shards]
-    return geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
-
-
 def _other_networks(cfg: Config) -> list[str]:
     """Of `metric.features` those besides the judge, where the data are looked at."""
     return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
-
-
-def _score_shard(
-    scorer, source: Path, shard: str, rows: pd.DataFrame, folder: Path, model: str, few, advance
-) -> Path:
-    """Scores of one shard in a file of their own: what a killed run has done stays done."""
-    part = folder / f"scores_{model}_{Path(shard).stem}.parquet"
-    seeds = rows.groupby(["class", "seed"], sort=False)
-    if part.exists():
-        advance(len(seeds))
-        return part
-    scorer.pictures.clear()
-    scorer.features.clear()
-    tables = []
-    for (_, seed), of_seed in seeds:
-        latents = read_latents(source, of_seed)
-        tables.append(scorer.score_seed(of_seed, latents, model=model, keep_pictures=seed in few))
-        advance(1)
-    if scorer.pictures:
-        kept = write_pictures(folder.parent, scorer.pictures)
-        write_parquet(folder / f"pictures_{model}_{Path(shard).stem}.parquet", kept)
-    if scorer.features:
-        features = pd.concat(scorer.features, ignore_index=True)
-        write_parquet(folder / f"features_{model}_{Path(shard).stem}.parquet", features)
-    write_parquet(part, pd.concat(tables, ignore_index=True))
-    return part
 
 
 def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
@@ -200,9 +147,7 @@ def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame
     if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
     dataset = load_dataset(cfg.dataset, plugins=cfg.plugins)
-    parts = sorted((folder / "parts").glob("features_finetuned_*.parquet"))
-    features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
-    features = features.sort_values("place", ignore_index=True)  # as the rows of `index`
+    features = read_features(folder)
     return [
         *_fidelity(cfg, folder, scorer, dataset, index, features, source),
         *_copies(cfg, folder, scorer, dataset, index, features, read_latents(source, index)),
@@ -281,14 +226,3 @@ def _copies(
         for space, rows in found.groupby("space", sort=False)
         if rows["flagged"].any()
     ]
-
-
-def _write_tsne(index: pd.DataFrame, source: Path, folder: Path, seed: int) -> None:
-    """Of whole seeds, the first of each class: as many as give TSNE_MOST latents, for time and memory."""
-    a_seed = index.groupby(["class", "seed"]).size().max()
-    seeds = sorted(index["seed"].unique())[: max(1, TSNE_MOST // (a_seed * index["class"].nunique()))]
-    index = index[index["seed"].isin(seeds)]
-    log.info("t-SNE of %d latents", len(index))
-    points = tsne(read_latents(source, index).numpy(), random_state=seed)
-    table = index[LATENT_KEY].assign(x=points[:, 0], y=points[:, 1])
-    write_parquet(folder / "tsne.parquet", table)
