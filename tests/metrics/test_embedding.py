@@ -1,5 +1,8 @@
 """t-SNE: separate clouds stay separate, and the same input gives the same map."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,3 +35,9 @@ def test_undefined_is_nan_with_a_warning(latents, caplog):
 def test_not_finite_is_refused():
     with pytest.raises(ValueError, match="finite"):
         tsne(np.full((10, 4), np.nan))
+
+
+def test_to_import_it_imports_no_t_sne():
+    """`latentpath evaluate metric.tsne=false` runs on a machine without openTSNE."""
+    script = "import sys, latentpath.metrics.embedding\nprint({'openTSNE', 'sklearn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"

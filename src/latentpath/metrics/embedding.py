@@ -4,8 +4,6 @@ import logging
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from openTSNE import TSNE
-from sklearn.decomposition import PCA
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +18,10 @@ def tsne(
     all equal: NaN, with a warning in the log. Raises ValueError if a latent is not finite.
     Source: van der Maaten and Hinton 2008; openTSNE (Policar et al. 2024).
     """
+    # Only here: who wants other metrics need not have them, nor wait for them.
+    from openTSNE import TSNE
+    from sklearn.decomposition import PCA
+
     flat = np.asarray(latents, dtype=np.float32)
     flat = flat.reshape(len(flat), -1)  # (n, d)
     if not np.isfinite(flat).all():

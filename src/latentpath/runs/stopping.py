@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -78,6 +79,9 @@ class StopBetweenSteps(L.Callback):
         self.training = True
         if self.earlier:  # Lightning has just installed its own handlers
             signal.signal(signal.SIGTERM, self._note)
+        # Before each step Lightning asks rank 0 for a signal and reads the answer from the GPU, which waits
+        # for the step before. With the handlers above, rank 0 never has one.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -108,12 +112,13 @@ class StopBetweenSteps(L.Callback):
             raise SIGTERMException
 
     def _agree(self, trainer: L.Trainer) -> int:
-        """Return the signal that any rank received; Lightning synchronises every step anyway."""
+        """Return the signal that any rank received. The ranks speak on the host, so that no GPU waits."""
         if trainer.world_size == 1:
             self.agreed = self.received
         elif not self.agreed:
-            received = torch.tensor(self.received, device=trainer.strategy.root_device)
-            self.agreed = int(trainer.strategy.reduce(received, reduce_op="max"))
+            received = torch.tensor(self.received)
+            dist.all_reduce(received, op=dist.ReduceOp.MAX)
+            self.agreed = int(received)
         return self.agreed
 
     def _save(self, trainer: L.Trainer) -> None:
