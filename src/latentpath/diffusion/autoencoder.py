@@ -1,4 +1,4 @@
-"""Images to latents and back, in batches that fit into memory."""
+"""Encodes images into latents and decodes them, in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST) -> Tensor:
 
 
 def images_at_once(pixels: int) -> int:
-    """The images of H x W = `pixels` that the VAE takes in one batch: 32 up to 362 x 362, 16 at 512 x 512."""
+    """Return the VAE batch size for images of H x W = `pixels`: 32 up to 362 x 362, 16 at 512 x 512."""
     return max(1, min(MOST, PIXELS // pixels))
 
 
 def _in_batches(function: Callable[[Tensor], Tensor], rows: Tensor, *, batch_size: int) -> Tensor:
-    """Join `function` of batches of `rows`; batches are halved when memory ends, down to one row."""
+    """Apply `function` to batches of `rows` and join; halve the batches when memory runs out, down to one."""
     try:
         return torch.cat([function(batch) for batch in rows.split(batch_size)])
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The training split as latents and encoded captions: encoded once, in a cache that runs share."""
+"""Encodes the training split (latents and captions) once, into a cache that runs share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from latentpath.runs.ranks import SINGLE, Rank, shared
 
 log = logging.getLogger(__name__)
 
-DIGESTS = "digests.json"  # in the folder of caches: the hashes of image files that were read before
+DIGESTS = "digests.json"  # in the folder of caches: hashes of the image files that were read before
 
 
 def cached_latents(
@@ -69,10 +69,11 @@ def cached_latents(
 
 
 def captioned(table: ImageTable) -> pd.DataFrame:
-    """The training images whose caption is known to be true.
+    """Select the training images whose caption is certainly true.
 
-    An image with no attribute known to be present and one or more unknown is left out: its caption would be
-    the neutral prompt, which says that none is present. Raises UserError where no image is left.
+    An image is left out if no attribute is known to be present and at least one is unknown, because its
+    caption would be the neutral prompt, which says that none is present. Raises UserError if no image is
+    left.
     """
     rows = table.split("train")
     labels = rows[list(table.attributes)]

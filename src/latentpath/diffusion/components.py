@@ -1,4 +1,4 @@
-"""The networks of a Stable Diffusion folder, loaded one at a time, and written back as a whole."""
+"""Loads the networks of a Stable Diffusion folder one at a time, and writes a whole pipeline folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
-SAFE: Any = {"use_safetensors": True}  # what was pickled could run code
+SAFE: Any = {"use_safetensors": True}  # pickles could run code
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -43,7 +43,7 @@ class BaseModel:
 
     @classmethod
     def of(cls, model: ModelConfig, weights: WeightsFolder) -> BaseModel:
-        """The base that the section `model` of a configuration names."""
+        """Return the base model that the configuration section `model` names."""
         return cls(model.name, model.revision, model.vae, weights)
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
@@ -55,7 +55,7 @@ class BaseModel:
         )
 
     def text_encoder(self) -> CLIPTextModel:
-        disable_progress_bar()  # a bar for the milliseconds that a text encoder takes
+        disable_progress_bar()  # it would show for milliseconds only
         return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32, **SAFE))
 
     def prompt_encoder(self) -> PromptEncoder:
@@ -63,7 +63,7 @@ class BaseModel:
 
     def tokenizer(self) -> CLIPTokenizer:
         tokenizer = self._load(CLIPTokenizer, "tokenizer")
-        if tokenizer.vocab_size <= 2:  # transformers makes up an empty one, without a word
+        if tokenizer.vocab_size <= 2:  # transformers silently makes an empty one
             raise UserError(f"{self.location}/tokenizer cannot be loaded: it has no vocabulary.")
         return tokenizer
 
@@ -85,7 +85,7 @@ class BaseModel:
         return config["latent_channels"], image_size // factor, image_size // factor
 
     def scaling_factor(self) -> float:
-        """What the VAE's latents are multiplied with for the U-Net."""
+        """The factor that scales the VAE's latents for the U-Net."""
         return self._load(AutoencoderKL, "vae", how="load_config").get("scaling_factor", 0.18215)
 
     def unet_config(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class BaseModel:
         return str(PHANTOM_SD) if self.source == "phantom-sd" else self._located(self.source, self.revision)
 
     def fingerprint(self, *parts: str) -> str:
-        """Hash of the weight files of `parts` of a local folder; of the hub's name and revision otherwise."""
+        """Hash the weight files of `parts` of a local folder, or the id and revision of a hub model."""
         digest = hashlib.sha256()
         for part in parts:
             location, subfolder, revision = self._place(part)

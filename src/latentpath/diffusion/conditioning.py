@@ -1,4 +1,4 @@
-"""What the U-Net is told of a prompt: all that a text encoder gives, kept together."""
+"""Conditioning: everything that a text encoder gives the U-Net for a prompt, in one object."""
 
 from __future__ import annotations
 

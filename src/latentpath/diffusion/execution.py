@@ -1,7 +1,7 @@
-"""How fast the U-Net runs, never what it computes: device, precision, compilation, attention, batch size.
+"""Settings that affect the speed of the U-Net: device, precision, compilation, attention, batch size.
 
-What is measured here is measured on the plain U-Net, before torch.compile: a compiled one keeps the attention
-kernel that it was traced with, silently, and takes minutes for each batch size.
+Speed is measured on the plain U-Net, before torch.compile, because a compiled U-Net silently keeps the
+attention kernel that it was traced with, and compiling takes minutes for each batch size.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ATTENTION_BACKENDS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
-REPEATS = 4  # of a measurement, after one run that warms up; the shortest counts, since others only add to it
-PATIENCE = 5.0  # seconds; a batch that is expected to take longer is not tried
+REPEATS = 4  # runs per measurement after one warm-up; the shortest counts, as other load only adds time
+PATIENCE = 5.0  # seconds; a batch size that is expected to take longer is not tried
 
 
 def device_of(accelerator: str, local_rank: int = 0) -> torch.device:
     """The device of this process for Lightning's `trainer.accelerator`: auto, gpu, cuda, mps or cpu.
 
-    `local_rank` is the process's number on its host. Raises UserError if what was asked for is not there.
+    `local_rank` is the index of the process on its host. Raises UserError if the device does not exist.
     """
     if accelerator == "cpu":
         return torch.device("cpu")
@@ -52,7 +52,7 @@ def device_of(accelerator: str, local_rank: int = 0) -> torch.device:
     if accelerator not in ("auto", "gpu", "cuda"):
         raise ValueError(f"accelerator {accelerator!r}: expected auto, gpu, cuda, mps or cpu")
     if torch.cuda.is_available():
-        # A cluster may show each process its own GPU alone, as number 0.
+        # A cluster may show each process only its own GPU, as number 0.
         return torch.device("cuda", local_rank % torch.cuda.device_count())
     if accelerator == "auto":
         return torch.device("cpu")
@@ -63,7 +63,7 @@ def device_of(accelerator: str, local_rank: int = 0) -> torch.device:
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The U-Net's type for Lightning's `trainer.precision`; mixed is half here, since nothing is learnt."""
+    """Return the U-Net's dtype for Lightning's `trainer.precision`; mixed means half: nothing is trained."""
     dtypes = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
     kind, _, way = precision.partition("-")
     if kind not in dtypes or way not in ("true", "mixed"):
@@ -81,14 +81,14 @@ def prepare(
     channels_last: bool = False,
     compile: bool = False,
 ) -> Any:
-    """The U-Net, ready to sample: moved in place, without gradients.
+    """Prepare the U-Net for sampling: move it in place and turn off gradients.
 
-    `compile` wraps it whole, since parts would leave the convolutions out. What is returned then runs like
-    the U-Net, shares its weights, and has its `device`, `dtype` and `config`; `unet` itself stays uncompiled.
-    Compilation waits for the first call, is done anew for each shape, and torch gives up after eight.
+    `compile` wraps the whole U-Net. The returned module then runs like the U-Net, shares its weights, and has
+    its `device`, `dtype` and `config`; `unet` itself stays uncompiled. Compilation happens at the first call
+    and again for each new shape; torch gives up after eight shapes.
     """
     unet = unet.to(device).eval().requires_grad_(False)
-    if unet.dtype != dtype:  # diffusers warns of every cast, also of one to what it is
+    if unet.dtype != dtype:  # diffusers warns about every cast, even to the same dtype
         unet = unet.to(dtype)
     if channels_last:
         unet = unet.to(memory_format=torch.channels_last)
@@ -96,25 +96,24 @@ def prepare(
 
 
 def attention_kernel(name: str | None) -> AbstractContextManager[Any]:
-    """A context in which attention runs in the kernel `name` of ATTENTION_BACKENDS; None: PyTorch chooses."""
+    """Run attention with the kernel `name` of ATTENTION_BACKENDS within the block; None: PyTorch chooses."""
     return nullcontext() if name is None else sdpa_kernel(ATTENTION_BACKENDS[name])
 
 
 def fastest_attention(run: Callable[[], object], *, device: torch.device | str) -> str:
-    """The key of ATTENTION_BACKENDS in which `run`, a call of the plain U-Net, takes the least time.
+    """Return the key of ATTENTION_BACKENDS with which `run`, a call of the plain U-Net, is fastest.
 
-    A kernel that does not work here (dtype, size of a head, memory) is left out; the error of `run` is raised
-    if none does.
+    A kernel that fails (because of dtype, head size or memory) is skipped; if all fail, the error is raised.
     """
     seconds: dict[str, float] = {}
     failure: Exception | None = None
     for name in ATTENTION_BACKENDS:
         try:
-            # With all other kernels off, torch warns of each reason why one cannot be used.
+            # With all other kernels off, torch warns of every reason why a kernel cannot be used.
             with attention_kernel(name), warnings.catch_warnings(action="ignore"):
                 seconds[name] = _seconds(run, device)
         except RuntimeError as error:
-            failure = error.with_traceback(None)  # which would hold on to what it had allocated
+            failure = error.with_traceback(None)  # the traceback would keep tensors alive
     if not seconds and failure is not None:
         raise failure
     return min(seconds, key=seconds.__getitem__)
@@ -127,14 +126,14 @@ def largest_batch(
     device: torch.device | str,
     steps: Sequence[int] | None = None,
 ) -> int:
-    """The batch size for `sampler.batch_size=auto`: the largest that fits and is within 5 % of the fastest.
+    """Find the batch size for `sampler.batch_size=auto`: the largest that fits, within 5 % of the fastest.
 
-    `run(n)` calls the plain U-Net on n rows. Sizes 1, 2, 4, ... and `most` are timed, until memory ends,
-    two running are more than 10 % slower than the fastest, or a run would take longer than PATIENCE.
+    `run(n)` calls the plain U-Net on n rows. Sizes 1, 2, 4, ... and `most` are timed until memory runs out,
+    two sizes in a row are more than 10 % slower than the fastest, or a run would take longer than PATIENCE.
 
-    Speed is rows a second. Where the last batch of a step is padded to full size, give as `steps` the rows of
-    each step of the sweep: then only they count, not the padding. Early steps have few rows, so that large
-    batches, though as fast, can double the time of a sweep. Raises UserError if not even one row fits.
+    Speed is in rows per second. If the last batch of a step is padded to full size, pass in `steps` the
+    number of rows of each step of the sweep, so that padding does not count: early steps have few rows, and
+    large batches could double the time of a sweep. Raises UserError if not even one row fits.
     """
     on_cpu = torch.device(device).type == "cpu"
     sizes = [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
@@ -151,7 +150,7 @@ def largest_batch(
         slower = slower + 1 if speeds[size] < 0.9 * max(speeds.values()) else 0
         if size == most or slower == 2 or seconds * larger / size > PATIENCE:
             break
-        # A GPU says no; on a CPU the system kills the process, so the next size is judged by this one.
+        # A GPU raises an error, but on a CPU the system kills the process, so predict the next size's memory.
         full = on_cpu and (peak_memory(device) - resting) * larger / size > _available()
         if full:
             break
@@ -169,13 +168,13 @@ def largest_batch(
 def unet_flops(
     unet_config: Mapping[str, Any], latent_shape: Sequence[int], context_shape: Sequence[int]
 ) -> int:
-    """FLOP of one row's forward, 1 multiply-add = 2: matrix products, convolutions and attention.
+    """Return the FLOP of one row's forward pass (a multiply-add is 2): products, convolutions, attention.
 
-    `latent_shape` (c, h, w), `context_shape` (length, dim). On the meta device: no weights, no memory.
+    latent_shape: (c, h, w). context_shape: (length, dim). Runs on the meta device, without weights or memory.
     """
     from diffusers import UNet2DConditionModel
 
-    # In the math kernel attention is matrix products; for others the meta device need not have a formula.
+    # The math kernel uses matrix products; other kernels may lack a formula on the meta device.
     with torch.device("meta"), attention_kernel("math"), FlopCounterMode(display=False) as counter:
         unet: Any = UNet2DConditionModel.from_config(dict(unet_config))
         unet(torch.empty(1, *latent_shape), torch.zeros(1), torch.empty(1, *context_shape))
@@ -183,7 +182,7 @@ def unet_flops(
 
 
 def peak_memory(device: torch.device | str) -> int:
-    """The most bytes held so far: by torch on a GPU, else by this process."""
+    """Return the peak memory so far in bytes: torch's on a GPU, else that of this process."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -191,10 +190,10 @@ def peak_memory(device: torch.device | str) -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Is this one of the errors by which torch, cuBLAS or cuDNN say that memory has ended?
+    """Return whether the error of torch, cuBLAS or cuDNN means that memory has run out.
 
-    torch has a class for its own allocator alone. The errors of the CPU and of libraries are known by their
-    text.
+    torch has an error class only for its own allocator; errors of the CPU and of libraries are recognised by
+    their text.
     """
     signs = (
         "out of memory",
@@ -202,7 +201,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
         "CUBLAS_STATUS_ALLOC_FAILED",
         "CUDNN_STATUS_ALLOC_FAILED",
         "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-        "unable to find an engine",  # cuDNN, where no workspace is left
+        "unable to find an engine",  # cuDNN, if no workspace is left
         "DefaultCPUAllocator",
     )
     text = str(error).lower()
@@ -226,20 +225,20 @@ def _seconds_if_it_fits(run: Callable[[], object], device: torch.device | str) -
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    # Outside the handler: its traceback holds the tensors of the run that failed.
+    # Outside the handler, because its traceback keeps the tensors of the failed run alive.
     if torch.device(device).type != "cpu":
         torch.accelerator.empty_cache()
     return None
 
 
 def _available() -> float:
-    """Bytes that can be had without swapping, as Linux says; the limit of a cluster's job is not seen."""
+    """Return the bytes available without swapping, from Linux; limits of a cluster job are not included."""
     meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), math.inf)
 
 
 def _resident() -> int:
-    """Bytes that this process holds now, 0 where the system does not say."""
+    """Return the bytes that this process holds now, or 0 if the system does not report them."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else 0

@@ -17,12 +17,12 @@ from latentpath.diffusion.execution import attention_kernel
 class GuidedDenoiser:
     """eps(z, t, e) = eps_u + g (eps_c - eps_u)   (Ho & Salimans 2022, with diffusers' g: 1 = no guidance).
 
-    `conditioning` is the table of prompts that rows point into; its row `negative` is the negative prompt.
-    `calls` counts the rows that were evaluated; with guidance the U-Net sees each of them twice.
+    conditioning: the table of prompts; its row `negative` is the negative prompt. calls: counts the evaluated
+    rows; with guidance the U-Net sees each row twice.
 
-    `static` pads the last batch to `batch_size` rows, so that the U-Net sees a single shape: a compiled U-Net
-    is compiled once, and on one CPU thread a row comes out bit-equal, wherever it stands and whatever other
-    rows the batch holds. Without it rows differ by rounding. `attention` is a key of
+    static: pads the last batch to `batch_size` rows, so that the U-Net sees a single shape. Then a compiled
+    U-Net is compiled once, and on one CPU thread a row is bit-equal regardless of its position and of the
+    other rows in the batch. Without it rows differ by rounding. attention: a key of
     execution.ATTENTION_BACKENDS; with None PyTorch chooses.
     """
 
@@ -32,13 +32,15 @@ class GuidedDenoiser:
     guidance_scale: float
     batch_size: int
     calls: int = 0
-    on_call: Callable[[int], object] = lambda rows: None  # told how many rows were done, for progress bars
+    on_call: Callable[[int], object] = lambda rows: (
+        None
+    )  # called with the number of rows that are done, for progress bars
     static: bool = False
     attention: str | None = None
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, timestep: float, prompts: Sequence[int]) -> Tensor:
-        """`latents` (rows, c, h, w), `prompts[row]` its row in the table -> model output (rows, c, h, w)."""
+        """Predict for `latents` (rows, c, h, w), prompts[row] being a row of the table -> (rows, c, h, w)."""
         prompt_index = torch.as_tensor(prompts, device=self.conditioning.hidden.device)
         outputs = []
         for z, index in zip(latents.split(self.batch_size), prompt_index.split(self.batch_size), strict=True):
@@ -65,9 +67,9 @@ class GuidedDenoiser:
         timesteps = torch.full((len(latents),), timestep, device=latents.device)
         with attention_kernel(self.attention):
             output = self.unet(latents, timesteps, **conditioning.unet_arguments(), return_dict=False)[0]
-        return output.float().contiguous()  # a channels-last network answers in its own layout
+        return output.float().contiguous()  # a channels-last network returns its own layout
 
 
 def _padded(rows: Tensor, n: int) -> Tensor:
-    """`rows` (m, ...) with the last one repeated up to n: as good as any, since no row looks at another."""
+    """Pad `rows` (m, ...) to n by repeating the last one; padding does not affect other rows."""
     return rows[torch.arange(n, device=rows.device).clamp(max=len(rows) - 1)]

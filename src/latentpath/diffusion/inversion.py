@@ -1,4 +1,4 @@
-"""Real images into the noise that a walk begins with, so that a traversal can start from a photograph."""
+"""Inverts real images: finds the noise from which sampling reproduces them, so that they can be edited."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from latentpath.diffusion.solvers import Solver, predictions
 
 @dataclass(frozen=True)
 class InvertedNoise:
-    """The noise of real images in the place of drawn noise; row k belongs to seeds[k], the image's number.
+    """The noise of inverted real images, in place of random noise; row k is image number seeds[k].
 
-    `start` (n, c, h, w) is z_T; `residuals` (N, n, c, h, w) what each step's mean lacks, None where no noise
-    is added on the way.
+    start: (n, c, h, w), z_T. residuals: (N, n, c, h, w), z_{i+1} minus the predicted mean of step i; None if
+    no noise is added during sampling.
     """
 
     seeds: tuple[int, ...]
@@ -44,11 +44,11 @@ def ddpm_inversion(
         z_i = sqrt(a_i) z_0 + sqrt(1 - a_i) eps_i,   eps_i independent,   z_N = z_0
         r_i = z_{i+1} - mean(z_i)
 
-    Each step is noised on its own, so the residuals r_i, which replace the sampler's noise, hold the
-    structure of the image. Sampling with them gives `latents` (n, c, h, w) back whatever the guidance, as
-    long as `denoise(latents, timestep)` is the one of the walk, and the closer to it another prompt stays,
-    the later it is swapped in. `solver` has eta = 1. The eps_i are functions of (seed, step). Costs N calls
-    an image.
+    Each z_i gets independent noise, so the residuals r_i, which replace the sampler's noise, hold the
+    structure of the image. Sampling with them reproduces `latents` (n, c, h, w) exactly, at any guidance
+    scale, if `denoise(latents, timestep)` is the denoiser of sampling. With another prompt the result stays
+    closer to the image, the later the prompt is swapped in. `solver` has eta = 1. The eps_i are functions of
+    (seed, step). Costs N U-Net calls per image. Raises ValueError for another eta.
     """
     if solver.eta != 1:
         raise ValueError(f"DDPM inversion needs a solver with eta 1, got {solver.eta}")
@@ -83,10 +83,10 @@ def ddim_inversion(
 
         z = sqrt(a) (z' - sqrt(1 - a') eps) / sqrt(a') + sqrt(1 - a) eps,   eps = eps(z, t)
 
-    with eps taken at z' at first and at the last guess of z in further `iterations`. It is exact only in the
-    limit of small steps, and only for the guidance of `denoise`: the reconstruction drifts, more with
-    guidance above 1. `latents` (n, c, h, w); `solver` is DDIM with eta 0. Costs N x iterations calls an
-    image.
+    The first iteration evaluates eps at z', further `iterations` at the last estimate of z. The inversion is
+    exact only in the limit of small steps and only for the guidance of `denoise`; guidance scales above 1
+    make the reconstruction worse. `latents` (n, c, h, w); `solver` is DDIM with eta 0. Costs N x iterations
+    U-Net calls per image. Raises ValueError for another solver.
     """
     if solver.eta != 0 or solver.multistep:
         raise ValueError("DDIM inversion needs the DDIM or Euler solver with eta 0")

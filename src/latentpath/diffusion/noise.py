@@ -1,4 +1,4 @@
-"""The noise of a sampler: a function of the sample's seed and of the step, of nothing else."""
+"""The noise of a sampler, which depends only on the seed of the sample and the step."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from torch import Tensor
 
 
 class Noise(Protocol):
-    """Where the noise of a walk comes from: drawn anew, or found by inverting a real image."""
+    """A source of the noise of sampling: random, or from the inversion of a real image."""
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
-        """z_T (n, c, h, w), standard normal, one row a seed."""
+        """Return z_T (n, c, h, w), standard normal, one row per seed."""
         ...
 
     def step_noise(self, seeds: Sequence[int], step_index: int, sigma: float) -> Tensor | None:
-        """What is added to the latents after a step whose noise has the standard deviation `sigma`:
-        (n, c, h, w), or None for nothing."""
+        """Return the noise (n, c, h, w) to add after a step, or None; `sigma` is its standard deviation."""
         ...
 
 
 @dataclass(frozen=True)
 class SeededNoise:
-    """Drawn by (seed, step), so that all branches of a seed share it. `shape` is (c, h, w)."""
+    """Random noise as a function of (seed, step), shared by all branches of a seed; `shape` is (c, h, w)."""
 
     shape: tuple[int, ...]
 
@@ -44,7 +43,7 @@ def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 
 def step_noise(seeds: Sequence[int], step_index: int, shape: Sequence[int]) -> Tensor:
-    """Noise of a stochastic step, (n, *shape): a function of (seed, step), one for all branches of a seed."""
+    """Return the noise of a stochastic step, (n, *shape), as a function of (seed, step)."""
     rows = []
     for seed in seeds:
         state = int(np.random.SeedSequence((seed, step_index)).generate_state(1, np.uint64)[0])

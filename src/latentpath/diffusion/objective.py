@@ -16,21 +16,21 @@ from latentpath.diffusion.schedule import NoiseSchedule
 
 @dataclass(frozen=True)
 class Draws:
-    """What is random in a training step, row by row."""
+    """The random numbers of a training step, one row per sample."""
 
-    posterior: Tensor  # (n, c, h, w) standard normal, of the VAE's posterior
-    noise: Tensor  # (n, c, h, w) standard normal, what is added
+    posterior: Tensor  # (n, c, h, w) standard normal, samples the VAE's posterior
+    noise: Tensor  # (n, c, h, w) standard normal, is added to the latents
     timestep: Tensor  # (n,) uniform in 0..T-1
 
 
 def draw(
     seed: int, places: Sequence[int], shape: Sequence[int], timesteps: int, *, offset: float = 0.0
 ) -> Draws:
-    """The draws of the rows at `places` in the endless stream of training samples, on the CPU.
+    """Draw the random numbers of the samples at `places` in the endless stream of training samples.
 
-    Row k is a function of (seed, places[k]) alone: a resumed run, and any number of processes that share a
-    batch, draw what one process would have drawn. `offset` > 0 adds one normal number a channel to the noise,
-    so that images may be darker or brighter as a whole (Guttenberg 2023); the noise keeps its variance.
+    Row k depends on (seed, places[k]) only, so a resumed run and any number of processes that split a batch
+    draw the same numbers as a single process. `offset` > 0 adds one normal number per channel to the noise,
+    so that the model can make darker or brighter images (Guttenberg 2023); the noise keeps its variance.
     """
     posterior, noise, timestep = [], [], []
     for place in places:

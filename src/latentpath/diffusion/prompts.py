@@ -1,4 +1,4 @@
-"""From prompts to their conditioning."""
+"""Encodes prompts into their conditioning."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class PromptEncoder:
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
         """The last hidden states of the text encoder, (n, length, dim), one row for each prompt.
 
-        Prompts are padded to the tokenizer's full length, as in Stable Diffusion's training; a longer one is
-        cut, with a warning that shows what is lost.
+        Prompts are padded to the tokenizer's full length, as in Stable Diffusion's training. A longer prompt
+        is cut, with a warning that shows the lost part.
         """
         for prompt in prompts:
             self._warn_if_cut(prompt)

@@ -17,12 +17,12 @@ Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
 
 @dataclass(frozen=True)
 class Sampler:
-    """The reverse diffusion of many rows at once, all at the same step.
+    """Runs the reverse diffusion of many rows at once, all at the same step.
 
         z_N ~ noise,   z' = solver step of z with denoise(z, t, prompt) + noise of the step
 
-    A row is determined by its seed and by the prompt of each step. Prompts are given as indices; `denoise`
-    knows what they stand for. `device` holds the state.
+    A row is determined by its seed and by the prompt of each step. Prompts are indices into the prompt table
+    of `denoise`. `device` holds the state.
     """
 
     denoise: Denoise
@@ -31,15 +31,15 @@ class Sampler:
     device: torch.device | str = "cpu"
 
     def start(self, seeds: Sequence[int]) -> State:
-        """The state before step 0: one row for each seed."""
+        """Return the state before step 0, with one row per seed."""
         return self.solver.start(self.noise.initial(seeds).to(self.device))
 
     def step(self, state: State, step_index: int, *, seeds: Sequence[int], prompts: Sequence[int]) -> State:
-        """The state after step `step_index`; row k has the seed seeds[k] and uses the prompt prompts[k]."""
+        """Return the state after step `step_index`; row k has seed seeds[k] and uses prompt prompts[k]."""
         output = self.denoise(state[0], self.solver.timesteps[step_index], prompts)
         (latents, *memory), sigma = self.solver.step(state, output, step_index)
         unique = list(dict.fromkeys(seeds))
-        noise = self.noise.step_noise(unique, step_index, sigma)  # once a seed: its branches share it
+        noise = self.noise.step_noise(unique, step_index, sigma)  # once per seed: its branches share it
         if noise is not None:
             latents = latents + noise.to(latents)[[unique.index(seed) for seed in seeds]]
         return (latents, *memory)

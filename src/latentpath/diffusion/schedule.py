@@ -1,4 +1,4 @@
-"""The noise schedule: how much of the image is left at each training timestep."""
+"""The noise schedule: the share of signal and noise in the latents at each training timestep."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from latentpath.errors import UserError
 class NoiseSchedule:
     """z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps   (Ho et al. 2020, eq. 4).
 
-    `alphas_cumprod` (T,) float32 in (0, 1), falling. `final_alpha_cumprod` stands for alpha_bar after the
-    last sampler step: SD takes alphas_cumprod[0] there (`set_alpha_to_one=False`).
+    alphas_cumprod: (T,) float32 in (0, 1), decreasing. final_alpha_cumprod: alpha_bar after the last sampler
+    step; Stable Diffusion uses alphas_cumprod[0] (`set_alpha_to_one=False`).
     """
 
     alphas_cumprod: Tensor
@@ -29,13 +29,13 @@ class NoiseSchedule:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
-        """From the configuration of any diffusers scheduler. Raises ValueError for an unknown schedule."""
+        """Build it from a diffusers scheduler's configuration. Raises ValueError for an unknown schedule."""
         steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         kind = config["beta_schedule"]
         for unsupported in ("trained_betas", "rescale_betas_zero_snr"):
             if config.get(unsupported):
                 raise ValueError(f"{unsupported} is set, which this schedule does not know")
-        if kind == "scaled_linear":  # linear in the square root: what Stable Diffusion was trained with
+        if kind == "scaled_linear":  # linear in the square root, as in Stable Diffusion's training
             betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
         elif kind == "linear":
             betas = torch.linspace(start, end, steps, dtype=torch.float32)
@@ -52,17 +52,17 @@ class NoiseSchedule:
         )
 
     def timesteps(self, num_inference_steps: int, *, extra: int = 0, whole: bool = True) -> Tensor:
-        """Training timesteps of the sampler's steps, (N,), falling (Lin et al. 2023, table 2).
+        """Return the training timesteps of the sampler's steps, (N,), decreasing (Lin et al. 2023, table 2).
 
-        int64, or float32 with `whole` false, where linspace is not rounded (Euler). With `extra` 1 leading
-        and linspace divide into one step more, whose end, timestep 0, is left out (DPM-Solver++).
-        Raises UserError where there are not that many: with leading spacing the offset counts too.
+        They are int64, or float32 if `whole` is false and linspace is not rounded (Euler). With `extra` 1,
+        leading and linspace spacing use one more step and omit the last one, timestep 0 (DPM-Solver++).
+        Raises UserError if the schedule has too few timesteps; with leading spacing the offset counts too.
         """
         n, total = num_inference_steps, len(self.alphas_cumprod)
         most = total - extra - (self.steps_offset if self.timestep_spacing == "leading" else 0)
         if not 1 <= n <= most:
             raise UserError(f"timesteps.num_inference_steps is {n}, expected 1..{most}.")
-        # In numpy, as diffusers has it: where a fraction is near a half, torch comes out on the other side.
+        # In numpy, as in diffusers: torch rounds fractions near one half differently.
         if self.timestep_spacing == "leading":
             steps = np.arange(n + extra)[::-1] * (total // (n + extra)) + self.steps_offset
         elif self.timestep_spacing == "trailing":
@@ -77,13 +77,15 @@ class NoiseSchedule:
         return torch.from_numpy(steps[:n].astype(np.int64 if whole else np.float32))
 
     def add_noise(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """z_t of `latents` (n, c, h, w) at `timestep` (n,)."""
+        """Return z_t of `latents` (n, c, h, w) at `timestep` (n,)."""
         alpha = self._alpha(timestep, latents)
         return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
 
     def target(self, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """What the U-Net is to say: eps or, after Salimans & Ho 2022, v (with a = alpha_bar):
-        sqrt(a) eps - sqrt(1 - a) z_0."""
+        """Return the target of the U-Net: eps, or v = sqrt(a) eps - sqrt(1 - a) z_0 with a = alpha_bar.
+
+        Source of v: Salimans & Ho 2022.
+        """
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "v_prediction":

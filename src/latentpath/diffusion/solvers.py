@@ -1,8 +1,8 @@
-"""Solver steps of the reverse diffusion: pure, batched, every row on its own, with a state that can branch.
+"""Solver steps of the reverse diffusion: pure functions on batches of independent rows, with copyable state.
 
-All solvers work on the variance-preserving latents z = sqrt(a) z_0 + sqrt(1 - a) eps, a = alpha_bar, which is
-what the U-Net sees. There Euler is DDIM without noise and Euler ancestral is DDIM with eta = 1, on another
-grid of levels; so two formulas make four solvers.
+All solvers work on the variance-preserving latents z = sqrt(a) z_0 + sqrt(1 - a) eps, a = alpha_bar, which
+the U-Net sees. In this form Euler is DDIM without noise, and Euler ancestral is DDIM with eta = 1, each on
+another grid of noise levels. So two formulas make four solvers.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from latentpath.config.schema import SOLVERS
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 
-State = tuple[Tensor, ...]  # rows first in each: the latents, then what a multistep solver remembers
+State = tuple[Tensor, ...]  # (rows, ...) each: the latents, then the memory of a multistep solver
 
 
 @dataclass(frozen=True)
 class Solver:
-    """N steps down a grid of levels.
+    """A solver with N steps on a grid of noise levels.
 
-    `timesteps` (N,) are what the U-Net is told, `levels` (N,) the pairs of alpha_bar before and after each
-    step. `eta` in [0, 1] is the share of fresh noise; `multistep` makes it DPM-Solver++ 2M.
-    `init_noise_sigma` is the standard deviation of the initial latents.
+    timesteps: (N,), the timesteps for the U-Net. levels: (N,) pairs of alpha_bar before and after each step.
+    eta: in [0, 1], the share of new noise. multistep: use DPM-Solver++ 2M instead of DDIM. init_noise_sigma:
+    the standard deviation of the initial latents.
     """
 
     timesteps: tuple[float, ...]
@@ -39,19 +39,24 @@ class Solver:
     init_noise_sigma: float = 1.0
 
     def start(self, noise: Tensor) -> State:
-        """The state before step 0 from standard normal noise (rows, c, h, w)."""
+        """Return the state before step 0 from standard normal noise (rows, c, h, w)."""
         latents = self.init_noise_sigma * noise
         return (latents, torch.zeros_like(latents)) if self.multistep else (latents,)
 
     def step(self, state: State, model_output: Tensor, step_index: int) -> tuple[State, float]:
-        """The state after `step_index`, and the standard deviation of the noise that is to be added to its
-        latents: 0 for a deterministic step."""
+        """Return the state after `step_index` and the standard deviation of the noise to add to its latents.
+
+        The standard deviation is 0 for a deterministic step.
+        """
         z, (alpha, after) = state[0], self.levels[step_index]
         clean, epsilon = predictions(z, model_output, alpha, self.prediction_type)
         if not self.multistep:
             mean, sigma = ddim_step(clean, epsilon, alpha=alpha, alpha_after=after, eta=self.eta)
             return (mean,), sigma
-        first_or_last = step_index in (0, len(self.timesteps) - 1)  # nothing to remember; no noise is left
+        first_or_last = step_index in (
+            0,
+            len(self.timesteps) - 1,
+        )  # no memory yet at the first step, no noise left at the last
         before = None if first_or_last else self.levels[step_index - 1][0]
         z = dpmpp_2m_step(z, clean, state[1], alpha=alpha, alpha_after=after, alpha_before=before)
         return (z, clean), 0.0
@@ -60,12 +65,12 @@ class Solver:
 def predictions(
     latents: Tensor, model_output: Tensor, alpha: float, prediction_type: str
 ) -> tuple[Tensor, Tensor]:
-    """(z_0, eps) as the model sees them in `latents` (rows, c, h, w) at alpha_bar = `alpha` in (0, 1).
+    """Return the predictions (z_0, eps) for `latents` (rows, c, h, w) at alpha_bar = `alpha` in (0, 1).
 
         epsilon:       z_0 = (z - sqrt(1 - a) eps) / sqrt(a)
         v_prediction:  z_0 = sqrt(a) z - sqrt(1 - a) v,  eps = sqrt(a) v + sqrt(1 - a) z
 
-    (Salimans & Ho 2022). z_0 is not clipped: latents have no range.
+    (Salimans & Ho 2022). z_0 is not clipped, because latents have no fixed range.
     """
     a, b = math.sqrt(alpha), math.sqrt(1 - alpha)
     if prediction_type == "epsilon":
@@ -78,7 +83,7 @@ def predictions(
 def ddim_step(
     clean: Tensor, epsilon: Tensor, *, alpha: float, alpha_after: float, eta: float = 0.0
 ) -> tuple[Tensor, float]:
-    """Mean and standard deviation after one step of DDIM (Song et al. 2021, eq. 12 and 16; a' is a after it):
+    """Return mean and standard deviation after a DDIM step (Song et al. 2021, eq. 12, 16; a' is a after it):
 
     z' = sqrt(a') z_0 + sqrt(1 - a' - s^2) eps + s noise
     s  = eta sqrt((1 - a') / (1 - a) (1 - a / a'))
@@ -96,12 +101,12 @@ def dpmpp_2m_step(
     alpha_after: float,
     alpha_before: float | None,
 ) -> Tensor:
-    """One step of DPM-Solver++ 2M, midpoint (Lu et al. 2022b, algorithm 2):
+    """Return the latents after one step of DPM-Solver++ 2M, midpoint (Lu et al. 2022b, algorithm 2):
 
         z' = sqrt((1 - a') / (1 - a)) z + sqrt(a') (1 - exp(-h)) [ D + h / (2 h_before) (D - D_before) ]
 
-    D is z_0 as predicted at this step, D_before at the one before, h and h_before the steps in
-    lambda = log(sqrt(a) / sqrt(1 - a)). Of first order, which is DDIM, where `alpha_before` is None.
+    D is the predicted z_0 at this step, D_before at the previous one; h and h_before are the steps in
+    lambda = log(sqrt(a) / sqrt(1 - a)). If `alpha_before` is None, the step is first order, which is DDIM.
     """
     h = _half_log_snr(alpha_after) - _half_log_snr(alpha)
     direction = clean
@@ -117,9 +122,10 @@ def _half_log_snr(alpha: float) -> float:
 
 
 def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *, eta: float = 0.0) -> Solver:
-    """`name` of SOLVERS, on the grid that diffusers' scheduler of that name takes for the schedule's spacing.
+    """Build the solver `name` of SOLVERS on the same grid as diffusers' scheduler of that name.
 
-    Raises UserError where the schedule has not that many steps, and for an `eta` that is not ddim's.
+    Raises UserError if the schedule has too few timesteps, and for an `eta` above 0 with another solver than
+    ddim.
     """
     if name not in SOLVERS:
         raise ValueError(f"unknown solver {name!r}; one of {', '.join(SOLVERS)}")
@@ -129,7 +135,7 @@ def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *
         return _ddim(schedule, num_inference_steps, eta)
     multistep = name == "dpmpp_2m"
     timesteps = schedule.timesteps(num_inference_steps, extra=int(multistep), whole=multistep)
-    # As diffusers has it: the noise-to-signal ratio, interpolated, is 0 after the last step.
+    # As in diffusers: the interpolated noise-to-signal ratio is 0 after the last step.
     ratios = np.sqrt((1 - schedule.alphas_cumprod.numpy()) / schedule.alphas_cumprod.numpy())
     sigmas = np.append(np.interp(timesteps, np.arange(len(ratios)), ratios), 0.0).astype(np.float32)
     alphas = (1 / (1 + sigmas.astype(np.float64) ** 2)).tolist()
@@ -146,7 +152,7 @@ def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *
 
 def _ddim(schedule: NoiseSchedule, n: int, eta: float) -> Solver:
     table, timesteps = schedule.alphas_cumprod.tolist(), schedule.timesteps(n).tolist()
-    # As diffusers has it: T/N timesteps on, which for trailing and linspace is not always the next one.
+    # As in diffusers: T/N timesteps further, which for trailing and linspace is not always the next timestep.
     stride = len(table) // n
     after = [table[t - stride] if t >= stride else schedule.final_alpha_cumprod for t in timesteps]
     return Solver(

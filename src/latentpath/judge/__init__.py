@@ -1,1 +1,1 @@
-"""The judge of generated images: its network, its saved form, and what networks see (inference only)."""
+"""The judge of generated images: the classifier, its networks and feature networks (inference only)."""

@@ -1,4 +1,4 @@
-"""The classifier of classes and attributes in its saved form, which judges images."""
+"""The classifier of classes and attributes that judges images, with saving and loading."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WEIGHTS, SETTINGS = "classifier.safetensors", "classifier.json"
 
 
 class Classifier(nn.Module):
-    """A network with what it needs to judge images: their size, normalisation, and the names of its outputs.
+    """A network with all it needs to judge images: image size, normalisation, and names of its outputs.
 
-    Outputs are (n, C + A): C class logits (softmax; C = number of classes, or 0 for a single one), then A
-    attribute logits (sigmoid). mean, std: of pixels in [0, 1], as timm states them. temperatures: of each
-    head ("class", then the attributes), as `calibrate` finds them; None: the network's own probabilities.
+    Outputs are (n, C + A): C class logits (softmax; C = number of classes, or 0 for a single class), then A
+    attribute logits (sigmoid). mean, std: of pixels in [0, 1], as in timm. temperatures: one per head
+    ("class", then the attributes) from `calibrate`; None for uncalibrated probabilities.
     """
 
     mean: Tensor
@@ -68,11 +68,11 @@ class Classifier(nn.Module):
         self.temperature.copy_(torch.tensor([named.get(head, 1.0) for head in heads]))
 
     def calibrate(self, logits: Tensor, class_labels: Tensor, attribute_labels: Tensor) -> None:
-        """Fit the temperature of each head to the validation split: logits (n, C + A), labels as in a batch.
+        """Fit the temperature of each head on the validation split: logits (n, C + A), labels as in a batch.
 
-        A temperature changes how sure a head is, not what it decides: the argmax over classes and the 0.5 of
-        attributes stay, and so do accuracy, F1 and an attribute's AUROC. Any other threshold is crossed
-        elsewhere. It does not undo the shift towards the rare that class weights bring.
+        A temperature changes the confidence of a head but not its decision (argmax over classes, 0.5 for
+        attributes), so accuracy, F1 and the AUROC of attributes stay the same. Decisions at other thresholds
+        change. It does not undo the shift toward rare labels that class weights cause.
         """
         c, found = self.class_outputs, {}
         if c:
@@ -83,7 +83,7 @@ class Classifier(nn.Module):
         self.set_temperatures(found)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (n, 3, h, w) in [-1, 1], resized if need be -> logits (n, C + A)."""
+        """Return logits (n, C + A) of images (n, 3, h, w) in [-1, 1], which are resized if needed."""
         if images.shape[-2:] != (self.image_size, self.image_size):
             size = [self.image_size, self.image_size]
             images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
@@ -92,8 +92,10 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def logits(self, images: Tensor, *, batch_size: int = 256) -> Tensor:
-        """`forward` in evaluation mode, in batches, on the network's device; float32 where `images` are. Not
-        divided by the temperatures."""
+        """Run `forward` in evaluation mode, in batches, on the network's device.
+
+        Returns float32 logits on the device of `images`, not divided by the temperatures.
+        """
         was_training, device = self.training, self.mean.device
         self.eval()
         parts = [self(part.to(device).float()).float().to(images.device) for part in images.split(batch_size)]
@@ -101,8 +103,10 @@ class Classifier(nn.Module):
         return torch.cat(parts)
 
     def predict(self, images: Tensor, *, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-        """images (n, 3, h, w) in [-1, 1] -> class probabilities (n, C), attribute probabilities (n, A),
-        calibrated where the classifier was (`classifier.calibrate`)."""
+        """Return class probabilities (n, C) and attribute probabilities (n, A) of images (n, 3, h, w).
+
+        Images are in [-1, 1]. The probabilities are calibrated if the classifier is (`classifier.calibrate`).
+        """
         logits, c = self.logits(images, batch_size=batch_size), self.class_outputs
         logits = logits / self.temperature.to(logits.device)
         return logits[:, :c].softmax(dim=1), logits[:, c:].sigmoid()
@@ -126,9 +130,9 @@ class Classifier(nn.Module):
 
 
 def load_classifier(folder: Path | str, *, plugins: Sequence[str] = ()) -> Classifier:
-    """The classifier that `save` wrote into `folder`, in evaluation mode, on the CPU.
+    """Load the classifier that `save` wrote into `folder`, in evaluation mode, on the CPU.
 
-    Raises UserError where a file is missing, and where its network is that of a module not in `plugins`.
+    Raises UserError if a file is missing, or if its network comes from a module that is not in `plugins`.
     """
     folder = Path(folder)
     for name in (SETTINGS, WEIGHTS):
@@ -144,5 +148,5 @@ def load_classifier(folder: Path | str, *, plugins: Sequence[str] = ()) -> Class
 
 
 def class_outputs(classes: Sequence[str]) -> int:
-    """C: a single class needs no decision."""
+    """Return C, the number of class outputs: 0 for a single class, which needs no decision."""
     return len(classes) if len(classes) > 1 else 0

@@ -1,4 +1,4 @@
-"""What networks see in images: the judge before it decides, Inception, the DenseNet of TorchXRayVision."""
+"""Features of images: from the judge's last hidden layer, Inception, or the DenseNet of TorchXRayVision."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def noting_features(network: Any) -> Iterator[list[Tensor]]:
-    """Within the block every forward of `network` adds its features (n, d), on the CPU, to the list: no pass
-    besides the one that gives the probabilities. Features are the input of `networks.deciding_layer`."""
+    """Collect the features (n, d), on the CPU, of every forward pass of `network` within the block.
+
+    So no pass is needed besides the one that gives the probabilities. Features are the input of
+    `networks.deciding_layer`.
+    """
     seen: list[Tensor] = []
     layer = deciding_layer(network, name=type(network).__name__)
     handle = layer.register_forward_pre_hook(
@@ -38,7 +41,7 @@ def noting_features(network: Any) -> Iterator[list[Tensor]]:
 
 
 def features_of(classifier: Any, images: Tensor) -> Tensor:
-    """Features (n, d) of images (n, 3, h, w) in [-1, 1]."""
+    """Return the classifier's features (n, d) of images (n, 3, h, w) in [-1, 1]."""
     with noting_features(classifier.network) as seen:
         classifier.predict(images)
     return torch.cat(seen)
@@ -47,15 +50,15 @@ def features_of(classifier: Any, images: Tensor) -> Tensor:
 class Inception(nn.Module):
     """Images (n, 3, h, w) in [-1, 1] -> features (n, 2048): the network of FID as it is published.
 
-    It takes 8 bits a channel, and enlarges to 299 px as TensorFlow 1 did. Source: Szegedy et al. 2016, by
-    torch-fidelity.
+    It rounds images to 8 bits per channel and resizes them to 299 px as TensorFlow 1 did. Source: Szegedy et
+    al. 2016, through torch-fidelity.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         super().__init__()
-        # It would unpickle a file of anybody's without bounds: it gets one of tensors written here.
+        # torch-fidelity unpickles without restrictions, so it gets a file of tensors written here.
         weights = io.BytesIO()
         torch.save(state, weights)
         weights.seek(0)
@@ -70,9 +73,9 @@ class Inception(nn.Module):
 class XRayVision(nn.Module):
     """Images (n, 3, h, w) in [-1, 1] -> features (n, 1024): a DenseNet-121 of seven sets of chest X-rays.
 
-    It takes one grey channel in [-1024, 1024] of 224 px. Source: Cohen et al. 2022, TorchXRayVision,
-    weights densenet121-res224-all. Its layers have the names of torchvision's, so the package itself, which
-    unpickles its weights without bounds, is not needed.
+    Its input is one grey channel in [-1024, 1024] of 224 px. Source: Cohen et al. 2022, TorchXRayVision,
+    weights densenet121-res224-all. Its layers have the names of torchvision's, so TorchXRayVision itself,
+    which unpickles weights without restrictions, is not needed.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
@@ -98,10 +101,10 @@ _NETWORKS: dict[str, Callable[[dict[str, Tensor]], nn.Module]] = {
 
 
 def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.Module | None:
-    """A network of `metric.features` besides the judge, on the CPU, with its weights in `weights`.
+    """Return a network of `metric.features` other than the judge, on the CPU, with its weights in `weights`.
 
-    Without them: None, and a warning that names the file to provide; the network is never asked.
-    Raises UserError if the file holds other weights.
+    If the weights are missing, returns None with a warning that names the file to provide; nothing is
+    downloaded. Raises UserError if the file holds other weights.
     """
     file, source = weights.feature_network(name), FEATURES[name].source
     if not file.is_file():
@@ -115,7 +118,7 @@ def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.
     try:
         whole = file.suffix == ".safetensors"
         state = load_file(file) if whole else torch.load(file, map_location="cpu", weights_only=True)
-        with torch.random.fork_rng(devices=[]):  # random weights come first
+        with torch.random.fork_rng(devices=[]):  # building the network draws random weights
             network = _NETWORKS[name](state)
     except Exception as error:
         raise UserError(
@@ -127,6 +130,6 @@ def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.
 
 @torch.inference_mode()
 def in_batches(network: nn.Module, images: Tensor, batch_size: int = 32) -> Tensor:
-    """`network` of images (n, 3, h, w) in [-1, 1], on its device: features (n, d) float32, on the CPU."""
+    """Return features (n, d) float32, on the CPU, of images (n, 3, h, w) in [-1, 1], computed in batches."""
     device = next(network.parameters()).device
     return torch.cat([network(part.to(device)).float().cpu() for part in images.split(batch_size)])

@@ -1,4 +1,4 @@
-"""Networks by name: small ones for small pictures, and all of timm with ImageNet weights or without."""
+"""Builds networks by name: small ones for small images, and all timm models with or without weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 log = logging.getLogger(__name__)
 
 TINY, MICRO = "efficientnet_tiny", "resnet_micro"
-# As in EfficientNetV2, fused blocks where maps are large: on a CPU several times faster than depthwise ones.
+# Fused blocks where maps are large, as in EfficientNetV2: on a CPU several times faster than depthwise ones.
 TINY_BLOCKS = [
     "cn_r1_k3_s1_e1_c16_skip",
     "er_r2_k3_s2_e4_c24",
@@ -37,21 +37,21 @@ def build_network(
     weights: WeightsFolder = FROM_ENVIRONMENT,
     plugins: Sequence[str] = (),
 ) -> nn.Module:
-    """`efficientnet_tiny`, `resnet_micro` (both small, for 32 to 128 px) or any model of timm, with a fresh
-    last layer; or what a function of one of the modules `plugins` builds, `my_module:build`. Pretrained
-    weights of timm are looked for in the folder `weights` first.
+    """Build a network with a new last layer of `num_outputs` logits.
 
-    Raises UserError for an unknown name, and where pretrained weights are asked for that cannot be had.
+    arch: `efficientnet_tiny` or `resnet_micro` (both small, for 32 to 128 px), a timm model, or
+    `my_module:build`, a function of one of the modules `plugins`. Pretrained timm weights are searched in the
+    folder `weights` first. Raises UserError for an unknown name or missing pretrained weights.
     """
     if is_reference(arch):
         build = load("classifier.arch", arch, plugins)
         network = build(num_outputs=num_outputs, pretrained=pretrained, dropout=dropout)
-        deciding_layer(network, name=arch)  # an hour later evaluation would ask for it in vain
+        deciding_layer(network, name=arch)  # fails now rather than in the evaluation, an hour later
         return network
     if arch in (TINY, MICRO) and pretrained:
         raise UserError(f"classifier.arch: {arch} has no pretrained weights; set classifier.pretrained=false")
     if arch == MICRO:
-        # Not a ConvNeXt: trained as long, one of this size finds far fewer of the thin rims of bubbles.
+        # Not a ConvNeXt: at this size and training time it misses many of the thin rims of bubbles.
         network = ResNet(
             BasicBlock,  # pyright: ignore[reportArgumentType] (timm means the class)
             (1, 1, 1, 1),
@@ -61,7 +61,9 @@ def build_network(
             num_classes=num_outputs,
             drop_rate=dropout,
         )
-        network.maxpool = nn.Identity()  # the first blocks see half the picture's resolution, not a quarter
+        network.maxpool = (
+            nn.Identity()
+        )  # the first blocks see half the image's resolution instead of a quarter
         return network
     if arch == TINY:
         return EfficientNet(
@@ -86,8 +88,11 @@ def build_network(
 
 
 def deciding_layer(network: nn.Module, *, name: str) -> nn.Module:
-    """The layer that turns features into logits: `network.get_classifier()`, as models of timm have it, else
-    the last nn.Linear that `network` has defined. Raises UserError where there is neither."""
+    """Return the layer that turns features into logits.
+
+    That is `network.get_classifier()` (as in timm), else the last nn.Linear of `network`. Raises UserError if
+    there is neither.
+    """
     if hasattr(network, "get_classifier"):
         return network.get_classifier()  # pyright: ignore[reportCallIssue]
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
@@ -105,7 +110,7 @@ def _names() -> list[str]:
 
 
 def _pretrained_file(arch: str, weights: WeightsFolder) -> Path:
-    """The ImageNet weights of a timm model, from the folder of weights, the hub's cache or the hub."""
+    """Return the ImageNet weights of a timm model, from the folder of weights, the hub's cache or the hub."""
     if own := weights.timm(arch):
         return own
     from huggingface_hub import constants, hf_hub_download
@@ -125,9 +130,7 @@ def _pretrained_file(arch: str, weights: WeightsFolder) -> Path:
         log.info("fetching %s of %s from the Hugging Face hub", file, hub_id)
     try:
         return Path(hf_hub_download(hub_id, file, etag_timeout=5))
-    except (
-        Exception
-    ) as error:  # no network, offline mode, a proxy, a full disk: the user needs the same answer
+    except Exception as error:  # no network, offline mode, a proxy, a full disk: the advice is the same
         raise UserError(
             f"classifier.pretrained: the weights {file} of {hub_id} are not in {constants.HF_HUB_CACHE} and "
             f"cannot be fetched ({type(error).__name__}). Run `hf download {hub_id} {file}` where there is a "
