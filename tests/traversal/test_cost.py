@@ -25,7 +25,7 @@ def test_calls_flop_time_and_disk_are_those_of_the_plan():
     assert 370 * 4 * 4 * 64 * 64 < cost.disk_bytes < 370 * (4 * 4 * 64 * 64 + 1000)
     assert cost.lines() == [
         "images        370",
-        "U-Net calls   9,500 (one full run an image: 18,500, 1.95 x)",
+        "U-Net calls   9,500 (one full run per image: 18,500, 1.95 x)",
         "FLOP          19.0 P",
         "time          about 79 min",
         "disk          24.3 MB",

@@ -1,1 +1,1 @@
-"""The sweep: its plan, the tree that is walked once, the store, and curves through what it found."""
+"""The sweep: its plan, the prefix tree, the engine that walks it, the store, and interpolations."""

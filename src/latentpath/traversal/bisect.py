@@ -1,6 +1,4 @@
-"""Early answers: the swap step at which the classifier's decision turns, in O(log K) suffixes instead of
-all.
-"""
+"""Finds the swap step at which the classifier's decision flips, with O(log K) of the K swap steps."""
 
 from __future__ import annotations
 
@@ -21,10 +19,10 @@ from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.sweep import Sample, Sampled, Wave
 
-# (rows, swap steps) -> probability that the attribute of each row is there when swapped in at that step
+# (rows, swap steps) -> probability that each row's attribute is present when swapped in at that step
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
 
-# (latents, the attribute of each row) -> probability that this attribute is there, of each row
+# (latents, the attribute of each row) -> probability of each row that its attribute is present
 Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 
 FLIPS, NEVER, ALREADY = "flips", "never", "already present"
@@ -32,22 +30,21 @@ FLIPS, NEVER, ALREADY = "flips", "never", "already present"
 
 @dataclass
 class Flip:
-    """What is known of one trajectory.
+    """The flip point of one trajectory.
 
-    `step` is the flip point: the latest swap step at which the attribute is there; None where it never comes
-    (`never`) or is on the neutral image (`already present`). `contradictions` are the probed steps whose
-    decision does not fit a single turn at `step`: there the trajectory is not monotone, and another flip
-    point may exist.
+    step: the latest swap step at which the attribute is present; None if it never appears (`never`) or is
+    present in the neutral image (`already present`). contradictions: the probed steps whose decision does not
+    fit a single flip at `step`; such a trajectory is not monotone and may have other flip points.
     """
 
     status: str
     step: int | None
-    probabilities: dict[int, float] = field(default_factory=dict)  # of every probed swap step
+    probabilities: dict[int, float] = field(default_factory=dict)  # probed swap step -> probability
     contradictions: list[int] = field(default_factory=list)
 
 
 def judge_of(classifier: Any, vae: Any) -> Judge:
-    """`judge(latents, attributes)`: decode each row and ask the classifier for its attribute."""
+    """Return `judge(latents, attributes)`, which decodes each row and returns its attribute's probability."""
 
     def judge(latents: Tensor, attributes: Sequence[str]) -> list[float]:
         _, probabilities = classifier.predict(decode(vae, latents))
@@ -65,19 +62,19 @@ def bisect_flips(
     threshold: float = 0.5,
     checks: int = 0,
 ) -> list[Flip]:
-    """The flip point of every row among `swap_steps`, all rows probed together, round by round.
+    """Find the flip point of every row among `swap_steps`; all rows are probed together in rounds.
 
-    `neutral` (rows,) is the probability on the neutral image, which stands behind the last step. A row that
-    is present at the first step is halved until the turn is between two neighbours: 1 + ceil(log2 K) probes.
-    Where presence does not fall with the step there can be several turns, of which this finds one; so
-    `checks` more probes, spread over the steps not yet probed, look for decisions on the wrong side of it.
+    neutral: (rows,), the probability on the neutral image, which follows the last step. If the attribute is
+    present at the first step, bisection finds two neighbouring steps between which it flips, with
+    1 + ceil(log2 K) probes. If presence is not monotone in the step there can be several flips; this finds
+    one of them. So `checks` further probes, spread over the steps not yet probed, search for contradictions.
     """
     steps = sorted(swap_steps)
     rows = range(len(neutral))
     known: list[dict[int, float]] = [{} for _ in rows]
 
     def ask(wanted: dict[int, int]) -> None:
-        """Probe row -> place in `steps`."""
+        """Probe {row: position in `steps`}."""
         found = probe(list(wanted), [steps[place] for place in wanted.values()]) if wanted else []
         for (row, place), probability in zip(wanted.items(), found, strict=True):
             known[row][place] = probability
@@ -86,7 +83,9 @@ def bisect_flips(
         return known[row][place] > threshold
 
     ask(dict.fromkeys((r for r in rows if neutral[r] <= threshold), 0))
-    present = {row: 0 for row in rows if known[row] and there(row, 0)}  # the latest place known to be present
+    present = {
+        row: 0 for row in rows if known[row] and there(row, 0)
+    }  # the latest position known to be present
     absent = dict.fromkeys(present, len(steps))  # the earliest known to be absent
     while open_rows := [row for row in present if absent[row] - present[row] > 1]:
         middle = {row: (present[row] + absent[row]) // 2 for row in open_rows}
@@ -109,7 +108,7 @@ def bisect_flips(
 def _spread(
     unknown: list[set[int]], rows: Sequence[int] | dict[int, int], checks: int
 ) -> list[dict[int, int]]:
-    """`checks` rounds of one more place a row, evenly over its places not yet probed."""
+    """Choose `checks` further positions per row, evenly spread over its positions not yet probed."""
     rounds: list[dict[int, int]] = [{} for _ in range(checks)]
     for row in rows:
         places = sorted(unknown[row])
@@ -131,12 +130,12 @@ def bisect_wave(
     threshold: float,
     checks: int,
 ) -> tuple[list[Leaf], Tensor, list[dict[str, Any]]]:
-    """Walk `plan`, whose swaps are at the strongest of `swap_steps` alone, then search every trajectory for
-    its flip point, each probe a suffix from the trunk that the walk has left.
+    """Walk `plan`, then search the flip point of every trajectory.
 
-    `judge(latents, attributes)` gives for each row the probability that its attribute is there. Returns what
-    `walk` does, and a row a trajectory: class, seed, attribute, status, flip_step, neutral (probability),
-    probed_steps, probabilities, contradictions.
+    The plan swaps only at the strongest of `swap_steps`. Each probe samples from a state of the neutral trunk
+    that the walk has kept. `judge(latents, attributes)` returns for each row the probability that its
+    attribute is present. Returns the result of `walk` and one row per trajectory: class, seed, attribute,
+    status, flip_step, neutral (probability), probed_steps, probabilities, contradictions.
     """
     trunk: list[State] = []
     leaves, latents = walk(plan, sampler, cls=cls, seeds=seeds, trunk=trunk)
@@ -190,7 +189,7 @@ def bisecting(
     threshold: float,
     checks: int,
 ) -> Sample:
-    """How a wave is sampled when its flip points are searched for: see `bisect_wave`."""
+    """Return a function that samples a wave and searches its flip points (see `bisect_wave`)."""
 
     def sample(wave: Wave) -> Sampled:
         search = {"swap_steps": swap_steps, "judge": judge, "threshold": threshold, "checks": checks}
@@ -200,7 +199,7 @@ def bisecting(
 
 
 def flips_table(flips: pd.DataFrame, num_inference_steps: int) -> Table:
-    """The flip points of a search, counted for each class and attribute, for the terminal."""
+    """Make a terminal table of flip points, counted for each class and attribute."""
     statuses = (FLIPS, NEVER, ALREADY)
     table = Table("class", "attribute", *statuses, "median flip step", "not monotone")
     for (cls, attribute), rows in flips.groupby(["class", "attribute"], sort=False):
@@ -225,10 +224,10 @@ def walk_suffixes(
     steps: Sequence[int],
     seeds: Sequence[int],
 ) -> Tensor:
-    """Sample rows that leave the trunk, each at its own step.
+    """Sample rows that branch off the trunk, each at its own step.
 
-    Row k begins as row places[k] of the trunk before step steps[k] and continues with prompts[k]; `seeds` are
-    those of the trunk. Returns latents (rows, c, h, w). Row k costs N - steps[k] calls.
+    Row k starts as row places[k] of the trunk before step steps[k] and continues with prompts[k]; `seeds` are
+    those of the trunk. Returns latents (rows, c, h, w). Row k costs N - steps[k] U-Net calls.
     """
     order = sorted(range(len(steps)), key=lambda k: steps[k])
     state: State = tuple(part[:0] for part in trunk[0])

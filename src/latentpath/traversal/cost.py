@@ -1,4 +1,4 @@
-"""What a sweep costs, before anything is run: U-Net calls, FLOP, time, disk."""
+"""Computes the cost of a sweep in advance: U-Net calls, FLOP, time and disk space."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from latentpath.traversal.plan import SweepPlan
 
 @dataclass(frozen=True)
 class Cost:
-    """`calls` are rows that the U-Net evaluates, with guidance two forwards each; `seconds` None: not
-    timed.
+    """The cost of a sweep.
+
+    calls: rows that the U-Net evaluates (two forward passes each with guidance). seconds: None if not timed.
     """
 
     images: int
     calls: int
-    plain_calls: int  # of one full run an image
+    plain_calls: int  # calls if each image took one full run
     flop: float | None
     seconds: float | None
     disk_bytes: int
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Describe the cost in lines for the terminal."""
         return [
             f"images        {self.images:,}",
-            f"U-Net calls   {self.calls:,} (one full run an image: {self.plain_calls:,}, "
+            f"U-Net calls   {self.calls:,} (one full run per image: {self.plain_calls:,}, "
             f"{self.plain_calls / self.calls:.2f} x)",
             f"FLOP          {'n/a' if self.flop is None else _si(self.flop)}",
             f"time          {'n/a' if self.seconds is None else _duration(self.seconds)}",
@@ -45,9 +46,9 @@ def cost_of(
     flop_per_call: float | None = None,
     seconds_per_call: float | None = None,
 ) -> Cost:
-    """The cost of `plan` for one process. `calls_besides` are those before the walk: inverting images.
+    """Return the cost of `plan` for one process.
 
-    With `timesteps.bisect` the calls are of what the plan holds; the search is counted in `calls_besides`.
+    calls_besides: U-Net calls outside the walk, for inverting real images or for the search of flip points.
     """
     calls = plan.unet_calls + calls_besides
     return Cost(
@@ -57,20 +58,20 @@ def cost_of(
         flop=None if flop_per_call is None else calls * flop_per_call,
         seconds=None if seconds_per_call is None else calls * seconds_per_call,
         disk_bytes=plan.images
-        * (4 * prod(latent_shape) + 200),  # float32, and a line in the header and index
+        * (4 * prod(latent_shape) + 200),  # float32, plus a line in the header and in the index
     )
 
 
 def inversion_calls(plan: SweepPlan, inversion: InversionConfig) -> int:
-    """U-Net calls that inverting one real image for each seed and class takes, before the walk."""
+    """Return the U-Net calls for inverting one real image per seed and class, before the walk."""
     rounds = {None: 0, "ddpm": 1, "ddim": inversion.iterations}[inversion.method]
     return plan.samples * plan.num_inference_steps * rounds
 
 
 def search_calls(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> int:
-    """U-Net calls that a search for flip points takes besides the walk of `plan`.
+    """Estimate the U-Net calls of the search for flip points, in addition to the walk of `plan`.
 
-    An estimate, as if every one of `swap_steps` were as likely a flip point.
+    The estimate assumes that all `swap_steps` are equally likely flip points.
     """
     if len(swap_steps) == 1:
         return 0

@@ -1,4 +1,4 @@
-"""The walk through the tree of a sweep: one trunk a seed, a branch a swap, all rows at the same step."""
+"""Walks the prefix tree of a sweep: one trunk per seed, one branch per swap, all rows at the same step."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def walk(
 ) -> tuple[list[Leaf], Tensor]:
     """Sample every branch of `seeds` for one class.
 
-    All swaps of a seed share the neutral trunk up to their swap step, exactly. So the steps are walked once,
-    and before step i the rows that branch at i are copied from the trunk, the solver's memory with them:
+    All swaps of a seed share the neutral trunk up to their swap step, exactly. So the steps are walked once.
+    Before step i the rows that branch at i are copied from the trunk, together with the solver's memory:
 
         step     0 ----- 5 ----- 10 ----- ... ----- N
         trunk    e ------+-------+------- ... -----> neutral image
@@ -56,15 +56,15 @@ def walk(
                          +---------- e' - ... -----> swap_step 5
 
     Prompts are indices into `plan.prompts`. Returns the leaves, branch by branch, and their final latents
-    (branches x seeds, c, h, w). A list given as `trunk` receives the states of the first branch, the neutral
-    one, before each step and after the last.
+    (branches x seeds, c, h, w). If a list is given as `trunk`, it receives the states of the neutral branch
+    (the first one) before each step and after the last.
     """
     levels, ends = plan.tree(cls)
-    state = sampler.start(seeds)  # one row for each seed
+    state = sampler.start(seeds)  # one row per seed
     for step_index, level in enumerate(levels):
         if trunk is not None:
             trunk.append(tuple(part[: len(seeds)].clone() for part in state))
-        state = copy_rows(state, level.parents, len(seeds))  # rows: node by node, in each seed by seed
+        state = copy_rows(state, level.parents, len(seeds))  # rows are ordered by node, then by seed
         prompts = [prompt for prompt in level.prompts for _ in seeds]
         state = sampler.step(state, step_index, seeds=list(seeds) * len(level.prompts), prompts=prompts)
     if trunk is not None:
@@ -74,5 +74,5 @@ def walk(
 
 
 def copy_rows(state: State, nodes: Sequence[int], seeds: int) -> State:
-    """Take from each part of the state (nodes x seeds, ...) the rows of `nodes`, in this order."""
+    """Select the rows of `nodes`, in this order, from each part of the state (nodes x seeds, ...)."""
     return tuple(part.unflatten(0, (-1, seeds))[list(nodes)].flatten(0, 1) for part in state)

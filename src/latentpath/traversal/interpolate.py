@@ -1,9 +1,9 @@
-"""Curves through latents. Each frame is a weighted sum of the stored latents, so a method is its weights.
+"""Curves through latents: each frame is a weighted sum of the stored latents, so a method defines weights.
 
-`points` is (K+1, ...): [neutral, weakest swap, ..., strongest swap]; `t` (F,) in [0, 1]. A method gives
-weights (F, K+1), and the curve is weights @ points: (F, ...) in the dtype and on the device of `points`,
-computed in float64 so that neither TF32 nor a high degree shows. At t = 0 and 1 it is exactly the first and
-last point. ValueError for fewer than 2 points or t outside [0, 1].
+`points` is (K+1, ...): [neutral, weakest swap, ..., strongest swap]; `t` (F,) is in [0, 1]. A method computes
+weights (F, K+1). The curve is weights @ points, (F, ...), in the dtype and on the device of `points`,
+computed in float64 to avoid errors from TF32 and from high degrees. At t = 0 and t = 1 it equals the first
+and last point exactly. Raises ValueError for fewer than 2 points or t outside [0, 1].
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from torch import Tensor
 
 # |cos| above which the great circle through two directions is ill-conditioned (or, if opposite, not unique)
 _PARALLEL = 0.9995
-# chords per piece between two points over which a curve's length is summed: frames are then even to 0.1 %
+# Chords per piece between two points, for summing a curve's length; frames are then even to 0.1 %.
 _CHORDS = 1024
 
 # flat (K+1, D) float64, t (F,) -> weights (F, K+1)
@@ -25,10 +25,10 @@ _Weigh = Callable[[Tensor, np.ndarray], np.ndarray]
 
 
 def interpolate(method: str, points: Tensor, frames: int, *, arc_length: bool = False) -> Tensor:
-    """`frames` points of a curve, from the neutral latent to the strongest swap: (frames, ...).
+    """Return `frames` points of a curve, from the neutral latent to the strongest swap: (frames, ...).
 
-    They are equally spaced in t or, with `arc_length`, along the curve's length (within 0.1 %), so that each
-    frame is as far from the last in latent space. A curve of no length is equally spaced in t.
+    They are evenly spaced in t or, with `arc_length`, along the length of the curve (within 0.1 %), so that
+    neighbouring frames are equally far apart in latent space. A curve of length zero is evenly spaced in t.
     Raises ValueError for a method outside METHODS or fewer than 2 frames.
     """
     if method not in _WEIGHTS:
@@ -42,9 +42,9 @@ def interpolate(method: str, points: Tensor, frames: int, *, arc_length: bool = 
 
 
 def bezier(points: Tensor, t: ArrayLike) -> Tensor:
-    """B(t) = sum_k C(K, k) t^k (1 - t)^(K - k) P_k, of degree K: meets the first and last point only.
+    """B(t) = sum_k C(K, k) t^k (1 - t)^(K - k) P_k, of degree K, through the first and last point only.
 
-    Stable at any degree: the weights are the binomial distribution's, so positive and of sum 1.
+    It is stable at any degree, because the weights are binomial probabilities: positive with sum 1.
     Source: the paper, degree 9 over the final latents [neutral, swap 45, ..., 5], 50 frames.
     """
     return _curve(_bezier, points, t)
@@ -55,8 +55,8 @@ def cubic(points: Tensor, t: ArrayLike) -> Tensor:
 
         S(k / K) = P_k,   S, S', S'' continuous,   S''(0) = S''(1) = 0
 
-    The smoothest curve through the points (least integral of |S''|^2). Some weights are negative, so it may
-    swing out beyond the points. Through 2 points it is straight.
+    It is the smoothest curve through the points (least integral of |S''|^2). Some weights are negative, so it
+    may overshoot the points. Through 2 points it is straight.
     Source: de Boor 1978, A Practical Guide to Splines.
     """
     return _curve(_cubic, points, t)
@@ -67,9 +67,8 @@ def slerp(points: Tensor, t: ArrayLike) -> Tensor:
 
         slerp(p, q; u) = [ sin((1 - u) w) p + sin(u w) q ] / sin w,   w = angle(p, q)
 
-    over the flattened latents, norms kept as they are. A segment whose ends are nearly parallel or opposite,
-    or where one is zero, is straight.
-    Source: Shoemake 1985.
+    over the flattened latents, without normalising them. A segment is straight if its ends are nearly
+    parallel or opposite, or if one of them is zero. Source: Shoemake 1985.
     """
     return _curve(_slerp, points, t)
 
@@ -86,9 +85,9 @@ def _bezier(flat: Tensor, t: np.ndarray) -> np.ndarray:
 
 def _cubic(flat: Tensor, t: np.ndarray) -> np.ndarray:
     last = len(flat) - 1
-    unit = np.eye(last + 1)  # a spline is linear in its points: the one through unit vectors is the weights
+    unit = np.eye(last + 1)  # a spline is linear in its points, so splines of unit vectors are the weights
     weights = CubicSpline(np.arange(last + 1), unit, bc_type="natural")(t * last)
-    weights[t == 1] = unit[last]  # which the polynomial of the last piece meets up to rounding
+    weights[t == 1] = unit[last]  # the last piece's polynomial gives this only up to rounding
     return weights
 
 
@@ -97,7 +96,7 @@ def _slerp(flat: Tensor, t: np.ndarray) -> np.ndarray:
     cosines = (flat[:-1] * flat[1:]).sum(dim=1) / (norms[:-1] * norms[1:])  # (K,) NaN at a zero vector
     segment = np.minimum((t * len(cosines)).astype(int), len(cosines) - 1)
     cosine = cosines.cpu().numpy()[segment, None]  # (F, 1)
-    straight = ~(np.abs(cosine) <= _PARALLEL)  # so that NaN is straight
+    straight = ~(np.abs(cosine) <= _PARALLEL)  # NaN counts as straight
     angle = np.arccos(np.where(straight, 0.0, cosine))
     shares = _lerp(flat, t)  # 1 - u and u at the ends of the segment, 0 elsewhere
     return np.where(straight, shares, np.sin(shares * angle) / np.sin(angle))
@@ -121,25 +120,27 @@ def _curve(weigh: _Weigh, points: Tensor, t: ArrayLike) -> Tensor:
 
 
 def _at_lengths(weigh: _Weigh, points: Tensor, shares: np.ndarray) -> np.ndarray:
-    """The t (F,) at which these shares (F,) of the curve's length are behind.
+    """Return the t (F,) at which the curve has covered these shares (F,) of its length.
 
-    A chord is dw @ points, of length sqrt(dw G dw^T) with G the Gram matrix. So once G is known, a chord
-    costs (K+1)^2, however large a latent is. Both are in the basis [P_0, P_1 - P_0, P_2 - P_1, ...], not in
-    the points, so that latents that differ by little lose no digits.
+    A chord is dw @ points, of length sqrt(dw G dw^T) with the Gram matrix G. So once G is known, a chord
+    costs (K+1)^2 operations, regardless of the size of a latent. Both use the basis [P_0, P_1 - P_0, P_2 -
+    P_1, ...] instead of the points, so that latents with small differences lose no digits.
     """
     flat = _flat(points)
     basis = torch.diff(flat, dim=0, prepend=torch.zeros_like(flat[:1]))
     gram = (basis @ basis.T).cpu().numpy()  # (K+1, K+1)
-    # a whole number of chords per piece, so that none cuts a corner
+    # a whole number of chords per piece, so that no chord cuts a corner
     t = np.linspace(0.0, 1.0, (len(flat) - 1) * max(_CHORDS, len(shares)) + 1)
-    weights = weigh(flat, t)[:, ::-1].cumsum(axis=1)[:, ::-1]  # P_k has in it every step up to the k-th
+    weights = weigh(flat, t)[:, ::-1].cumsum(axis=1)[
+        :, ::-1
+    ]  # P_k is the sum of all basis vectors up to the k-th
     dw = np.diff(weights, axis=0)  # (chords, K+1)
     lengths = np.sqrt(np.maximum(((dw @ gram) * dw).sum(axis=1), 0))
     behind = np.concatenate([[0.0], lengths.cumsum()])
     if not 0 < behind[-1] < np.inf:  # the points are all equal, or not finite
         return shares
     found = np.interp(shares * behind[-1], behind, t)
-    found[0] = 0  # also where the curve stands still at first
+    found[0] = 0  # even if the curve does not move at first
     return found
 
 

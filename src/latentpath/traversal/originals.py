@@ -1,4 +1,4 @@
-"""Real images to traverse from: chosen, encoded, inverted, and how well they come back."""
+"""Chooses, encodes and inverts real images for a traversal, and measures their reconstruction."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SHOWN = 8  # images in originals.png
 
 
 def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> pd.DataFrame:
-    """Of each class the images numbered `seeds`: columns class, seed, group and path.
+    """Choose the images numbered `seeds` of each class: columns class, seed, group and path.
 
-    The images of `split` on which every attribute is known to be absent are ordered by a hash of their id;
-    the first of each group (patient or lesion) is kept, and numbered from 0. So no two seeds of a class are
-    images of one patient, and intervals over seeds are intervals over patients.
-    Raises UserError where a class has too few.
+    Candidates are the images of `split` on which every attribute is known to be absent, ordered by a hash of
+    their id. The first image of each group (patient or lesion) is kept and numbered from 0. So no two seeds
+    of a class are from the same patient, and intervals over seeds are intervals over patients. Raises
+    UserError if a class has too few images.
     """
     rows = table.split(split)
     clean = rows[(rows[list(table.attributes)] == 0).all(axis=1)]
@@ -61,23 +61,25 @@ def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> 
 
 @dataclass(frozen=True)
 class Originals:
-    """Real images to traverse from: `rows` with the columns class, seed and path, `images` (n, 3, H, W) in
-    [-1, 1] and `latents` (n, c, h, w), all in one order and on the CPU."""
+    """Real images to traverse from, all in the same order and on the CPU.
+
+    rows: class, seed and path. images: (n, 3, H, W) in [-1, 1]. latents: (n, c, h, w).
+    """
 
     rows: pd.DataFrame
     images: Tensor
     latents: Tensor
 
     def latents_of(self, cls: str, seeds: Sequence[int]) -> Tensor:
-        """(seeds, c, h, w) of one class, in the order of `seeds`."""
+        """Return the latents (seeds, c, h, w) of one class, in the order of `seeds`."""
         numbers = list(zip(self.rows["class"], self.rows["seed"], strict=True))
         return self.latents[[numbers.index((cls, seed)) for seed in seeds]]
 
 
 def encode_originals(rows: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> Originals:
-    """Read and encode the images of `rows`, as `choose_originals` returns them.
+    """Read and encode the images of `rows`, the result of `choose_originals`.
 
-    Raises UserError that names an image which cannot be read.
+    Raises UserError, naming the image, if one cannot be read.
     """
     pixels, _ = load_images(rows, replace(spec, on_error="fail"))
     images = to_model_range(pixels)
@@ -91,7 +93,7 @@ def from_originals(
     originals: Originals,
     inversion: InversionConfig,
 ) -> Sample:
-    """How a wave is sampled when its images begin with the noise of real images, found by inversion.
+    """Return a function that samples a wave from the noise of inverted real images.
 
     `denoise` is the denoiser of `sampler`.
     """
@@ -113,9 +115,9 @@ def _invert(
     solver: Solver,
     inversion: InversionConfig,
 ) -> InvertedNoise:
-    """The noise of `latents` (n, c, h, w) under one prompt, by the method of `inversion`."""
+    """Invert `latents` (n, c, h, w) under one prompt with the method of `inversion`."""
     prompts = [prompt] * len(latents)
-    if inversion.method == "ddpm":  # it must see the model as the walk will
+    if inversion.method == "ddpm":  # it must use the same guidance scale as sampling
         return ddpm_inversion(
             latents, seeds=seeds, denoise=lambda z, t: denoise(z, t, prompts), solver=solver
         )
@@ -132,23 +134,22 @@ def _invert(
 
 
 def reconstruction_errors(latents: Tensor, found: Tensor, images: Tensor, decoded: Tensor) -> pd.DataFrame:
-    """How well images come back from their inversion, a row an image.
+    """Measure the reconstruction of inverted images, one row per image.
 
         latent_error = |found - latents| / |latents|    (0 is perfect)
         psnr         = 10 log10(4 / mean squared error) of the decoded image against the original, in dB
 
-    `latents`, `found` (n, c, h, w); `images`, `decoded` (n, 3, H, W) in [-1, 1]. The VAE alone bounds psnr.
+    `latents`, `found` (n, c, h, w); `images`, `decoded` (n, 3, H, W) in [-1, 1]. The VAE limits the PSNR.
     """
     relative = (found - latents).flatten(1).norm(dim=1) / latents.flatten(1).norm(dim=1)
     return pd.DataFrame({"latent_error": relative.numpy(), "psnr": psnr(images, decoded).numpy()})
 
 
 def reconstruct(folder: Path, originals: Originals, *, vae: Any) -> str:
-    """Compare the neutral images of the finished sweep in `folder` with the photographs.
+    """Compare the neutral images of the complete sweep in `folder` with the real images.
 
-    Writes originals.parquet, one row for each image with its errors, and originals.png with one column for
-    each of a few images: the photograph, the VAE alone, inverted and sampled again. Returns a summary in
-    words.
+    Writes originals.parquet (one row per image with its errors) and originals.png (one column per image: the
+    real image, its VAE reconstruction, its reconstruction after inversion). Returns a summary in words.
     """
     neutral = read_index(folder).query("method == 'neutral'").set_index(["class", "seed"])
     numbers = list(zip(originals.rows["class"], originals.rows["seed"], strict=True))
@@ -170,6 +171,6 @@ def reconstruct(folder: Path, originals: Originals, *, vae: Any) -> str:
 
 
 def psnr(images: Tensor, others: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (n,), of images (n, 3, H, W) in [-1, 1]."""
+    """Return the peak signal-to-noise ratio in dB, (n,), of two sets of images (n, 3, H, W) in [-1, 1]."""
     error = (images - others).flatten(1).square().mean(dim=1)
     return 10 * torch.log10(4 / error)

@@ -1,4 +1,4 @@
-"""The plan of a sweep: which prompt is swapped in for which sample at which step, and what that costs."""
+"""The plan of a sweep: the prompt of each image at each step, and its number of U-Net calls."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Branch:
 
     @property
     def attribute(self) -> str:
-        """The name in tables: `hair`, of a combination `hair+ruler`."""
+        """The name in tables: `hair`, or `hair+ruler` for a combination."""
         return JOIN.join(self.attributes)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the U-Net attends to: the embedding of `text`, or a blend toward it.
+    """A prompt for the U-Net: the embedding of `text`, or a blend toward it.
 
     E = E(text)                                                   strength 1
     E = E(origin) + strength (E(text) - E(origin))                interpolated (beyond 1: extrapolated)
@@ -48,11 +48,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """Classes x branches x seeds. Prompts are the captions of training.
+    """A sweep over classes x branches x seeds, with prompts from the template of the training captions.
 
-    With `one_step_late` a swap "at s" acts from s + 1, as in the paper's released code, whose pipeline
-    callback swaps at the end of a step. With `scale` a strength multiplies the target's embedding, else it
-    blends from the neutral one.
+    one_step_late: a swap at s takes effect from step s + 1, as in the paper's released code, whose callback
+    swaps at the end of a step. scale: a strength multiplies the target embedding; otherwise it blends from
+    the neutral embedding to the target embedding.
     """
 
     captions: CaptionTemplate
@@ -72,12 +72,12 @@ class SweepPlan:
                 raise ValueError(f"until {branch.until} lies outside {branch.swap_step}..{n}")
 
     def source(self, cls: str, branch: Branch) -> Prompt:
-        """The prompt that a branch begins with."""
+        """Return the prompt that a branch starts with."""
         present = branch.attributes if branch.method in ("present", "removal") else ()
         return Prompt(self.captions.caption(cls, present))
 
     def target(self, cls: str, branch: Branch) -> Prompt:
-        """The prompt that a branch swaps in."""
+        """Return the prompt that a branch swaps in."""
         neutral = self.captions.caption(cls)
         if branch.method in ("neutral", "removal"):
             return Prompt(neutral)
@@ -89,15 +89,15 @@ class SweepPlan:
         return Prompt(text, branch.strength, None if self.scale else neutral)
 
     def steps(self, cls: str, branch: Branch) -> list[Prompt]:
-        """The prompt of each step, N of them."""
+        """Return the prompt of each of the N steps."""
         source, target, n = self.source(cls, branch), self.target(cls, branch), self.num_inference_steps
         first, last = (min(s + self.one_step_late, n) for s in (branch.swap_step, branch.until))
         return [target if first <= step < last else source for step in range(n)]
 
     def plain(self, swap_steps: Iterable[int], *, seeds: int | None = None) -> SweepPlan:
-        """The same sweep with nothing but the neutral image and the plain swaps at `swap_steps`.
+        """Return the same sweep with only the neutral image and the plain swaps at `swap_steps`.
 
-        `seeds`: only the first so many; None: all.
+        seeds: keep only this many first seeds; None keeps all.
         """
         n = self.num_inference_steps
         attributes = list(dict.fromkeys(b.attributes for b in self.branches if b.method == "swap"))
@@ -107,26 +107,26 @@ class SweepPlan:
 
     @cached_property
     def prompts(self) -> list[Prompt]:
-        """Every prompt once, in a fixed order: the table that the tree points into."""
+        """All distinct prompts in a fixed order; the tree refers to them by index."""
         return list(
             dict.fromkeys(p for cls in self.classes for b in self.branches for p in self.steps(cls, b))
         )
 
     def tree(self, cls: str) -> tuple[list[Level], list[int]]:
-        """The levels of the prefix tree, and the last node of each branch: see `tree.build_trie`."""
+        """Return the levels of the prefix tree, and the last node of each branch (see `tree.build_trie`)."""
         place = {prompt: i for i, prompt in enumerate(self.prompts)}
         return build_trie([[place[p] for p in self.steps(cls, branch)] for branch in self.branches])
 
     @cached_property
     def nodes(self) -> list[int]:
-        """Nodes of the tree in each step: rows a seed that the U-Net sees."""
+        """The number of nodes of the tree at each step: the rows per seed that the U-Net sees."""
         return [len(level.prompts) for level in self.tree(self.classes[0])[0]]
 
     @property
     def calls_per_seed(self) -> int:
-        """U-Net calls of a seed of one class, the nodes of its tree.
+        """U-Net calls per seed and class: the number of nodes of the tree.
 
-        For K swap steps of A attributes that is N + A sum_k (N - s_k), against (1 + A K) N the plain way.
+        For K swap steps s_k of A attributes that is N + A sum_k (N - s_k), instead of (1 + A K) N.
         """
         return sum(self.nodes)
 
@@ -136,7 +136,7 @@ class SweepPlan:
 
     @property
     def samples(self) -> int:
-        """Seeds of all classes."""
+        """The number of seeds over all classes."""
         return len(self.classes) * len(self.seeds)
 
     @property
@@ -148,7 +148,7 @@ class SweepPlan:
         return self.samples * len(self.branches)
 
     def describe(self) -> dict[str, Any]:
-        """What later stages need to know of it: the content of plan.json."""
+        """Return the content of plan.json, which later stages read."""
         swaps = [b for b in self.branches if b.method == "swap"]
         first = {b.attribute: b for b in self.branches if b.method in ("swap", "combination")}
         return {
@@ -187,10 +187,10 @@ def plan_sweep(
     one_step_late: bool = False,
     scale: bool = False,
 ) -> SweepPlan:
-    """The neutral image; every attribute and combination swapped in at every swap step; and where asked for:
+    """Plan the neutral image, swaps of every attribute and combination at every swap step, and other edits.
 
-    `removal`: from an image with the attribute to the neutral prompt; `strengths`: targets at other strengths
-    than 1; `windows` (s, r): the target from step s up to, not including, step r.
+    removal: also edit from an image with the attribute to the neutral prompt. strengths: also use targets at
+    strengths other than 1. windows: pairs (s, r), also use the target in steps s..r-1 only.
     """
     n = num_inference_steps
     steps = sorted(swap_steps)

@@ -1,4 +1,4 @@
-"""From the configuration to the plan of a sweep, and what this plan costs."""
+"""Makes the plan of a sweep from the configuration, and describes its cost."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from latentpath.traversal.plan import SweepPlan, plan_sweep
 def plan_of(
     dataset: DatasetConfig, attribute: AttributeConfig, timesteps: TimestepsConfig, sampler: SamplerConfig
 ) -> SweepPlan:
-    """The plan that these sections of the configuration ask for.
+    """Build the plan from these sections of the configuration.
 
-    Where flip points are searched for, its only plain swap is the strongest: the search takes the others.
+    With `timesteps.bisect` the only plain swap is the strongest one; the search samples the others.
     """
     steps = timesteps.swap_steps
     return plan_sweep(
@@ -41,7 +41,7 @@ def plan_of(
 
 
 def calls_besides(plan: SweepPlan, timesteps: TimestepsConfig, inversion: InversionConfig) -> int:
-    """U-Net calls besides the walk of `plan`: of the inversion, or of the search for flip points."""
+    """Return the U-Net calls outside the walk of `plan`: of the inversion or the search for flip points."""
     if inversion.method is not None:
         return inversion_calls(plan, inversion)
     return search_calls(plan, timesteps.swap_steps, checks=timesteps.checks) if timesteps.bisect else 0
@@ -57,7 +57,7 @@ def describe_cost(
     inversion: InversionConfig,
     seconds_per_call: float | None = None,
 ) -> list[str]:
-    """Lines that say what a sweep is and what it costs in images, U-Net calls, FLOP, time and disk."""
+    """Describe a sweep and its cost in images, U-Net calls, FLOP, time and disk space, as lines of text."""
     shape = model.latent_shape(image_size)
     guided = 1 if sampler.guidance_scale == 1 else 2
     cost = cost_of(

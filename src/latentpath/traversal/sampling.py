@@ -1,4 +1,4 @@
-"""What a sweep samples with: its table of prompts, and its denoiser as fast as this machine allows."""
+"""Builds the sampler of a sweep: its prompt table, its denoiser, and settings for speed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_sampler(
     negative_prompt: str = "",
     device: torch.device | str = "cpu",
 ) -> Sampler:
-    """The sampler that walks `plan` with `model` from drawn noise, in float32.
+    """Build the sampler that walks `plan` with `model` from random noise, in float32.
 
     `image_size` is in pixels. `solver` is one of ddim (with `eta` in [0, 1]), dpmpp_2m, euler,
     euler_ancestral. Raises UserError where a part of the model is missing, or where the schedule does not
@@ -61,7 +61,7 @@ def build_denoiser(
     device: torch.device,
     dtype: torch.dtype,
 ) -> GuidedDenoiser:
-    """The guided U-Net of `model` on `device`, tuned for `plan` and compiled as `settings` ask."""
+    """Build the guided U-Net of `model` on `device`, tuned for `plan`, compiled if `settings` say so."""
     unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=settings.channels_last)
     denoise = denoiser(
         plan,
@@ -95,7 +95,7 @@ def denoiser(
     static: bool = False,
     attention: str | None = None,
 ) -> GuidedDenoiser:
-    """A denoiser for the prompts of `plan`, with the U-Net as it is."""
+    """Build a denoiser for the prompts of `plan`, with the U-Net unchanged."""
     table = prompt_table(plan, encoder, negative_prompt)
     return GuidedDenoiser(
         unet=unet,
@@ -109,7 +109,7 @@ def denoiser(
 
 
 def prompt_table(plan: SweepPlan, encoder: PromptEncoder, negative_prompt: str) -> Conditioning:
-    """The conditioning of `plan.prompts` in their order, then that of the negative prompt.
+    """Encode `plan.prompts` in their order, then the negative prompt.
 
     Raises UserError if the text encoder cannot tell two prompts of the plan apart.
     """
@@ -120,7 +120,7 @@ def prompt_table(plan: SweepPlan, encoder: PromptEncoder, negative_prompt: str) 
 def conditioning_of(
     prompts: Sequence[Prompt], encode: Callable[[Sequence[str]], Conditioning]
 ) -> Conditioning:
-    """The conditioning of every prompt, blended where the prompt is a blend; each text is encoded once."""
+    """Encode every prompt, and blend embeddings for prompts that are blends; each text is encoded once."""
     texts = list(dict.fromkeys(text for p in prompts for text in (p.text, p.origin) if text is not None))
     encoded = encode(texts)
 

@@ -1,4 +1,4 @@
-"""Latents on disk: a safetensors shard a wave of seeds, written whole or not at all, and an index of all."""
+"""Stores latents on disk: one safetensors shard per wave of seeds, written atomically, and an index."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def write_shard(
     *,
     flips: Sequence[dict[str, Any]] = (),
 ) -> Path:
-    """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, what they are in the header.
+    """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, with `rows` in the header.
 
-    `rows` have the keys of ROW; `flips` are flip points that were found with them. Written to a temporary
-    name, synced, renamed: a kill or a full disk leaves the shards that were finished. Raises UserError when
-    the disk is full.
+    rows: one dict per latent with the keys of ROW. flips: the flip points of these seeds, if searched. The
+    file is written under a temporary name, synced and renamed, so that an interruption or a full disk leaves
+    only complete shards. Raises UserError if the disk is full.
     """
     if len(rows) != len(latents):
         raise ValueError(f"{len(rows)} rows tell of {len(latents)} latents")
-    # One entry: safetensors writes several in any order, and a shard is to be the same to the byte.
+    # A single entry: safetensors writes several in any order, and equal shards must be equal to the byte.
     header = {"content": json.dumps({"rows": list(rows), "flips": list(flips)})}
     content = save({"latents": latents.float().cpu().contiguous()}, metadata=header)
     path = folder / "shards" / f"{name}.safetensors"
@@ -48,9 +48,9 @@ def write_shard(
 
 
 def finished_seeds(folder: Path) -> set[tuple[str, int]]:
-    """(class, seed) of everything in the shards that are there; leftovers of a killed writer are removed.
+    """Return the (class, seed) pairs in all shards; remove temporary files of interrupted writers.
 
-    Raises UserError that names a shard which cannot be read.
+    Raises UserError, naming the shard, if one cannot be read.
     """
     shards = folder / "shards"
     for leftover in shards.glob(".*"):
@@ -60,10 +60,10 @@ def finished_seeds(folder: Path) -> set[tuple[str, int]]:
 
 
 def build_index(folder: Path) -> pd.DataFrame:
-    """Join the shards by listing them, write `index.parquet` and return it: a row a final latent. Flip points
-    that were searched for go to `flips.parquet`.
+    """List the latents of all shards in `index.parquet` and return it: one row per final latent.
 
-    Raises UserError that names a shard which cannot be read.
+    Also writes `flips.parquet` if flip points were searched. Raises UserError, naming the shard, if one
+    cannot be read.
     """
     tables = []
     for path in _shards(folder):
@@ -78,20 +78,22 @@ def build_index(folder: Path) -> pd.DataFrame:
 
 
 def read_index(folder: Path) -> pd.DataFrame:
-    """The index of a finished traversal. Raises UserError if there is none."""
+    """Read the index of a complete traversal. Raises UserError if there is none."""
     if not (folder / INDEX).exists():
         raise UserError(f"{folder / INDEX} is missing. Run `latentpath traverse` first.")
     return read_parquet(folder / INDEX)
 
 
 def read_flips(folder: Path) -> pd.DataFrame:
-    """The flip points that a traversal searched for, a row a trajectory (see `bisect.bisect_wave`); no rows
-    where it did not."""
+    """Read the flip points of a traversal, one row per trajectory (see `bisect.bisect_wave`).
+
+    The table is empty if the traversal did not search for them.
+    """
     return read_parquet(folder / FLIPS) if (folder / FLIPS).exists() else pd.DataFrame()
 
 
 def read_latents(folder: Path, index: pd.DataFrame) -> Tensor:
-    """Final latents of the rows of `index`, in its order: (rows, c, h, w) fp32."""
+    """Read the final latents of the rows of `index`, in its order: (rows, c, h, w) fp32."""
     latents: Tensor | None = None
     for shard, rows in index.reset_index(drop=True).groupby("shard"):
         with _open(folder / "shards" / str(shard)) as file:
@@ -115,7 +117,7 @@ def _read(path: Path, part: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """The shard, opened. Raises UserError that names it when it is missing or damaged."""
+    """Open a shard. Raises UserError, naming it, if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file

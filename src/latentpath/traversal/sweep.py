@@ -1,4 +1,4 @@
-"""A sweep from plan to shards: waves of seeds, those that are done left out, shared out among processes."""
+"""Runs a sweep: splits the plan into waves of seeds, skips finished ones, divides them among processes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from latentpath.traversal.store import build_index, finished_seeds, write_shard
 
 @dataclass(frozen=True)
 class Wave:
-    """Seeds of one class that are walked together and make a shard: what a kill can lose."""
+    """Seeds of one class that are sampled together and make one shard, the unit that can be lost."""
 
     cls: str
     seeds: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        cls = quote(self.cls, safe="").replace(".", "%2E")  # a file whose name begins with a dot is hidden
+        cls = quote(self.cls, safe="").replace(
+            ".", "%2E"
+        )  # a file name that starts with a dot would be hidden
         return f"{cls}-{self.seeds[0]:06d}-{self.seeds[-1]:06d}"
 
 
 def waves(plan: SweepPlan, shard_seeds: int) -> list[Wave]:
-    """All waves of a plan; the same for every process, whatever is done already."""
+    """Return all waves of a plan, the same for every process, regardless of what is finished."""
     starts = range(0, len(plan.seeds), shard_seeds)
     return [Wave(cls, plan.seeds[s : s + shard_seeds]) for cls in plan.classes for s in starts]
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a wave came to: its images, and the flip points where they were searched for (rows of a table)."""
+    """The result of a wave: its leaves and latents, and rows of flip points if they were searched."""
 
     leaves: list[Leaf]
     latents: Tensor
@@ -50,7 +52,7 @@ Sample = Callable[[Wave], Sampled]
 
 
 def from_noise(plan: SweepPlan, sampler: Sampler) -> Sample:
-    """How a wave is sampled when its images begin with the noise of `sampler`."""
+    """Return a function that samples a wave from the noise of `sampler`."""
     return lambda wave: Sampled(*walk(plan, sampler, cls=wave.cls, seeds=wave.seeds))
 
 
@@ -64,10 +66,10 @@ def sweep(
     processes: int = 1,
     on_skipped: Callable[[int], object] = lambda seeds: None,
 ) -> None:
-    """Write every shard of this process that `folder` lacks, and the index once none is lacking.
+    """Write every missing shard of this process to `folder`, and the index once all shards exist.
 
-    Process k of n takes every n-th wave, beginning with its k-th, without talking to the others: joining
-    shards is listing them. `on_skipped` is told of seeds that were done before.
+    Process k of n takes every n-th wave starting with wave k, without communication: the index lists the
+    shards of all processes. `on_skipped` is called with the number of seeds that were finished before.
     """
     done = finished_seeds(folder)
     for wave in waves(plan, shard_seeds)[process::processes]:
@@ -80,7 +82,7 @@ def sweep(
 
 
 def unfinished(plan: SweepPlan, folder: Path) -> int:
-    """Seeds of the plan, of all classes, that no shard holds yet."""
+    """Return the number of seeds, over all classes, that no shard holds yet."""
     done = finished_seeds(folder)
     return sum((cls, seed) not in done for cls in plan.classes for seed in plan.seeds)
 

@@ -1,4 +1,4 @@
-"""The tree of a sweep: images that use the same prompts up to a step share everything up to it."""
+"""The prefix tree of a sweep: images with the same prompts up to a step share all U-Net calls up to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes that live during one sampler step: what each is copied from, and the prompt it uses.
+    """The nodes of one sampler step: the parent of each node, and the prompt it uses.
 
-    `parents[k]` is a node of the level before (at step 0: 0, the noise).
+    `parents[k]` is a node of the previous level (at step 0 it is 0, the noise).
     """
 
     parents: tuple[int, ...]
@@ -18,11 +18,11 @@ class Level:
 
 
 def build_trie(words: Sequence[Sequence[int]]) -> tuple[list[Level], list[int]]:
-    """The prefix tree of `words`, and for each word the node of the last level that it ends in.
+    """Build the prefix tree (trie) of `words`; also return, for each word, its node on the last level.
 
-    A word is the prompt of every step, all of one length N. Two images are the same until their words differ,
-    so there is a node for each prefix that differs: the cost of a sweep in U-Net calls a seed is the number
-    of nodes. Words that are equal end in one node.
+    A word is the sequence of an image's prompts, one per step; all words have length N. Two images are the
+    same until their words differ, so there is one node per distinct prefix, and a sweep costs as many U-Net
+    calls per seed as the tree has nodes. Equal words share a node.
 
         eeee    step 0    1    2    3
         eexx         e -- e -- e -- e   neutral

@@ -1,4 +1,4 @@
-"""How a sweep's U-Net runs on this machine: batch size and attention found by trying, then compiled."""
+"""Tunes the U-Net of a sweep for this machine: finds batch size and attention by trying, then compiles."""
 
 from __future__ import annotations
 
