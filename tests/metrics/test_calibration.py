@@ -58,7 +58,7 @@ def test_few_images_never_make_it_worse():
 
 
 def test_without_an_error_there_is_still_a_temperature():
-    """The likelihood alone would sharpen for ever."""
+    """The likelihood alone would sharpen forever."""
     logits = torch.linspace(-4, 4, 300)
     found = fit_temperature(logits, (logits > 0).float())
     assert 0.1 < found < 1

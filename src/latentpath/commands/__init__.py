@@ -1,6 +1,6 @@
-"""The commands of the program: one record each here, and one module each with `run(cfg, run_dir)`.
+"""The commands: one record for each here, and one module for each with `run(cfg, run_dir)`.
 
-Importing this imports nothing heavy. A new command is its module, its record and `conf/<name>.yaml`.
+Importing this room imports nothing heavy. A new command needs a module, a record and `conf/<name>.yaml`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PHANTOM = Command(
 )
 INFO = Command(
     "info",
-    "what a data set holds: counts per class, attribute and split",
+    "show what a data set holds: counts per class, attribute and split",
     reads_images=always,
 )
 CLASSIFY = Command(
@@ -66,12 +66,12 @@ EVALUATE = Command(
 )
 REPORT = Command(
     "report",
-    "one HTML page of a run",
+    "write one HTML page of a run",
     upstream=lambda cfg: (CLASSIFY, TRAVERSE, EVALUATE),
 )
 RUN = Command(
     "run",
-    "all of them, skipping what is complete",
+    "run all stages in order, skipping complete ones",
     reads_images=always,
     parallel=True,
     batches=(*CLASSIFY.batches, *FINETUNE.batches),
@@ -85,10 +85,10 @@ CFRT = Command(
 )
 FETCH = Command(
     "fetch",
-    "the weights that a configuration needs, for nodes without network",
+    "download the weights that a configuration needs, for nodes without network",
 )
 
-# In the order of the data.
+# In the order in which data flow through them.
 COMMANDS = {
     command.name: command
     for command in (PHANTOM, INFO, CLASSIFY, FINETUNE, TRAVERSE, EVALUATE, REPORT, RUN, CFRT, FETCH)
@@ -96,5 +96,5 @@ COMMANDS = {
 
 
 def function_of(command: Command) -> Callable[[Config, Path], float | None]:
-    """The command's `run(cfg, run_dir)`. Its module is imported only here, for that takes seconds."""
+    """Import the command's module, which can take seconds, and return its `run(cfg, run_dir)`."""
     return import_module(f"latentpath.commands.{command.name}").run

@@ -1,4 +1,4 @@
-"""`latentpath classify`: train the classifier that judges the generated images, and say how well it does."""
+"""`latentpath classify`: train the classifier that judges the images, and measure it on held-out groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`latentpath evaluate`: score every image, then every figure of the tables."""
+"""`latentpath evaluate`: score every image, then compute every figure."""
 
 from __future__ import annotations
 

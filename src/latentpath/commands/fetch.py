@@ -1,4 +1,4 @@
-"""`latentpath fetch`: the weights that a configuration needs, into one folder, for nodes without network."""
+"""`latentpath fetch`: download the weights that a configuration needs, for nodes without network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> None:
-    """Fetch what `cfg.weights_dir` lacks; what is there is left alone, without asking a server."""
+    """Download the weights that are missing in `cfg.weights_dir`; contact no server for existing ones."""
     root = WeightsFolder(cfg.weights_dir).path
     if root is None:
         raise UserError(f"fetch needs a folder: weights_dir=/scratch/weights, or set {ENVIRONMENT}")
@@ -29,7 +29,7 @@ def run(cfg: Config, run_dir: Path) -> None:
             continue
         log.info("fetching %s to %s", need.source, place)
         for name in lacking:
-            (place / name).unlink(missing_ok=True)  # a copy that was cut short would pass for the whole
+            (place / name).unlink(missing_ok=True)  # a truncated copy would count as complete
         place.mkdir(parents=True, exist_ok=True)
         try:
             _FETCH[need.kind](need, place)
@@ -76,7 +76,7 @@ def _from_timm(need: Need, place: Path) -> None:
 def _download(
     hub_id: str, revision: str | None, place: Path, patterns: list[str], rename: dict[str, str] | None = None
 ) -> None:
-    """The files of a hub's model that match, at one commit, also where the branch moves meanwhile."""
+    """Download the matching files of a hub model, all from the same commit even if the branch moves."""
     from huggingface_hub import HfApi, snapshot_download
 
     commit = HfApi().model_info(hub_id, revision=revision, timeout=10).sha
@@ -88,7 +88,7 @@ def _download(
 
 
 def _from_url(need: Need, place: Path) -> None:
-    """A pickle, because there is nothing else: its hash is checked, and it is read weights_only."""
+    """Download a pickle (no other format exists); check its hash and read it with weights_only."""
     import torch
 
     name = need.files[0][0]
@@ -97,7 +97,7 @@ def _from_url(need: Need, place: Path) -> None:
 
 
 def _from_xrayvision(need: Need, place: Path) -> None:
-    """A network pickled whole, of which no hash is published: only its tensors are read, and kept."""
+    """Download a fully pickled network without a published hash; read and keep only its tensors."""
     import torch
     from safetensors.torch import save
 
@@ -125,7 +125,7 @@ _FETCH = {
 
 
 def _record(place: Path, **origin: str | None) -> None:
-    """Where the files are from, their sizes and hashes: by these a copy elsewhere is known to be whole."""
+    """Record the source, sizes and hashes of the files, by which a copy can be checked."""
     files = {}
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place)

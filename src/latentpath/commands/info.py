@@ -1,4 +1,4 @@
-"""`latentpath info`: what a dataset holds, as the other commands will see it."""
+"""`latentpath info`: show what a data set holds, as the other commands will see it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from latentpath.data.load import load_dataset
 from latentpath.data.records import NAMED, SPLITS, ImageTable, Problem, by_kind, report_problems
 from latentpath.errors import UserError
 
-OPENED = 5000  # images at most: on a network disk each takes some milliseconds
-CAPTIONS_SHOWN = 4  # most frequent captions a class
+OPENED = 5000  # largest number of images to open: on a network disk each takes milliseconds
+CAPTIONS_SHOWN = 4  # most frequent captions per class
 
 
 def run(cfg: Config, run_dir: Path) -> None:
     """Print counts per class, split and attribute, the captions and what was left out; writes nothing.
 
-    The headers of all images are read, or of OPENED of them; UserError where none tells of an image, and with
+    The headers of all images are read, or of OPENED of them; UserError if none tells of an image, and with
     dataset.on_error=fail where one does not.
     """
     table = load_dataset(cfg.dataset, plugins=cfg.plugins)
@@ -48,7 +48,7 @@ def run(cfg: Config, run_dir: Path) -> None:
 
 
 def look_at_images(table: ImageTable) -> tuple[int, list[Problem]]:
-    """How many images were opened, spread over the table, and those whose headers tell of no usable image."""
+    """Read the headers of images spread over the table; return their number and the unusable ones."""
     paths = table.rows["path"].iloc[:: -(-len(table.rows) // OPENED)].tolist()
     with ThreadPoolExecutor(cores()) as pool:
         return len(paths), unreadable_files(paths, list(pool.map(check_header, paths)))

@@ -1,4 +1,4 @@
-"""`latentpath phantom`: draw a phantom data set where `dataset.root` says."""
+"""`latentpath phantom`: draw a phantom data set in `dataset.root`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Write `dataset.phantom.count` phantoms in the layout of `dataset.layout`; at once if they are there."""
+    """Write `dataset.phantom.count` phantoms in the layout `dataset.layout`, unless they exist already."""
     dataset, phantom = cfg.dataset, cfg.dataset.phantom
     writers = {"isic2019": write_isic2019, "chexpert": write_chexpert}
     if phantom.count < 1 or dataset.layout not in writers:

@@ -1,5 +1,4 @@
-"""`latentpath report`: tables, figures and one HTML page of a run that was evaluated, or of several beside
-each other."""
+"""`latentpath report`: write tables, figures and one HTML page of an evaluated run, or compare runs."""
 
 import logging
 from contextlib import suppress
@@ -28,7 +27,7 @@ def run(cfg: Config, run_dir: Path) -> None:
         folders = [Path(cfg.output_dir) / name for name in cfg.compare]
         log.info("wrote %s", write_comparison(folders, folders[0] / "report"))
         with suppress(OSError):
-            run_dir.rmdir()  # Hydra made it for `name`, which nothing was asked of
+            run_dir.rmdir()  # Hydra made it for `name`, which is not used here
         return
     with open_stage(run_dir, REPORT, cfg) as stage:
         if not stage.complete or cfg.overwrite:

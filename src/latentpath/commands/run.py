@@ -1,4 +1,4 @@
-"""`latentpath run`: every stage in the order of the data, skipping what is complete."""
+"""`latentpath run`: run all stages in order, skipping complete ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`latentpath traverse`: plan the sweep, say what it costs, walk it, store the latents."""
+"""`latentpath traverse`: plan the sweep, print its cost, walk it, store the latents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BASE_SEEDS = 16  # of each class, sampled with the base for comparison
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Traverse with the fine-tuned model, and sample the base at the strongest swap beside it where asked to.
+    """Traverse with the fine-tuned model and, if configured, sample the base model at the strongest swap.
 
     Returns the U-Net calls of the whole plan.
     """
@@ -108,7 +108,7 @@ def _print_cost(
 
 
 def _search(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank, judge: Path) -> int:
-    """Sweep in search of flip points, then print them."""
+    """Search the flip points of the sweep, then print them."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     vae: Any = model.vae()
     steps = cfg.timesteps
@@ -127,7 +127,7 @@ def _search(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: 
 
 
 def _sweep_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank) -> int:
-    """Sweep from inverted photographs, then say how well they come back without an edit."""
+    """Sweep from inverted real images, then report their reconstruction error without an edit."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     vae: Any = model.vae()
     vae.to(device)

@@ -39,7 +39,7 @@ class CaptionTemplate:
     def caption(self, cls: str, present: Sequence[str] = ()) -> str:
         """Return the caption of an image of `cls`, with the attributes `present` in the template's order.
 
-        Raises UserError where the class or an attribute is not in the template.
+        Raises UserError if the class or an attribute is not in the template.
         """
         for kind, asked, names in (
             ("class", [cls], self.class_names),

@@ -35,7 +35,7 @@ def cached_latents(
     """Open the cache of the training split in the folder `caches`, or build it with `model`.
 
     Every run with the same images, captions, VAE and text encoder shares one cache. Connected processes build
-    it together. Raises UserError where no image can be captioned, and for unreadable images if `spec` says
+    it together. Raises UserError if no image can be captioned, and for unreadable images if `spec` says
     so.
     """
     rows = captioned(table)
@@ -86,7 +86,7 @@ def captioned(table: ImageTable) -> pd.DataFrame:
 
 
 def _reported(cache: LatentCache, spec: ImageSpec) -> LatentCache:
-    """The cache; its unreadable images are a warning, or a UserError where `spec.on_error` is 'fail'."""
+    """The cache; its unreadable images are a warning, or a UserError if `spec.on_error` is 'fail'."""
     problems = [Problem("unreadable image", "the training split", None, text) for text in cache.unreadable]
     report_problems(problems, spec.on_error)
     return cache

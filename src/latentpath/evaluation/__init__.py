@@ -1,1 +1,1 @@
-"""From latents to scores, a row an image, and from scores to the figures of the tables."""
+"""Turns latents into scores, one row per image, and scores into the figures of the tables."""

@@ -1,5 +1,4 @@
-"""Generated images against the data: how like the held-out images they are, and whether any is a copy of a
-training image."""
+"""Compares generated images with the data: likeness to held-out images, and copies of training images."""
 
 from __future__ import annotations
 
@@ -23,15 +22,14 @@ from latentpath.metrics import copies, fidelity
 from latentpath.metrics.conformal import benjamini_hochberg, lowest_score_p
 
 READ_AT_ONCE = 256
-FDR = 0.1  # of the seeds that are named as copies, at most this share wrongly, on average
+FDR = 0.1  # false discovery rate: expected share of wrong ones among the seeds named as copies
 
 Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> features (n, d) on the CPU
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out images as the networks see them after the VAE: rows of the data set, and features in that
-    order.
+    """Held-out images after the VAE: rows of the data set, and the features of each network in that order.
 
     rows      cls, group and a column an attribute in {0, 1, nan}
     features  network -> (n, d)
@@ -41,8 +39,7 @@ class HeldOut:
     features: dict[str, NDArray[np.float32]]
 
     def like(self, cls: str, present: Sequence[str], attributes: Sequence[str]) -> NDArray[np.bool_]:
-        """(n,) True where an image of `cls` is known to show all of `present` and no other of
-        `attributes`."""
+        """Mark (n,) images of `cls` that are known to show all of `present` and no other of `attributes`."""
         pattern = [float(attribute in present) for attribute in attributes]
         same = (self.rows[list(attributes)].to_numpy(np.float64) == pattern).all(axis=1)
         return same & (self.rows["cls"] == cls).to_numpy()
@@ -61,9 +58,8 @@ def fidelity_table(
     `metrics.fidelity`.
 
     `generated` has the columns class, attribute, a row for each row of `features` (n, d), by `network`.
-    Each set is held against the held-out images of its class that show the same of `attributes`: those free
-    of all for neutral images, those with the attribute and no other for its edits. A figure says how like
-    they look to that network, and compares only with figures of the same one.
+    Each set is compared with the held-out images of its class that show the same `attributes`: none for
+    neutral images, only the edited attribute for its edits. Figures of different networks are not comparable.
     """
     rows = []
     for cls in classes:
@@ -83,11 +79,11 @@ def held_out_features(
     vae: Any,
     without: Iterable[str] = (),
 ) -> HeldOut:
-    """The images of the test split, encoded and decoded by `vae`, as each network sees them.
+    """Return the features of the images of the test split after encoding and decoding by `vae`.
 
-    They are read once for all networks. Generated images have passed the VAE's decoder, and what it makes
-    of an image is for a network not that image. Images of the groups `without` are left out: those that
-    edits started from.
+    Each image is read once for all networks. Real images pass the VAE too, because generated images have
+    passed its decoder, which changes what a network sees. Groups in `without` (whose images were edited) are
+    left out.
     """
     rows = table.split("test")
     rows = rows[~rows["group"].isin(list(without))]
@@ -109,7 +105,7 @@ def held_out_features(
 def copy_table(
     index: pd.DataFrame, spaces: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 ) -> pd.DataFrame:
-    """`metrics.copies` in each space, of a row of `index` for each generated image.
+    """Score each generated image (row of `index`) as a copy of a training image, in each space.
 
     Columns: the image's key, `space`, `training` (the row of the nearest in the latent cache), distance,
     score, p and q of the image's class and seed, flagged; space by space, the likeliest copy first.
@@ -133,7 +129,7 @@ def copy_table(
 
 
 def _named(table: pd.DataFrame, ends: NDArray[np.bool_], ordinary: Sequence[float]) -> pd.DataFrame:
-    """p, q and flagged of the images of one space, the lowest score first, of which `ends` count."""
+    """Add p, q and flagged to the images of one space, sorted by score; only images in `ends` count."""
     seed = ["class", "seed"]
     lowest = table[ends].groupby(seed, sort=False)["score"].agg(["min", "size"])
     lowest["p"] = lowest_score_p(lowest["min"], lowest["size"], ordinary) if len(ordinary) else np.nan
@@ -144,7 +140,7 @@ def _named(table: pd.DataFrame, ends: NDArray[np.bool_], ordinary: Sequence[floa
 
 
 def _ends(index: pd.DataFrame) -> NDArray[np.bool_]:
-    """Neutral images and the strongest swaps; of a seed that has none of them, all images."""
+    """Mark neutral images and strongest swaps, or all images of a seed that has none of these."""
     swaps = index["method"] == "swap"
     strongest = swaps & (index["swap_step"] == index.loc[swaps, "swap_step"].min())
     ends = (index["method"] == "neutral") | strongest
@@ -152,7 +148,7 @@ def _ends(index: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def copies_by_class(table: pd.DataFrame) -> pd.DataFrame:
-    """`copy_table` in short, without any training image: a row a class and space.
+    """Summarize `copy_table` without naming training images: one row per class and space.
 
     Columns class, space, images, seeds, the lowest and median score, the lowest q, flagged (seeds that are
     named).
@@ -169,24 +165,24 @@ def copies_by_class(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_latents(cache: LatentCache, scaling_factor: float) -> Tensor:
-    """Scaled means (n, c, h, w) of the cache: what final latents are to be compared with."""
+    """Return the scaled means (n, c, h, w) of the cache, for comparison with final latents."""
     channels = cache.moments.shape[1] // 2
     return scaling_factor * torch.from_numpy(np.asarray(cache.moments[:, :channels], np.float32))
 
 
 def held_out_latents(vae: Any, table: ImageTable, spec: ImageSpec) -> Tensor:
-    """Scaled latents (n, c, h, w) of the images of the test split; (0,) where it has none."""
+    """Return the scaled latents (n, c, h, w) of the images of the test split; (0,) if it is empty."""
     return _joined(encode(vae, images) for images in _read(table.split("test"), spec))
 
 
 def decoded_features(
     vae: Any, network: Network, latents: Tensor, on_images: Callable[[int], object] = lambda n: None
 ) -> NDArray[np.float32]:
-    """Features (n, d) of scaled latents (n, c, h, w), decoded; (0,) of none.
+    """Decode scaled latents (n, c, h, w) and return their features (n, d); (0,) for no latents.
 
-    Of real images too, where generated ones are to be compared with them: what a VAE makes of an image is for
-    a network not that image. Of phantoms' latents decoded, the right training image was the nearest of 100 %,
-    against decoded ones, and of 68 %, against the images themselves.
+    Use it also for real images that are compared with generated ones, because decoding changes what a network
+    sees. For decoded phantoms the nearest training image was the right one in 100 % of cases among decoded
+    training images, and in 68 % among the original ones.
     """
 
     def parts() -> Iterator[Tensor]:

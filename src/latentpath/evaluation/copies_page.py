@@ -1,6 +1,6 @@
-"""`copies.html`: the generated images likeliest to be copies, each beside its nearest training images.
+"""Writes `copies.html`: the generated images most likely to be copies, beside their nearest training images.
 
-Training images are patients': the page stays in the run's folder, and no report shows it or links to it.
+The page shows images of patients, so it stays in the run's folder, and no report shows it or links to it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_copies_page(
     vae: Any,
     lpips: tuple[str, Any] | None = None,
 ) -> None:
-    """Write the page of `copy_table`, whole in itself: pictures inlined, nothing asked of a network.
+    """Write the page of `copy_table` as one file with inlined images and without network requests.
 
     latents (n, c, h, w) are of its generated images, `training` (m, c, h, w) of the latent cache, both scaled
     as `vae` expects: what is shown is decoded from them. lpips: name and model, on the device of `vae`. An
@@ -83,9 +83,12 @@ def write_copies_page(
 
 
 def likeliest(table: pd.DataFrame, shown: int = SHOWN) -> pd.DataFrame:
-    """The rows of `copy_table` to be shown: of each space the first `shown` training images, each with the
-    image likeliest to be its copy, and what all spaces say of that image. Images flagged in any space come
-    first; else by their best place in any."""
+    """Select the rows of `copy_table` to show.
+
+    From each space it takes the first `shown` training images, each with the generated image that is most
+    likely its copy, and that image's rows in all spaces. Images flagged in any space come first, then by best
+    rank.
+    """
     place = table.groupby("space").cumcount()
     best = place.where(table["flagged"], place + len(table)).groupby(table["generated"]).transform("min")
     first = table.drop_duplicates(["space", "training"]).groupby("space").head(shown)
@@ -94,7 +97,7 @@ def likeliest(table: pd.DataFrame, shown: int = SHOWN) -> pd.DataFrame:
 
 
 def _inline(image: Tensor) -> str:
-    """A data URI of an image (3, h, w) in [-1, 1], without loss up to SIDE."""
+    """Return a data URI of an image (3, h, w) in [-1, 1], lossless up to SIDE pixels."""
     pixels = to_uint8(image).permute(1, 2, 0).numpy()
     picture, data = Image.fromarray(pixels), BytesIO()
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -21,7 +21,7 @@ PRESENCE = ("present", "absent", "probability", "others_probability")
 def figure_table(
     scored: Scored, *, attributes: Sequence[str], strong: Sequence[int], geometry: pd.DataFrame
 ) -> pd.DataFrame:
-    """Every figure of the attributes that were traversed, a part of the heads; COLUMNS.
+    """Return every figure of the traversed attributes (a subset of the heads), with the columns COLUMNS.
 
     strong: the swap steps of the strong end; of an interpolation it is the last 40 % of the frames.
     geometry: the rows of `metrics.geometry_bands`.
@@ -45,7 +45,7 @@ def figure_table(
 
 
 def _cfrt(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a `cfrt_table`, or of a `cfrt_by_position`: a row a figure."""
+    """Turn rows of a `cfrt_table` or `cfrt_by_position` into one row per figure."""
     rows = []
     for cell in table.to_dict("records"):
         key = {name: cell.get(name) for name in ("class", "attribute", "method", "position")}
@@ -64,7 +64,7 @@ def _cfrt_means(
     positions: Sequence[int] | None,
     cells: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """The means over classes and attributes; where no cell is defined, the first reason of a cell."""
+    """Return the means over classes and attributes, or the first reason if no cell is defined."""
     means = cfrt_means(scored, method, positions, of=attributes)
     rows = []
     for figure in CFRT:
@@ -77,9 +77,9 @@ def _cfrt_means(
 
 
 def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
-    """How often the judge sees the attribute at each position, and how likely it finds it and the others.
+    """Return, at each position, the share of images with the attribute and the mean probabilities.
 
-    Neutral images have no attribute of their own and no position: each of the attributes is looked for.
+    Neutral images have no attribute and no position, so they get one row per attribute.
     """
     images, column = scored.rows, position_column(method)
     images = images[images["method"] == method]
@@ -107,9 +107,9 @@ def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[di
 
 
 def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
-    """The mean distance of a trajectory's images to the neutral one, of each class and attribute, and of all.
+    """Return the mean distance of trajectory images to the neutral image, per cell and overall.
 
-    Frame 0 is the neutral image itself: a distance of zero by construction is no evidence.
+    Frame 0 is left out, because it is the neutral image itself.
     """
     images, measures = scored.rows, measures_in(scored.table)
     images = images[(images["method"] == method) & (images["frame"].fillna(1) > 0)]
@@ -124,7 +124,7 @@ def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[d
 
 
 def _geometry(bands: pd.DataFrame) -> list[dict[str, Any]]:
-    """Distances, cosines and curvature of the swaps at each step, and of each path as a whole."""
+    """Return distances and cosines of the swaps at each step, and curvature and length of each path."""
     bands = bands.rename(columns={"swap_step": "position", "mean": "value"})
     bands = bands[[column for column in COLUMNS if column in bands]].assign(method="swap")
     return [{str(k): v for k, v in row.items()} for row in bands.to_dict("records")]

@@ -1,4 +1,4 @@
-"""Pictures of the first few seeds as PNG files, for the report and for people."""
+"""Writes images of the first few seeds as PNG files, for the report and for people."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from latentpath.runs.files import write_image
 
 
 def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
-    """Write `examples/*.png`, LPIPS maps as grey `lpips_maps/*.png`, and return their keys and file names.
+    """Write `examples/*.png` and LPIPS maps as grey `lpips_maps/*.png`; return their keys and file names.
 
-    A map's grey is the distance times 255, cut at 1: the same scale in every picture.
+    The grey value of a map is the distance (clipped at 1) times 255, so all maps have the same scale.
     """
     rows = []
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""Decode, classify, compare with the neutral image: every image of a seed becomes a row of scores."""
+"""Scores images: decodes latents, classifies images, and compares them with the neutral image of the seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from latentpath.traversal.interpolate import interpolate
 
 @dataclass(frozen=True)
 class Picture:
-    """An image kept for the report: key, pixels (3, h, w) in [0, 1] and, of swaps, an LPIPS map (h, w)."""
+    """An image for the report: key, pixels (3, h, w) in [0, 1] and, for swaps, an LPIPS map (h, w)."""
 
     key: dict[str, Any]
     image: Tensor
@@ -33,7 +33,7 @@ class Scorer:
     """Turns the latents of one seed into rows of `scores.parquet`.
 
     `classifier.predict(images (n, 3, h, w) in [-1, 1])` gives class and attribute probabilities; `lpips` maps
-    a net's name to its model, or to None where its weights cannot be had: the column is then NaN.
+    a net's name to its model, or to None if its weights cannot be had: the column is then NaN.
     """
 
     vae: Any
@@ -144,7 +144,7 @@ class Scorer:
         self.features.append(table)
 
     def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:
-        """Column -> (n,), each image against that of its origin; NaN where a measure lacks its weights.
+        """Column -> (n,), each image against that of its origin; NaN if a measure lacks its weights.
 
         A batch shares its origin, whose LPIPS features are then computed once for it, on the device.
         """

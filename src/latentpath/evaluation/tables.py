@@ -64,9 +64,9 @@ def write_tables(
 
 
 def flip_points(flips: pd.DataFrame) -> pd.DataFrame:
-    """Of the flip points that a traversal searched for (see `traversal.bisect`) a row a class and attribute.
+    """Summarize the flip points of a search (see `traversal.bisect`), one row per class and attribute.
 
-    Columns class, attribute; seeds: flips, never, already_present, not_monotone; median (swap step, NaN where
+    Columns class, attribute; seeds: flips, never, already_present, not_monotone; median (swap step, NaN if
     no seed flips).
     """
     rows = []

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Naming:
-    """Of A attributes and n seeds that have a direction toward each; NaN where n < 2.
+    """Of A attributes and n seeds that have a direction toward each; NaN if n < 2.
 
     confusion    (A, A) share of seeds whose edit toward i is named a
     by_attribute (A,) share rightly named, its diagonal

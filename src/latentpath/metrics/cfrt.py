@@ -4,7 +4,7 @@ Arrays, for S seeds of one class, A attributes, P positions on the strong end of
 
     neutral        (S, A)        f_a(x): sigmoid of head a on the neutral image x of a seed, in [0, 1]
     edited         (A, S, P, A)  edited[i, s, p, a] = f_a(x'_i): head a on the image moved toward attribute i
-    neutral_class  (S,)          y(x): index of the class decision; None where there is a single class
+    neutral_class  (S,)          y(x): index of the class decision; None if there is a single class
     edited_class   (A, S, P)     y(x'_i)
 
 NaN is a score that does not exist. An image that lacks a score which a condition needs is left out of that
@@ -28,7 +28,7 @@ class Rate:
     value: float
     n: int
     reason: str = ""
-    # (S,) mean of each seed, NaN where undecided: the seeds are independent, the positions of one are not;
+    # (S,) mean of each seed, NaN if undecided: the seeds are independent, the positions of one are not;
     # and of how many samples: `value` is the mean of per_seed weighted by samples_per_seed
     per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
     samples_per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
@@ -218,7 +218,7 @@ def _rate(indicators: Sequence[Array], reasons: Sequence[str]) -> Rate:
 
 
 def _exceeds_all_others(values: Array, index: int, *, axis: int) -> Array:
-    """values[index] > the maximum of the rest along the axis; NaN where any is NaN or there is no rest."""
+    """values[index] > the maximum of the rest along the axis; NaN if any is NaN or there is no rest."""
     rest = np.delete(values, index, axis=axis)
     own = np.take(values, index, axis=axis)
     if rest.shape[axis] == 0:

@@ -82,7 +82,7 @@ def mean_auroc(
     classes: Sequence[str],
     attributes: Sequence[str],
 ) -> float | None:
-    """The mean of the AUROCs of `classification_metrics` that are defined, None where none is."""
+    """The mean of the AUROCs of `classification_metrics` that are defined, None if none is."""
     table = classification_metrics(
         logits, class_labels, attribute_labels, classes=classes, attributes=attributes
     )

@@ -1,7 +1,7 @@
 """Figures of other papers on counterfactual images, by their names: MNAC and CD.
 
 Arrays: neutral (S, H) and edited (S, P, H), scores of H heads on the original images and on P edits of each
-toward one attribute; NaN where there is none.
+toward one attribute; NaN if there is none.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def attributes_changed(neutral: ArrayLike, edited: ArrayLike, threshold: float =
     """How many attributes have another decision on the edited image than on its original: (S, P) in 0..H.
 
     The mean is MNAC, the mean number of attributes changed: the attribute that was asked for counts too, so
-    that 1 is what a faithful edit gives and 0 an edit that does nothing. NaN where a score is missing.
+    that 1 is what a faithful edit gives and 0 an edit that does nothing. NaN if a score is missing.
     Source: Jeanneret, Simon and Jurie 2022, DiME, with their code; Rodriguez et al. 2021.
     """
     before, after = hard_label(neutral, threshold), hard_label(edited, threshold)
@@ -36,7 +36,7 @@ def correlation_difference(
     `labels` (n, H) are the labels 0, 1 or NaN of real images, a pair of heads by the images that have both.
     0 means that what changes together is what occurs together: an edit that changes A alone has the CD of
     the data's own correlations, not 0. A head that never changes, or a label that never varies, has
-    correlation 0. NaN where no image has all scores, or where A itself never changes: then nothing
+    correlation 0. NaN if no image has all scores, or where A itself never changes: then nothing
     correlates with it.
     Source: Jeanneret, Simon and Jurie 2022, DiME, with their code.
     """

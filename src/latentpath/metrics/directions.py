@@ -31,7 +31,7 @@ def direction_cosines(
     """cos( z_ref - z_0, z_s - z_0 ) of every swap step s: (K,) in [-1, 1], in the order of `swap_steps`.
 
     'weakest' takes the latest swap as z_ref, as the paper does (1.0 there, falling toward early swaps);
-    'strongest' the earliest. NaN where a latent equals the neutral one: a zero vector has no direction.
+    'strongest' the earliest. NaN if a latent equals the neutral one: a zero vector has no direction.
     Source: the paper, cosine similarity of trajectory directions; poster, figure 6.
     """
     offsets = _offsets(neutral, trajectory, swap_steps)
@@ -42,7 +42,7 @@ def direction_cosines(
 def consecutive_cosines(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> Array:
     """Cosine between each step of the path and the next: (K-1,), from the weak end to the strong end.
 
-    1 everywhere is a straight line; NaN where a step has length 0.
+    1 everywhere is a straight line; NaN if a step has length 0.
     """
     steps = _path_steps(neutral, trajectory, swap_steps)
     return _cosine(steps[:-1], steps[1:])
@@ -53,7 +53,7 @@ def curvature(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[in
 
         mean_k arccos( cos( z_k - z_{k-1}, z_{k+1} - z_k ) ),  k = 1..K-1
 
-    An angle next to a step of length 0 does not exist and is left out; NaN where none exists, as with K = 1.
+    An angle next to a step of length 0 does not exist and is left out; NaN if none exists, as with K = 1.
     For scale: a random walk of independent steps turns by 90 degrees, and points drawn independently around
     the neutral latent by 120, for each step then goes back on the one before (cosine -1/2).
     """
@@ -65,7 +65,7 @@ def curvature(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[in
 def path_over_chord(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[int]) -> float:
     """sum_k |z_k - z_{k-1}| / |z_K - z_0| along z_0 -> weakest -> ... -> strongest: >= 1, 1 if straight.
 
-    NaN where the strongest latent equals the neutral one.
+    NaN if the strongest latent equals the neutral one.
     """
     steps = _path_steps(neutral, trajectory, swap_steps)
     chord = float(np.linalg.norm(steps.sum(axis=0), axis=-1))
@@ -137,7 +137,7 @@ def geometry_bands(table: "pd.DataFrame") -> "pd.DataFrame":
 
     low, high: 95 % interval of the mean (see `metrics.intervals`): where the mean lies. q10, q50,
     q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are
-    left out. NaN where none has.
+    left out. NaN if none has.
     """
     import pandas as pd
 
@@ -167,6 +167,6 @@ def _path_steps(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequence[
 
 
 def _cosine(a: Array, b: Array) -> Array:
-    """(..., d) and (K, d) -> (K,); NaN where a norm is zero."""
+    """(..., d) and (K, d) -> (K,); NaN if a norm is zero."""
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return np.where(norms > 0, (a * b).sum(axis=-1) / np.where(norms > 0, norms, 1), np.nan).clip(-1, 1)

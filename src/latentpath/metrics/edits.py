@@ -20,7 +20,7 @@ def edit_table(scored: Scored) -> pd.DataFrame:
         n            seeds
 
     Frames of interpolations are left out. A combination is named `hair+ruler`. An edit departs from the
-    neutral image of its seed, a removal from the image that has the attribute. NaN where a named attribute
+    neutral image of its seed, a removal from the image that has the attribute. NaN if a named attribute
     has no head; a missing score leaves the seed out.
     """
     heads, rows = list(scored.heads), scored.rows

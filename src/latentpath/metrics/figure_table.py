@@ -6,8 +6,8 @@ position          swap step or frame; empty for the figure of the whole trajecto
                   conditions on the strong end, of distances over all positions
 model             'finetuned', or 'base'
 figure            its key, see `metrics.figures`
-value             NaN where undefined
-low, high         ends of the 95 % interval over seeds, NaN where there is none
+value             NaN if undefined
+low, high         ends of the 95 % interval over seeds, NaN if there is none
 n                 seeds that it is taken over
 reason            why it is undefined, or what was left out; '' otherwise
 """
@@ -25,7 +25,7 @@ COLUMNS = [*KEY, "value", "low", "high", "n", "reason"]
 
 @dataclass(frozen=True)
 class Reading:
-    """One figure: its value and the ends of its interval, None where undefined; the seeds; the reason."""
+    """One figure: its value and the ends of its interval, None if undefined; the seeds; the reason."""
 
     value: float | None = None
     low: float | None = None
@@ -50,11 +50,11 @@ class FigureTable:
         position: int | None = None,
         model: str = FINETUNED,
     ) -> Reading | None:
-        """A figure of a class and attribute, or without both its mean; None where there is no row of it."""
+        """A figure of a class and attribute, or without both its mean; None if there is no row of it."""
         return self._readings.get((cls, attribute, method, position, model, figure))
 
     def value(self, figure: str, cls: str | None = None, attribute: str | None = None, **key) -> float | None:
-        """The value alone: None where it is undefined or not there."""
+        """The value alone: None if it is undefined or not there."""
         found = self.get(figure, cls, attribute, **key)
         return found.value if found else None
 

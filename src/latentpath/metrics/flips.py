@@ -24,7 +24,7 @@ def flip_rate(neutral: ArrayLike, edited: ArrayLike, *, threshold: float = 0.5) 
     """Fraction of seeds that flip from absent (neutral) to present, at each position.
 
     neutral (S,) and edited (S, P): scores of head A on the neutral images and on the images toward A.
-    Returns (P,). Seeds without a score are left out at that position; NaN where no seed is left. A seed
+    Returns (P,). Seeds without a score are left out at that position; NaN if no seed is left. A seed
     whose neutral image already shows A counts as not flipped.
     """
     flips = flipped(neutral, edited, threshold)
@@ -43,7 +43,7 @@ def flip_step(
     """The weakest edit of each seed from which A is present all the way to the strong end.
 
     neutral (S,), edited (S, P), positions (P,): swap steps (strongest is the smallest) or frames (the
-    largest). Returns (S,) positions; NaN where A is absent at the strong end, present on the neutral image,
+    largest). Returns (S,) positions; NaN if A is absent at the strong end, present on the neutral image,
     or a score is NaN.
     """
     order = np.argsort(positions)  # strongest first

@@ -4,7 +4,7 @@ The positions of one seed share its noise and depend on each other; seeds are in
 the seed or, where several seeds start from images of one patient, the group (see `grouped`): each enters
 with one value. Nothing is drawn at random, so the same values always have the same interval.
 
-Arrays, for S seeds and F figures at once: values (S, F), NaN where a seed has none; weights (S, F) >= 0,
+Arrays, for S seeds and F figures at once: values (S, F), NaN if a seed has none; weights (S, F) >= 0,
 how many samples a value is the mean of (1 each by default).
 """
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """Ends of the intervals, (F,) each; NaN where fewer than two seeds have a value."""
+    """Ends of the intervals, (F,) each; NaN if fewer than two seeds have a value."""
 
     low: Array
     high: Array
@@ -150,6 +150,6 @@ def _checked(values: ArrayLike, weights: ArrayLike | None, level: float) -> tupl
 
 
 def _divide(a: ArrayLike, b: ArrayLike) -> Array:
-    """a / b; NaN where b is 0."""
+    """a / b; NaN if b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
     return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)

@@ -31,7 +31,7 @@ def rogan_gladen(share: ArrayLike, sensitivity: ArrayLike, specificity: ArrayLik
 
         pi = ( share + specificity - 1 ) / ( sensitivity + specificity - 1 ),   clipped to [0, 1]
 
-    Arrays in [0, 1] of shapes that broadcast. NaN where sensitivity + specificity <= 1: such a judge does
+    Arrays in [0, 1] of shapes that broadcast. NaN if sensitivity + specificity <= 1: such a judge does
     not tell the images apart.
     Source: Rogan and Gladen 1978.
     """

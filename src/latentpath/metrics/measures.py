@@ -26,7 +26,7 @@ class Measure(Figure):
     net: str = ""
 
     def load(self, networks: Mapping[str, Any]) -> Callable[..., Any] | None:
-        """The function; None where it needs a network whose weights are not on this machine."""
+        """The function; None if it needs a network whose weights are not on this machine."""
         module, name = self.function.split(".")
         compute = getattr(import_module(f"latentpath.metrics.{module}"), name)
         if not self.net:
@@ -74,7 +74,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] | None]:
-    """Column of the scores -> its function of (images, reference), None where weights are missing.
+    """Column of the scores -> its function of (images, reference), None if weights are missing.
 
     networks: LPIPS backbone -> its network or None; a backbone that is not named is left out.
     """

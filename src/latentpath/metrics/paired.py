@@ -41,8 +41,8 @@ def paired_differences(
 ) -> Differences:
     """Differences b - a of F figures over the seeds that both have.
 
-    a, b (S, F): the value of each seed, the same seeds in the same order; NaN where one has none. The
-    intervals are Student's (`metrics.intervals`), the tests those of `sign_flips`. NaN where fewer
+    a, b (S, F): the value of each seed, the same seeds in the same order; NaN if one has none. The
+    intervals are Student's (`metrics.intervals`), the tests those of `sign_flips`. NaN if fewer
     than two seeds have both.
     Raises ValueError on shapes that differ.
     """
@@ -64,10 +64,10 @@ def sign_flips(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0
         p_f     = share of sign flips whose u_f is at least as large
         p_adj_f = share of sign flips whose max_g u_g is at least u_f
 
-    differences (S, F), NaN where a seed has none. A flip changes the sign of all F differences of a seed.
+    differences (S, F), NaN if a seed has none. A flip changes the sign of all F differences of a seed.
     All 2^S flips are tried for S <= 12, else `resamples` random ones and the observed one. It assumes that
     where nothing differs a difference is as likely as its negative. The smallest p that S seeds can give is
-    2 / 2^S: 5 seeds cannot reach 0.05. Returns p and p_adj, each (F,); NaN where fewer than two seeds have
+    2 / 2^S: 5 seeds cannot reach 0.05. Returns p and p_adj, each (F,); NaN if fewer than two seeds have
     a value; 1 where all are 0.
     Source: Westfall and Young 1993, for max-T; Fisher 1935, for the flips.
     """

@@ -13,7 +13,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of one figure between runs, judges and seeds, and what is left over; NaN where there is
+    """Variances of one figure between runs, judges and seeds, and what is left over; NaN if there is
     only one."""
 
     run: float
@@ -44,7 +44,7 @@ def variance_components(values: ArrayLike) -> Components:
         E[ MS_run ] = e + J S run,   E[ MS_judge ] = e + R S judge,   E[ MS_seed ] = e + R J seed
 
     each solved for its component, and 0 where that is negative. Interactions are part of the residual. NaN
-    for a factor of a single level; the residual is NaN where fewer than two factors vary, and the component
+    for a factor of a single level; the residual is NaN if fewer than two factors vary, and the component
     then holds it.
     Raises ValueError unless values are (R, J, S), finite, with two levels of something.
     Source: Searle, Casella and McCulloch 1992, chapter 4 (method of moments).
@@ -80,7 +80,7 @@ def seeds_needed(
 
         the smallest S with t_{S-1} s / sqrt(S) <= half_width
 
-    values (n,), one a seed, NaN left out. None where fewer than two have a value, or more than `most` are
+    values (n,), one a seed, NaN left out. None if fewer than two have a value, or more than `most` are
     needed. Where all agree, s is 0 and says nothing: it then counts as if one more seed differed by 1, s^2
     = 1 / (n + 1).
     Raises ValueError unless half_width > 0.

@@ -76,12 +76,12 @@ class ScoreArrays:
 
     @property
     def neutral_class(self) -> Array | None:
-        """(S,) index of the class decision, NaN where unknown; None with a single class."""
+        """(S,) index of the class decision, NaN if unknown; None with a single class."""
         return _decision(self.neutral_class_probs)
 
     @property
     def edited_class(self) -> Array | None:
-        """(A, S, P) index of the class decision, NaN where unknown; None with a single class."""
+        """(A, S, P) index of the class decision, NaN if unknown; None with a single class."""
         return _decision(self.edited_class_probs)
 
     def at(self, positions: Sequence[int]) -> "ScoreArrays":
@@ -105,7 +105,7 @@ class Sweep:
     def positions(self, asked: Sequence[int] | None = None, *, strong: bool = True) -> tuple[int, ...]:
         """`asked`, checked; without it the strong end or, if not `strong`, all positions. In ascending order.
 
-        Frame 0 is the neutral image itself and no position. Raises UserError where the scores hold no image
+        Frame 0 is the neutral image itself and no position. Raises UserError if the scores hold no image
         of the method, or none at a position that is asked for.
         """
         there = sorted(map(int, self.rows[self.column].dropna().unique())) if self.column in self.rows else []
@@ -177,7 +177,7 @@ def _columns(rows: pd.DataFrame, names: list[str]) -> Array:
 
 
 def _decision(class_probs: Array) -> Array | None:
-    """(..., C) -> (...): argmax as float, NaN where a probability is; None with a single class."""
+    """(..., C) -> (...): argmax as float, NaN if a probability is; None with a single class."""
     if class_probs.shape[-1] < 2:
         return None
     known = np.isfinite(class_probs).all(axis=-1)

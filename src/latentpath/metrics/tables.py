@@ -1,4 +1,4 @@
-"""CFRT and flip tables of a run's scores: a row a class and attribute, with intervals over seeds.
+"""CFRT and flip tables of a run's scores: one row per class and attribute, with intervals over seeds.
 
 CFRT is the Classifier Flip Rate along a Trajectory (see `metrics.cfrt`). Every function takes the scores as
 `Scored` and the `method` whose images it looks at: the positions of 'swap' are swap steps, those of every
@@ -40,7 +40,7 @@ def cfrt_table(
     `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
     Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
     flipped_eligible, dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict,
-    already_present (in [0, 1], NaN where undefined), of each also <figure>_low and <figure>_high, its 95 %
+    already_present (in [0, 1], NaN if undefined), of each also <figure>_low and <figure>_high, its 95 %
     interval over seeds, and reason ('' or 'column: why; ...' for each figure that is undefined or left images
     out; several reasons of one figure are joined by 'and').
     """

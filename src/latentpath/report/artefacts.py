@@ -99,7 +99,7 @@ class RunArtefacts:
 
 
 def read_run(run_dir: Path) -> RunArtefacts:
-    """Read a run's folder. Raises UserError where it was not evaluated, or by an older version."""
+    """Read a run's folder. Raises UserError if it was not evaluated, or by an older version."""
     metrics_file, figures_file = (run_dir / "evaluate" / name for name in ("metrics.json", "figures.parquet"))
     metrics = _json(metrics_file)
     if not metrics:
@@ -183,7 +183,7 @@ def _tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
-    """The files of these names in the folder, None where there is none."""
+    """The files of these names in the folder, None if there is none."""
     files = [folder / Path(name).name if isinstance(name, str) else None for name in names]
     return [file if file and file.exists() else None for file in files]
 

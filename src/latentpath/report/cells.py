@@ -1,4 +1,4 @@
-"""A table of the page as plain data: cells with a text, the full value, the reason where there is none."""
+"""Tables of the page as plain data: each cell has a text and its exact value, or a reason why it is n/a."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Table:
 
     @property
     def reasons(self) -> list[str]:
-        """Reasons of the n/a cells, once each, in reading order: footnotes a, b, c, ..."""
+        """The distinct reasons of the n/a cells in reading order, for the footnotes a, b, c, ..."""
         cells = (cell for group in self.groups for row in group for cell in row)
         return list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
 
@@ -59,7 +59,7 @@ class Table:
         return chr(ord("a") + index % 26) * (index // 26 + 1)
 
     def filled(self) -> list[list[list[tuple[Cell, bool]]]]:
-        """Groups of rows in which every column has its cell; True where it is the first row of that cell."""
+        """Fill every column of every row, repeating cells that span rows; True marks a cell's first row."""
         groups = []
         for group in self.groups:
             rows: list[list[tuple[Cell, bool]]] = []
@@ -116,7 +116,7 @@ def header(text: str, rowspan: int = 1) -> Cell:
 
 
 def lookup(tree: Any, *keys: Any) -> Any:
-    """tree[k1][k2]..., None where a key is missing."""
+    """tree[k1][k2]..., None if a key is missing."""
     for key in keys:
         if not isinstance(tree, Mapping):
             return None

@@ -1,4 +1,4 @@
-"""Charts by matplotlib: each panel in the page, which sets as many in a row as fit, or all in one file."""
+"""Draws charts with matplotlib: as single panels for the page, or all panels in one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "pdf", "png")
 GAP = 16  # px between the panels of a file
-# What matplotlib calls the looks of lines and the shapes of points; style.css has a class of each name.
+# matplotlib's arguments for the looks of lines and the shapes of points; style.css has a class for each.
 LOOKS: dict[str, dict[str, Any]] = {
     "solid": {"marker": "o"},
     "dashed": {"marker": "o", "markersize": 3.6, "linestyle": (0, (3, 2.2)), "linewidth": 1.4},
@@ -44,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Line:
-    """values: one a position, None where undefined; low, high: the band around them, if there is one; colour:
+    """values: one a position, None if undefined; low, high: the band around them, if there is one; colour:
     its name in `PALETTE`."""
 
     name: str
@@ -108,7 +108,7 @@ class Curves(Panel):
 
 @dataclass(frozen=True)
 class HeatMap(Panel):
-    """Squares of a value in [-1, 1] with its text: blue rises, orange falls."""
+    """A heat map of values in [-1, 1] with text: blue rises, orange falls."""
 
     title: str
     rows: Sequence[str]
@@ -150,7 +150,7 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Scatter(Panel):
-    """Points without axes, for distances of a t-SNE map have no unit. x and y in px from the upper left."""
+    """Points without axes, because distances in t-SNE have no unit; x and y are px from the upper left."""
 
     clouds: Sequence[Cloud]
     says: str
@@ -185,19 +185,19 @@ class Chart:
     columns: int = 4
 
     def svgs(self) -> list[Markup]:
-        """Each panel for the page, which writes the legend itself."""
+        """Return each panel as SVG for the page, which writes the legend itself."""
         return [
             Markup(to_svg(_draw([panel], 1), f"{self.name}{k}", panel.says, inline=True))
             for k, panel in enumerate(self.panels)
         ]
 
     def figure(self) -> Figure:
-        """All panels, below the legend."""
+        """Draw the legend and all panels in one figure."""
         return _draw(self.panels, min(self.columns, len(self.panels)), self.legend)
 
 
 def write_figures(charts: Iterable[Chart], folder: Path, format: str) -> list[Path]:
-    """`folder`/<name>.<format> of each chart, without dates. Raises UserError for an unknown format."""
+    """Write `folder`/<name>.<format> for each chart, without dates. Raises UserError for unknown formats."""
     if format not in FORMATS:
         raise UserError(f"figures is {format!r}. Choose from: {', '.join(FORMATS)}.")
     files = [(chart, folder / f"{chart.name}.{format}") for chart in charts]

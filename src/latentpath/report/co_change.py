@@ -1,4 +1,4 @@
-"""What else moves when one attribute is asked for: the matrix of co-changes, its worst pairs in pictures."""
+"""Tables and images of co-change: how other outputs of the judge change under an edit toward an attribute."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from latentpath.report.charts import Chart, HeatMap, Key
 from latentpath.report.pictures import Gallery, Picture, words
 
 MAX_PAIRS, MAX_EXAMPLES = 6, 3
-LEAST = 0.05  # change of a probability that is worth a picture
+LEAST = 0.05  # smallest change of a probability that is shown with images
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Pair:
 
 
 def co_change_tables(run: RunArtefacts) -> list[Table]:
-    """One a class: a row an attribute that the prompt swaps to, a column an output of the classifier."""
+    """Make one table per class, with one row per target attribute and one column per output of the judge."""
     found = []
     for cls, rows in _by_class(run):
         heads = list(dict.fromkeys(rows["head"]))
@@ -53,7 +53,7 @@ def co_change_tables(run: RunArtefacts) -> list[Table]:
 
 
 def co_change_chart(run: RunArtefacts) -> Chart | None:
-    """The same as a figure, for print."""
+    """Return the same matrix as a chart, for print."""
     panels = []
     for cls, rows in _by_class(run):
         heads = list(dict.fromkeys(rows["head"]))
@@ -71,7 +71,7 @@ def co_change_chart(run: RunArtefacts) -> Chart | None:
 
 
 def entangled_pairs(run: RunArtefacts, gallery: Gallery) -> list[Pair]:
-    """The pairs that move together most, each with the seeds in which the other head moves furthest."""
+    """Return the most entangled pairs, each with the seeds on which the other head changes most."""
     table = run.tables.get("most_entangled")
     if table is None:
         return []
@@ -88,7 +88,7 @@ def entangled_pairs(run: RunArtefacts, gallery: Gallery) -> list[Pair]:
 
 
 def _examples(gallery: Gallery, cls: str, attribute: str, head: str) -> list[Example]:
-    """At the strongest swap, of the seeds with pictures."""
+    """Choose the seeds with stored images on which the other head changes most at the strongest swap."""
     steps = gallery.steps()
     column = f"class_prob_{head.removeprefix('class ')}" if head.startswith("class ") else f"prob_{head}"
     found = []

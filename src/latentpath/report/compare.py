@@ -1,4 +1,4 @@
-"""Several runs on one page: of each figure a table with a column a run, the same seeds, what differs."""
+"""Compares runs on one page: a table per figure with one column per run, equal seeds, other settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Side:
 
 def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
     """Writes `out`/compare.html of the runs in these folders, the first of which is what the others are held
-    against. Raises UserError where there are fewer than two, one was not evaluated, or nothing is shared."""
+    against. Raises UserError if there are fewer than two, one was not evaluated, or nothing is shared."""
     if len(run_dirs) < 2:
         raise UserError(f"compare names {len(run_dirs)} run: give two or more, compare=[one,other]")
     runs = [read_run(folder) for folder in run_dirs]
@@ -75,7 +75,7 @@ def _head(runs: Sequence[RunArtefacts]) -> list[str]:
 
 
 def _line(cells: Sequence[Cell]) -> list[Cell]:
-    """The first cell, then of each other the cell and its difference to the first."""
+    """Return the first cell, then each other cell with its difference to the first."""
     line = [cells[0]]
     for cell in cells[1:]:
         if cell.value is None or cells[0].value is None:
@@ -87,7 +87,7 @@ def _line(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _tables(runs: Sequence[RunArtefacts], classes: Sequence[str], attributes: Sequence[str]) -> list[Table]:
-    """One a figure of CFRT and a perceptual distance, a row a class and attribute; swaps only."""
+    """One a figure of CFRT and a perceptual distance, one row per class and attribute; swaps only."""
     found = []
     for key in (*FIGURES, *_measures(runs)):
         makers = [figure_cell(run, "swap", key) for run in runs]
@@ -112,7 +112,7 @@ def _measures(runs: Sequence[RunArtefacts]) -> list[str]:
 
 
 def _overall(runs: Sequence[RunArtefacts]) -> Table:
-    """Each run's own means: over all of its classes and attributes."""
+    """Make the table of each run's means over its own classes and attributes."""
     table = Table(
         "Means over each run’s own classes and attributes, swaps", ["measure", *_head(runs)], name="compare"
     )
@@ -125,7 +125,7 @@ def _overall(runs: Sequence[RunArtefacts]) -> Table:
 
 
 def _settings(runs: Sequence[RunArtefacts]) -> Table:
-    """What differs in the configurations, paths masked; what a stage did not write down is a dash."""
+    """Make the table of settings that differ, with masked paths; a dash means not recorded."""
     flat = [_flat(run) for run in runs]
     keys = sorted({key for config in flat for key in config})
     rows = [
@@ -137,7 +137,7 @@ def _settings(runs: Sequence[RunArtefacts]) -> Table:
 
 
 def _flat(run: RunArtefacts) -> dict[str, str]:
-    """Each key as the stage that used it had it: later stages are asked first."""
+    """Return each key with its value in the stage that used it; later stages take precedence."""
     found: dict[str, str] = {}
 
     def walk(node: Any, prefix: str) -> None:

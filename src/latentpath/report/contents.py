@@ -1,4 +1,4 @@
-"""Every table and chart of a run's page by its name in the template, for the page and for files."""
+"""Collects all tables and charts of a run, by their names in the template, for the page and for files."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
 
 
 def every_table(tables: dict[str, Any]) -> list[Table]:
-    """Those with rows, in the order of the page."""
+    """Return all tables that have rows, in the order of the page."""
     listed = [t for entry in tables.values() for t in (entry if isinstance(entry, list) else [entry])]
     return [table for table in listed if table and any(table.groups)]
 
@@ -63,7 +63,7 @@ def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
 
 
 def every_chart(run: RunArtefacts) -> list[Chart]:
-    """Those of the page, and as charts what the page shows as tables of colours."""
+    """Return all charts, including charts of what the page shows as coloured tables."""
     mapped = latent_map(run)
     charts = [*page_charts(run).values(), co_change_chart(run), mapped.chart if mapped else None]
     return [chart for chart in charts if chart]

@@ -10,7 +10,7 @@ SPACES = {"latent": "latents", "judge": "the judge’s features"}
 
 
 def fidelity_table(run: RunArtefacts) -> Table | None:
-    """Rows of evaluate/tables/fidelity.csv, network by network, the judge first; None where the data were not
+    """Rows of evaluate/tables/fidelity.csv, network by network, the judge first; None if the data were not
     at hand."""
     rows = run.tables.get("fidelity")
     if rows is None:
@@ -39,7 +39,7 @@ def fidelity_table(run: RunArtefacts) -> Table | None:
 
 
 def copies_table(run: RunArtefacts) -> Table | None:
-    """Rows of evaluate/tables/copies_by_class.csv; None where the data were not at hand.
+    """Rows of evaluate/tables/copies_by_class.csv; None if the data were not at hand.
 
     It does not say which training images are the nearest: they are patients'.
     """

@@ -14,7 +14,7 @@ EDITS = {
 
 
 def edits_table(run: RunArtefacts) -> Table | None:
-    """Combinations, strengths, windows and removals: what was asked for, what came; None where there are
+    """Combinations, strengths, windows and removals: what was asked for, what came; None if there are
     none.
     """
     table = run.tables.get("edits")
@@ -47,7 +47,7 @@ def edits_table(run: RunArtefacts) -> Table | None:
 
 
 def flip_points_table(run: RunArtefacts) -> Table | None:
-    """Where the decision turned, of a traversal that searched for it; None where none did."""
+    """Where the decision turned, of a traversal that searched for it; None if none did."""
     points = run.tables.get("flip_points")
     if points is None:
         return None

@@ -1,4 +1,4 @@
-"""Pictures as data URIs: small ones to the pixel, large ones reduced, none with metadata."""
+"""Encodes images as data URIs without metadata: small images exactly, large images reduced."""
 
 from base64 import b64encode
 from io import BytesIO
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageOps
 
-EXACT_SIDE = 96  # px; up to here no pixel is averaged away
-SHOWN_SIDE = 128  # px; small pictures are enlarged past it by whole factors, so that browsers need not guess
-REDUCED_SIDE = 224  # px; twice what is shown, for dense screens
+EXACT_SIDE = 96  # px; images up to this size keep every pixel
+SHOWN_SIDE = 128  # px; small images are enlarged to at least this by whole factors, not by the browser
+REDUCED_SIDE = 224  # px; twice the displayed size, for high-resolution screens
 FULL_CHANGE = 128  # of 255: a change of half the range is black
 
 
 def open_picture(file: Path) -> Image.Image:
-    """A stored picture as L or RGB: pixels only, whatever else the file holds."""
+    """Read a stored image as L or RGB, pixels only, without metadata."""
     with Image.open(file) as opened:
         return opened.convert("L" if opened.mode in ("L", "1") else "RGB")
 
 
 def change_picture(file: Path, against: Path) -> Image.Image:
-    """How far each pixel moved in any channel, as L: white = not at all, black = half the range or more."""
+    """Return each pixel's largest change in any channel, as L: white is 0, black half the range or more."""
     edited, neutral = open_picture(file), open_picture(against)
     if edited.size != neutral.size or edited.mode != neutral.mode:
         edited = edited.convert(neutral.mode).resize(neutral.size)
@@ -31,7 +31,7 @@ def change_picture(file: Path, against: Path) -> Image.Image:
 
 
 def data_uri(file: Path, against: Path | None = None, inverted: bool = False) -> str:
-    """`data:image/...;base64,...` of a picture, of its change against another one, or of its negative."""
+    """Return the data URI of an image, of its change against another image, or of its negative."""
     image = open_picture(file) if against is None else change_picture(file, against)
     image = ImageOps.invert(image) if inverted else image
     side = max(image.size)

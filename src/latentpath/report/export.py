@@ -1,4 +1,4 @@
-"""A table of the page as CSV and as LaTeX (booktabs), to copy and as files."""
+"""Converts tables of the page to CSV and LaTeX (booktabs), for copying and as files."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ _ESCAPED = {
 
 
 def to_csv(table: Table) -> str:
-    """Unrounded numbers; columns `<name> low` and `<name> high` beside one with intervals; n/a is empty."""
+    """Return CSV with exact numbers; intervals become columns `<name> low`, `<name> high`; n/a is empty."""
     rows = [[cell for cell, _ in row] for group in table.filled() for row in group]
     ranged = [any(row[i].low is not None for row in rows) for i in range(len(table.head))]
     out = io.StringIO()
@@ -44,7 +44,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `table` with `booktabs` rules, as it stands on the page; n/a is a dash, its reason a comment."""
+    """Return a LaTeX `table` with `booktabs` rules; n/a is a dash with its reason in a comment."""
     numeric = [
         all(not row[i][0].header and (row[i][0].value is not None or row[i][0].reason) for row in rows)
         for rows in [[row for group in table.filled() for row in group]]
@@ -70,7 +70,7 @@ def to_latex(table: Table) -> str:
 
 
 def write_table_files(tables: Iterable[Table], folder: Path) -> list[Path]:
-    """`folder`/<name>.csv and .tex of each."""
+    """Write `folder`/<name>.csv and .tex for each table; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
@@ -81,7 +81,7 @@ def write_table_files(tables: Iterable[Table], folder: Path) -> list[Path]:
 
 
 def latex(text: str) -> str:
-    """Text with the signs escaped that mean something to LaTeX."""
+    """Escape the characters in a text that are special in LaTeX."""
     return "".join(_ESCAPED.get(sign, sign) for sign in text)
 
 

@@ -45,7 +45,7 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
 
 
 def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
-    """The numbers behind a chart of curves: a row a line, a column a position, in brackets its band."""
+    """Make the table of a chart of curves: one row per line, one column per position, bands in brackets."""
     panels = [panel for panel in chart.panels if isinstance(panel, Curves)] if chart else []
     if not chart or not panels:
         return None
@@ -64,7 +64,7 @@ def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
 
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, a line an attribute: cosines to two reference steps (1 all along is a straight
+    """Panels of each class, one line per attribute: cosines to two reference steps (1 all along is a straight
     line) and the turn at each step."""
     names = {
         "cosine_weakest": "cosine to the weakest swap",
@@ -75,7 +75,7 @@ def direction_curves(run: RunArtefacts) -> Chart | None:
 
 
 def distance_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, a line an attribute: how far the swaps are from neutral, as latents, to a
+    """Panels of each class, one line per attribute: how far the swaps are from neutral, as latents, to a
     network, in pixels."""
     names = {"distance": "distance of latents"}
     names |= {key: measure.label for key, measure in MEASURES.items() if measure.better == "lower"}
@@ -83,7 +83,7 @@ def distance_curves(run: RunArtefacts) -> Chart | None:
 
 
 def _band_chart(run: RunArtefacts, names: dict[str, str], name: str) -> Chart | None:
-    """Of the figures in geometry.csv, by swap step; None where the evaluation wrote none of them."""
+    """Make a chart of geometry figures by swap step; None if the evaluation wrote none of them."""
     geometry = run.tables.get("geometry")
     if geometry is None:
         return None

@@ -1,4 +1,4 @@
-"""`write_grids`: the trajectories as labelled PNG files, to look at without the page."""
+"""Writes trajectories as labelled PNG files, for viewing without the page."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ INK, SOFT, PAPER = "#1d2125", "#5b646d", "#ffffff"
 
 
 def write_grids(run_dir: Path, out: Path, *, seeds: int = 6) -> list[Path]:
-    """Writes out/overview.png and out/trajectory_<class>_<attribute>.png (a row a seed); returns the files.
+    """Write out/overview.png and out/trajectory_<class>_<attribute>.png (one row per seed); return the files.
 
     The overview: a row per attribute, neutral and then swaps from late to early, for one seed of each class
     (two seeds where there is one class). Nothing is written where the evaluation stored no pictures.
@@ -38,7 +38,7 @@ def write_grids(run_dir: Path, out: Path, *, seeds: int = 6) -> list[Path]:
 
 
 def _overview(gallery: Gallery, classes: Sequence[str]) -> Image.Image | None:
-    """Blocks side by side, six pictures wide, so that a README shows them at a readable size."""
+    """Draw blocks side by side, six images wide, so that a README shows them at a readable size."""
     each = 2 if len(classes) == 1 else 1
     chosen = [(cls, seed) for cls in classes[:2] for seed in gallery.seeds(cls)[:each]]
     blocks = [
@@ -52,7 +52,7 @@ def _overview(gallery: Gallery, classes: Sequence[str]) -> Image.Image | None:
 
 
 def _draw(blocks: Sequence[Grid], titles: Sequence[str]) -> Image.Image:
-    """Grids side by side with one column of row labels; the first column of each is set apart."""
+    """Draw grids side by side with one column of row labels and a gap after each grid's first column."""
     font, bold = ImageFont.load_default(17), ImageFont.load_default(19)
     labels = [row.label for row in blocks[0].rows]
     left = MARGIN + max(int(font.getlength(label)) for label in labels) + 12
@@ -80,7 +80,7 @@ def _draw(blocks: Sequence[Grid], titles: Sequence[str]) -> Image.Image:
 
 
 def _tile(picture: Picture) -> Image.Image:
-    """The picture at TILE pixels: whole factors where it is small, LANCZOS where it is large."""
+    """Return the image at TILE pixels: small images by whole factors, large images by LANCZOS."""
     image = open_picture(picture.file)
     small = max(image.size) <= TILE
     method = Image.Resampling.NEAREST if small and TILE % image.width == 0 else Image.Resampling.LANCZOS

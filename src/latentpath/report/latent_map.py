@@ -1,4 +1,4 @@
-"""The t-SNE map of the latents, and what each of its points is."""
+"""The t-SNE map of the latents, with the identity of each point."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast

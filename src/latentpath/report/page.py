@@ -1,4 +1,4 @@
-"""`write_report`: a run's artefacts in, one self-contained index.html out."""
+"""Writes the report of a run: one self-contained index.html from its artefacts."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,14 +28,14 @@ from latentpath.runs.figure_style import colour_variables
 TRAJECTORY_BYTES = 2_200_000
 INTERPOLATION_BYTES = 1_300_000
 BASE_BYTES = 500_000
-MAX_SEEDS = 6  # seeds a class, if the bytes allow
+MAX_SEEDS = 6  # seeds per class, if the bytes allow
 
 
 def write_report(run_dir: Path, out: Path) -> Path:
     """Writes `out`/index.html and tables/*.csv, *.tex from the artefacts in `run_dir`; returns the page.
 
-    The page opens from disk and asks the network for nothing. It names no folder and no image of the data.
-    Raises UserError where the run has no evaluate/metrics.json.
+    The page opens from disk and makes no network requests. It names no folder and no image of the data set.
+    Raises UserError if the run has no evaluate/metrics.json.
     """
     run = read_run(run_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
 
 
 def environment() -> Environment:
-    """Templates and style; everything but these is escaped."""
+    """Return the Jinja environment of the templates and the style; all other text is escaped."""
     names = ("template.html.j2", "compare.html.j2", "macros.html.j2", "style.css")
     sources = {name: _resource(name) for name in names}
     sources["style.css"] = colour_variables() + sources["style.css"]

@@ -1,4 +1,4 @@
-"""Which stored pictures are shown, in which rows and columns, with what the classifier says about each."""
+"""Selects stored images for the report and arranges them in grids, with the classifier's scores."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
 
-MAX_COLUMNS = 10  # neutral and nine edits: with the change, what a screen and a printed page hold
+MAX_COLUMNS = 10  # neutral and nine edits; with the change column they fit a screen and a printed page
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Gallery:
         return max(known, key=lambda cls: known[cls]) if known else None
 
     def trajectories(self, cls: str, seed: int, *, columns: int = MAX_COLUMNS, change: bool = True) -> Grid:
-        """One seed of one class: a row an attribute; neutral, swaps from late to early, the change."""
+        """One seed of one class: one row per attribute; neutral, swaps from late to early, the change."""
         steps = thinned(self.steps(), columns - 1)
         maps = [change and steps and self._lpips_map(cls, seed, a, steps[-1]) for a in self.run.attributes]
         extra = ["change"] * change + ["LPIPS map"] * any(maps)
@@ -164,7 +164,7 @@ class Gallery:
         return Picture(row["lpips_map"], f"LPIPS to neutral, place by place, of: {where}", inverted=True)
 
     def trajectory_seeds(self, cls: str, attribute: str, *, seeds: int, columns: int = MAX_COLUMNS) -> Grid:
-        """One attribute of one class: a row a seed; neutral, then swaps from late to early."""
+        """One attribute of one class: one row per seed; neutral, then swaps from late to early."""
         steps = thinned(self.steps(), columns - 1)
         grid = Grid(words(attribute), ["neutral", *map(str, steps)])
         for seed in self.seeds(cls, attribute, "swap")[:seeds]:
@@ -184,7 +184,7 @@ class Gallery:
         return grid
 
     def base_against_finetuned(self, cls: str) -> Grid | None:
-        """Neutral and strongest picture of both models, same seed; a row an attribute."""
+        """Neutral and strongest picture of both models, same seed; one row per attribute."""
         steps = self.steps()
         target = "target" if steps and steps[-1] == 0 else f"swap {steps[-1]}" if steps else ""
         heads = ["neutral", "target", "neutral", target]
@@ -206,7 +206,7 @@ class Gallery:
 
 
 def within_bytes(grids: Sequence[Grid], budget: int, size: Callable[[Picture], int]) -> list[Grid]:
-    """The first grids whose pictures together stay within the budget; always at least one."""
+    """Return the first grids whose images together stay within the budget; always at least one."""
     kept: list[Grid] = []
     for grid in grids:
         budget -= sum(size(picture) for picture in grid.pictures)

@@ -1,4 +1,4 @@
-"""How CFRT moves with the choices that it leaves open: the threshold, which positions count, calibration."""
+"""Charts and a table of how CFRT depends on its settings: threshold, strong positions, calibration."""
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ STRICT, RELEASED = "cfrt_strict", "cfrt_released"
 
 
 def sensitivity_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, a line an attribute: the strict CFRT by threshold and by the size of the strong
+    """Panels per class, one line per attribute: the strict CFRT by threshold and by the size of the strong
     end, the released one by the latter (it holds no threshold), the strict at each swap step and at each
     frame of a Bezier curve alone."""
     moved, alone, frames = _moved(run), run.figures.by_position("swap"), run.figures.by_position("bezier")
@@ -61,7 +61,7 @@ def calibration_table(run: RunArtefacts) -> Table | None:
 
 
 def _moved(run: RunArtefacts) -> pd.DataFrame | None:
-    """The rows of the plain swaps in cfrt_sensitivity.csv; None where there are none."""
+    """The rows of the plain swaps in cfrt_sensitivity.csv; None if there are none."""
     rows = run.tables.get("cfrt_sensitivity")
     rows = None if rows is None else rows[rows["method"] == "swap"]
     return None if rows is None or rows.empty else rows

@@ -61,7 +61,7 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
 def payload(
     explored: dict[str, Any], mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
 ) -> Markup:
-    """The JSON that stands in the page, with no sign that could end its element."""
+    """Return the page's JSON, escaped so that it cannot end its script element."""
     content: dict[str, Any] = {
         "copies": {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
     }
@@ -83,7 +83,7 @@ def payload(
 
 
 def script_hash(script: str) -> str:
-    """The source that lets a Content-Security-Policy run just this script."""
+    """Return the hash source with which a Content-Security-Policy allows only this script."""
     return f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 

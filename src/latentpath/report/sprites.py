@@ -1,4 +1,4 @@
-"""Trajectories as contact sheets: one WebP a class, seed and path, as fine as the page's bytes allow."""
+"""Encodes trajectories as contact sheets, one WebP per class, seed and path, within a byte budget."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures in rows, None where there is none; the same number in every row."""
+    """Images in rows of equal length; None marks a missing image."""
 
     rows: list[list[Picture | None]]
 

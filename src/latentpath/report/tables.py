@@ -116,7 +116,7 @@ def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
 def _by_method(
     run: RunArtefacts, method: str, measures: Mapping[str, Callable[..., Cell]]
 ) -> list[list[Cell]]:
-    """The rows of one method: its measures, of each a row a class; a single class needs no name."""
+    """The rows of one method: its measures, of each one row per class; a single class needs no name."""
     rows = []
     for m, (label, cell) in enumerate(measures.items()):
         for c, cls in enumerate(run.classes):

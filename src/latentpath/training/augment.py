@@ -1,4 +1,4 @@
-"""What training images go through before the classifier sees them: on whole batches, on their device."""
+"""Augments training images of the classifier, as whole batches on their device."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ class Augmentation:
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
-    """Each by its own angle in +-degrees about its centre. Corners mirror the image: a black corner would be
-    an artefact that real images have too."""
+    """Rotate each image about its centre by its own angle in +-degrees.
+
+    Corners are filled by mirroring, because black corners would look like an artefact of real images.
+    """
     angles = (torch.rand(len(images), device=images.device) * 2 - 1) * math.radians(degrees)
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     turns = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
@@ -55,8 +57,10 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
 
 
 def jitter(images: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and saturation, each by its own factor in 1 +- strength. Not hue: colour is a
-    diagnostic sign."""
+    """Change brightness, contrast and saturation, each by its own factor in 1 +- strength.
+
+    Hue stays unchanged, because colour is a diagnostic sign.
+    """
     brightness, contrast, saturation = (
         1 + strength * (torch.rand(len(images), 1, 1, 1, device=images.device) * 2 - 1) for _ in range(3)
     )

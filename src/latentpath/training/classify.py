@@ -96,7 +96,7 @@ class AttributeClassifier(L.LightningModule):
 
 
 class Patience(EarlyStopping):
-    """Stops after so many epochs without a better one; also a run that was killed after it had done so."""
+    """Stops after `patience` epochs without improvement, also in a run that resumes after that point."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -113,7 +113,7 @@ def classification_loss(
     class_weights: Any = None,
     pos_weights: Any = None,
 ) -> Tensor:
-    """Cross-entropy of the first `class_outputs` logits, plus the mean binary one of the known attributes.
+    """Cross-entropy of the first `class_outputs` logits plus mean binary cross-entropy of known attributes.
 
     logits (n, C + A); class_labels (n,), not read if C is 0; attribute_labels (n, A) in {0, 1, nan}.
     """
@@ -131,7 +131,7 @@ def classification_loss(
 
 
 def balance(class_labels: Tensor, attribute_labels: Tensor, *, class_outputs: int) -> tuple[Tensor, Tensor]:
-    """Weights of classes (C,), n / (C n_c), and of positives (A,), negatives / positives, in [1/10, 10]."""
+    """Return class weights (C,) n / (C n_c), positive weights (A,) negatives / positives, in [0.1, 10]."""
     counts = torch.bincount(class_labels, minlength=class_outputs)[:class_outputs].float()
     class_weights = counts.sum() / (class_outputs * counts.clamp(min=1)) if class_outputs else counts
     positives, known = (attribute_labels == 1).sum(dim=0), (~attribute_labels.isnan()).sum(dim=0)

@@ -48,7 +48,7 @@ class UNetFinetuner(L.LightningModule):
         self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
 
     def on_fit_start(self) -> None:
-        """Move what every step reads to the device once."""
+        """Move the tensors that every step reads to the device once."""
         self.captions = self.captions.to(self.device)
         self.schedule = replace(self.schedule, alphas_cumprod=self.schedule.alphas_cumprod.to(self.device))
 
@@ -75,7 +75,7 @@ class UNetFinetuner(L.LightningModule):
         return loss
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """All but `places`, which are read on the CPU: fetching them from a GPU would wait for it."""
+        """Move all but `places`, which are read on the CPU; reading them from a GPU would stall it."""
         places = batch.pop("places")
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
 

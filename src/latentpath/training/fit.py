@@ -1,4 +1,4 @@
-"""Trainer.fit that goes on from the last checkpoint and never lets an interruption look like a success."""
+"""Calls Trainer.fit, resumes from the last checkpoint, and never lets an interruption look like a success."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from latentpath.runs.stopping import StopBetweenSteps
 
 log = logging.getLogger(__name__)
 
-# Warnings of what is meant: small data without workers, few batches, the folder of a run that goes on.
+# Expected Lightning warnings: small data without workers, few batches, the folder of a resumed run.
 EXPECTED = (
     ".*does not have many workers.*",
     "The number of training batches .* is smaller than the logging interval.*",
     "Checkpoint directory .* exists and is not empty.*",
-    "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches know their number
+    "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches have numbers
     "Your `IterableDataset` has `__len__` defined.*",
     ".*LeafSpec.*|.*treespec.*",
 )
 
 
 def quiet_lightning() -> None:
-    """Warnings only: nothing of absent devices. Lightning's first import resets this."""
+    """Show only Lightning's warnings, not its messages about devices; its first import resets this."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -40,7 +40,7 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
     submitit's, SIGUSR2 then also puts the job back into SLURM's queue. Ctrl-C raises KeyboardInterrupt. All
     after Lightning has shut down, so that loggers and processes are closed.
     """
-    quiet_lightning()  # it would also say that it requeues on SLURM, which it does not
+    quiet_lightning()  # Lightning would also claim that it requeues on SLURM, which it does not
     resume = newest_checkpoint(last.parent)
     if resume:
         log.info("going on from %s", resume)
@@ -56,7 +56,7 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
     except Exception:
         if not stop.received:
             raise
-        log.exception("after the signal to stop")  # SLURM also sends it to the processes that read batches
+        log.exception("after the signal to stop")  # SLURM also sends the signal to data loader workers
         stop.leave(trainer)
     except SystemExit:
         if trainer.interrupted:
@@ -65,9 +65,9 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole one: a kill can cut short what Lightning writes, and leaves the one before.
+    """Return the newest complete checkpoint; an interruption can truncate the one that Lightning writes.
 
-    Where last.ckpt is a link to the newest, it is the one that is returned: Lightning would keep for ever the
+    Where last.ckpt is a link to the newest, it is the one that is returned: Lightning would keep forever the
     file that it was told to resume from. A kill can also leave a link to a file that has been removed.
     """
     there = [file for file in folder.glob("*.ckpt") if file.exists()]

@@ -1,4 +1,4 @@
-"""The fit of the classifier: what is checked before, what counts as its best epoch, and where it resumes."""
+"""Fits the classifier: checks before training, selects the best epoch, and resumes interrupted training."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def fit_classifier(
     loggers: Sequence[Logger],
     rank: Rank,
 ) -> int:
-    """Fit `classifier`, from the last epoch if the run was killed; its weights end as the best epoch's.
+    """Fit `classifier`, resuming after an interruption, and load the weights of the best epoch.
 
-    The best is that of the lowest loss or the highest mean AUROC on the validation split; test is not looked
-    at. Returns which epoch that is, counted from 1.
+    The best epoch has the lowest loss or the highest mean AUROC on the validation split; the test split is
+    not used. Returns the number of the best epoch, counted from 1.
     """
     table = data.table
     if rank.is_zero:
@@ -72,8 +72,8 @@ def fit_classifier(
     validate = len(table.split("val")) > 0
     better = "min" if settings.monitor == "loss" else "max"
     watched: dict[str, Any] = {"monitor": f"val/{settings.monitor}", "mode": better}
-    # Not save_last: that writes only when the best changes, and a resumed run would repeat epochs.
-    # The best stands first, so that the last holds which one that is.
+    # Not save_last: it writes only when the best epoch changes, and a resumed run would repeat epochs. The
+    # callback of the best epoch comes first, so that the last checkpoint records which epoch is best.
     wanted = {"best": watched, "last": {}} if validate else {"last": {}}
     callbacks: list[Any] = [
         ModelCheckpoint(
@@ -104,10 +104,10 @@ def fit_classifier(
 
 
 def check_checkpoints(folder: Path, numbers: Path) -> None:
-    """Where there is nothing to go on from, drop an earlier attempt's numbers; say so if the data are why.
+    """If there is no checkpoint to resume, drop the numbers of an earlier attempt; warn if the data changed.
 
-    A checkpoint of other images, labels or splits is not gone on from: its epochs have seen what is now
-    held out, or what no longer is.
+    A checkpoint from other images, labels or splits is not resumed, because it may have seen images that are
+    now held out.
     """
     if newest_checkpoint(folder) is None:
         if any(other != folder and newest_checkpoint(other) for other in folder.parent.glob("*")):
@@ -120,7 +120,7 @@ def check_checkpoints(folder: Path, numbers: Path) -> None:
 
 
 def check_labels(table: ImageTable) -> None:
-    """UserError for a label of which the training images show only one side: it cannot be learned."""
+    """Raise UserError for a label that has only one value among the training images and cannot be learned."""
     rows = table.split("train")
     if class_outputs(table.classes) + len(table.attributes) == 0:
         raise UserError("nothing to classify: dataset.classes has one class and dataset.attributes is empty")
@@ -142,7 +142,7 @@ def check_labels(table: ImageTable) -> None:
 
 
 def check_validation(table: ImageTable, *, monitor: str, patience: int) -> None:
-    """UserError where the best epoch, or the last, is to be told by validation images that cannot tell it."""
+    """Raise UserError if the validation images cannot decide the best epoch or when to stop."""
     rows, remedy = table.split("val"), "Raise dataset.val_fraction or dataset.limit"
     if rows.empty and (patience or monitor == "auroc"):
         raise UserError(

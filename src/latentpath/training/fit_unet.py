@@ -1,4 +1,4 @@
-"""The fine-tune: which weights move, what is checkpointed, averaged and drawn, and the fit itself."""
+"""Fits the U-Net: selects trainable weights, checkpoints, averages weights, and draws sample grids."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def fit_unet(
 ) -> UNetFinetuner:
     """Fit the U-Net of `base` for `settings.max_steps` steps, from the last checkpoint if there is one.
 
-    Checkpoints lie in `folder`/checkpoints. Returns the module, whose U-Net holds the average of the weights
-    where one was asked for.
+    Checkpoints are in `folder`/checkpoints. Returns the module; its U-Net holds the EMA weights if
+    configured.
     """
     way = settings.trainable.value
     unet: Any = base.unet().train()
@@ -56,7 +56,7 @@ def fit_unet(
     if settings.channels_last:
         unet.to(memory_format=torch.channels_last)
     if settings.compile:
-        unet.compile(fullgraph=True, dynamic=False)  # in place: names of weights stay as they are
+        unet.compile(fullgraph=True, dynamic=False)  # in place, so that the names of weights do not change
     task = UNetFinetuner(
         unet,
         captions=Conditioning(cache.prompt_embeds),
@@ -110,7 +110,7 @@ def fit_unet(
     loader = DataLoader(batches, batch_size=None, num_workers=workers)
     fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=loader)
     if averages and way != "full":
-        restore_frozen(unet, base.unet())  # the average of equal numbers is not quite equal
+        restore_frozen(unet, base.unet())  # averaging frozen weights changes them by rounding
     return task
 
 
@@ -127,6 +127,6 @@ def save_unet(unet: Any, folder: Path, *, base: BaseModel, trainable: str, predi
 
 
 def final_loss(metrics: Path) -> float:
-    """The mean training loss over the last tenth of the steps that the CSV logger wrote to `metrics`."""
+    """Return the mean training loss over the last tenth of the steps in the CSV file `metrics`."""
     losses = read_csv(metrics)["train/loss"].dropna().to_numpy()
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))

@@ -1,4 +1,4 @@
-"""The trained classifier on its held-out splits: calibrated, judged, saved, and a table for the terminal."""
+"""Calibrates, evaluates and saves the trained classifier, and prints its table."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from latentpath.training.labelled_images import ImageData, LabelledImages
 def judge_splits(
     classifier: Classifier, data: ImageData, folder: Path, *, calibrate: bool
 ) -> dict[str, float | None]:
-    """Calibrate on validation, save the classifier and metrics.json; returns each split's mean accuracy.
+    """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
-    Calibration on validation is that of the very images it was fitted to; the test split's is what counts.
+    The calibration error on the validation split is optimistic, because the temperatures were fitted there.
     """
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
     if not all(values.isfinite().all() for values in logits.values()):
@@ -56,7 +56,7 @@ def _mean_accuracy(rows: dict[str, Any]) -> float | None:
 
 
 def split_logits(classifier: Classifier, data: LabelledImages, *, batch_size: int = 256) -> torch.Tensor:
-    """(n, C + A) logits of a split, not divided by temperatures."""
+    """Return the logits (n, C + A) of a split, not divided by temperatures."""
     logits = [torch.zeros(0, classifier.class_outputs + len(classifier.attributes))]
     for start in range(0, len(data), batch_size):
         batch = data[list(range(start, min(start + batch_size, len(data))))]
@@ -65,7 +65,7 @@ def split_logits(classifier: Classifier, data: LabelledImages, *, batch_size: in
 
 
 def metrics_table(metrics: dict[str, dict[str, Any]], images: int) -> Table:
-    """The classifier's table of the paper, for the terminal, with its calibration error."""
+    """Make the paper's table of the classifier for the terminal, with calibration errors."""
     calibrated = any(row["uncalibrated"] for row in metrics.values())
     grid = Table(title=f"classifier on {images:,} held-out test images", title_justify="left")
     grid.add_column("label", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Images with labels for the classifier: read once into a memory-mapped file that all processes share."""
+"""Labelled images for the classifier, read once into a memory-mapped file that all processes share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
         self.class_labels, self.attribute_labels = class_labels, attribute_labels
 
     def __getstate__(self) -> dict[str, Any]:
-        """A memory map is pickled as its file's name: a spawned process maps the file, without a copy."""
+        """Pickle a memory map as its file name, so that a spawned process maps the file without a copy."""
         if not isinstance(self.images, np.memmap):
             return self.__dict__
         return self.__dict__ | {"images": Path(str(self.images.filename))}
@@ -55,13 +55,13 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
             "attribute_labels": self.attribute_labels[index],
         }
 
-    __getitems__ = __getitem__  # the DataLoader's name for a batch
+    __getitems__ = __getitem__  # DataLoader calls this to get a batch
 
 
 class EpochOrder(Sampler[int]):
-    """A permutation of `count` positions that is a function of (seed, epoch); rank r of w takes r, r + w, ...
+    """A permutation of `count` positions that depends on (seed, epoch); rank r of w takes r, r + w, ...
 
-    `epoch()` is asked when iteration starts, so a resumed run sees the order that it would have seen.
+    `epoch()` is called when iteration starts, so a resumed run sees the same order as an uninterrupted one.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class EpochOrder(Sampler[int]):
 
 
 class ImageData(L.LightningDataModule):
-    """The splits of an ImageTable; `folder` holds the pixels while training runs, and again after a kill.
+    """The splits of an ImageTable; `folder` stores the pixels during training, for resuming too.
 
-    `key` names the content of the images (`content_keys`): pixels that lie there under another are replaced.
+    `key` identifies the content of the images (`content_keys`); stored pixels with another key are replaced.
     """
 
     def __init__(
@@ -95,21 +95,23 @@ class ImageData(L.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.prepare_data_per_node = False  # all nodes see the run's folder: two would write one file
+        self.prepare_data_per_node = (
+            False  # all nodes share the run's folder, and two must not write one file
+        )
         self.table, self.folder, self.pixels = table, folder, folder / key
         self.spec, self.batch_size, self.seed, self.num_workers = spec, batch_size, seed, num_workers
         self.splits: dict[str, LabelledImages] = {}
 
     def prepare_data(self) -> None:
-        """On the first process, while the others wait."""
+        """Read the images on rank 0, while the other ranks wait."""
         kept_file = self.pixels / "kept.npy"
         if kept_file.exists():
             return
-        shutil.rmtree(self.folder, ignore_errors=True)  # another table's, or half written
+        shutil.rmtree(self.folder, ignore_errors=True)  # from another table, or incomplete
         _, kept = load_images(self.table.rows, self.spec, progress=True, out=self.pixels / "images.npy")
         if not (self.table.rows["split"].iloc[kept] == "train").any():
             raise UserError("no training image can be read; the warning above names the first of them")
-        np.save(kept_file, kept)  # last: it says that the pixels are all there
+        np.save(kept_file, kept)  # written last: it marks the pixels as complete
 
     def setup(self, stage: str | None = None) -> None:
         images, kept = np.load(self.pixels / "images.npy", mmap_mode="r"), np.load(self.pixels / "kept.npy")
@@ -133,7 +135,7 @@ class ImageData(L.LightningDataModule):
         return self._loader(data, sampler=order, batch_size=batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        """All of it on every process: it is small, and the loss that picks the best epoch is then exact."""
+        """Return all validation images on every rank, so that the validation loss is exact."""
         return self._loader(self.splits["val"], batch_size=self.batch_size)
 
     def _loader(self, data: LabelledImages, *, batch_size: int, **kwargs: Any) -> DataLoader:
@@ -144,17 +146,17 @@ class ImageData(L.LightningDataModule):
             collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # Its own: else each start of iteration would draw from the generator of dropout and augmentation.
+            # A separate generator: otherwise each iteration start would draw from that of dropout.
             generator=torch.Generator().manual_seed(self.seed),
             **kwargs,
         )
 
 
 def content_keys(table: ImageTable, digests: Sequence[str], spec: ImageSpec) -> tuple[str, str]:
-    """Names for what is made of a table: (of its pixels, of a training on it).
+    """Return two hashes of a table: one of its pixels, one of everything that affects a training on it.
 
-    `digests`: of the files' contents, in the order of the rows. Pixels depend on them and on `spec`; a
-    training depends on the labels and splits besides. Neither depends on where or when a file was written.
+    digests: hashes of the file contents, in the order of the rows. Pixels depend on these and on `spec`; a
+    training also depends on labels and splits. Neither depends on the path or time of a file.
     """
     pixels = [list(digests), spec.identity, spec.on_error]
     labels = table.rows[["cls", "split", *table.attributes]].to_csv(index=False)
@@ -165,7 +167,7 @@ def content_keys(table: ImageTable, digests: Sequence[str], spec: ImageSpec) -> 
 def label_tensors(
     rows: pd.DataFrame, classes: Sequence[str], attributes: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """class_labels (n,) int64, index into `classes`; attribute_labels (n, A) float32 in {0, 1, nan}."""
+    """Return class_labels (n,) int64, index into `classes`, and attribute_labels (n, A) in {0, 1, nan}."""
     codes = rows["cls"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64, copy=True)
     values = rows[list(attributes)].to_numpy(np.float32, copy=True)
     return torch.from_numpy(codes), torch.from_numpy(values)

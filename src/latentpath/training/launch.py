@@ -1,4 +1,4 @@
-"""Tells Lightning which processes there are, so that it neither guesses nor starts any."""
+"""Tells Lightning which processes exist, so that it neither guesses nor starts any."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from latentpath.runs.ranks import Rank
 def trainer_options(
     settings: TrainerConfig, rank: Rank, *, static_graph: bool | None = None
 ) -> dict[str, Any]:
-    """The arguments of `L.Trainer` that say where it runs, in which processes and in which precision.
+    """Return the arguments of `L.Trainer` for device, processes and precision.
 
-    `static_graph` is of DDP: does each backward pass go through the same graph? None: Lightning's own DDP.
+    static_graph: for DDP, whether each backward pass has the same graph; None uses Lightning's own DDP.
     """
     strategy: Any = settings.strategy
     if static_graph is not None and rank.world_size > 1 and strategy in ("auto", "ddp"):
@@ -35,9 +35,9 @@ def trainer_options(
 class Started(ClusterEnvironment):
     """`Trainer(plugins=[Started(current_rank())])`: the processes that torchrun or srun have started.
 
-    Lightning's own SLURMEnvironment refuses `srun --ntasks` without `--ntasks-per-node`; overlooks a step of
-    a job called bash or interactive, as salloc's are, in which each process then starts all others again;
-    and puts jobs back into the queue, which is submitit's to do.
+    Lightning's own SLURMEnvironment refuses `srun --ntasks` without `--ntasks-per-node`; ignores steps of
+    jobs named bash or interactive (as with salloc), so that each process starts all others again; and
+    requeues jobs, which submitit does already.
     """
 
     def __init__(self, rank: Rank) -> None:

@@ -1,4 +1,4 @@
-"""Grids of samples: how a fine-tune draws them, when, and where they go."""
+"""Draws grids of samples during fine-tuning, and writes them to files and trackers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sampling import prompt_table
 
-SEEDS = 4  # of each class: rows of a grid
-STEPS = 20  # of DDIM, at most
+SEEDS = 4  # per class: rows of a grid
+STEPS = 20  # largest number of DDIM steps
 
 
 def grid_sampler(
@@ -43,9 +43,9 @@ def grid_sampler(
 ) -> Callable[[Any], Tensor]:
     """Build `sample(unet)`, which draws a grid of images (rows, 1 + A, 3, H, W) in [-1, 1].
 
-    A row is a class and a seed; its columns are the neutral prompt, then each attribute from the start. The
-    grid is drawn on the device of the U-Net. Raises UserError now, before any training, if the text encoder
-    cannot tell two of the prompts apart.
+    Each row is a class and a seed; the columns are the neutral prompt, then each attribute from step 0 on.
+    The grid is drawn on the device of the U-Net. Raises UserError at once, before any training, if the text
+    encoder cannot tell two of the prompts apart.
     """
     steps = min(STEPS, num_inference_steps)
     plan = plan_sweep(
@@ -82,11 +82,10 @@ def grid_sampler(
 
 
 class SampleGrid(L.Callback):
-    """Every `every` steps a grid of samples, a row a seed, a column a prompt: as a PNG, and to the trackers
-    with logger.images=true.
+    """Every `every` steps, writes a grid of samples as a PNG, and to the trackers with logger.images=true.
 
-    `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1]; it is given the averaged weights where
-    there is an average, for those are what will be saved.
+    `sample(unet)` returns images (rows, columns, 3, h, w) in [-1, 1], one row per seed and one column per
+    prompt. It uses the EMA weights if there are any, because those will be saved.
     """
 
     def __init__(

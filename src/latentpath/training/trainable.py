@@ -1,4 +1,4 @@
-"""Which weights of the U-Net a fine-tune moves: all, its attention, or low-rank matrices beside it (LoRA)."""
+"""Selects the weights of the U-Net that are trained: all, attention only, or low-rank adapters (LoRA)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> None:
-    """Freeze all of `unet` but what `way` moves: "full", "attention" (projections of self- and
-    cross-attention), or "lora": W + alpha / rank B A beside each of those (Hu et al. 2022), B = 0 at
-    first."""
+    """Freeze all weights of `unet` except those that `way` selects.
+
+    way: "full", "attention" (projections of self- and cross-attention), or "lora", which adds alpha / rank B
+    A to each of those projections (Hu et al. 2022), with B = 0 at first. Raises ValueError for other values.
+    """
     if way == "full":
         unet.requires_grad_(True)
     elif way == "attention":
@@ -29,7 +31,7 @@ def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> Non
 
 
 def restore_frozen(unet: Any, base: Any) -> None:
-    """Give the frozen weights of `unet` back the values that they have in `base`, to the bit."""
+    """Restore the frozen weights of `unet` to their exact values in `base`."""
     values = base.state_dict()
     for name, parameter in unet.named_parameters():
         if not parameter.requires_grad:
@@ -39,7 +41,7 @@ def restore_frozen(unet: Any, base: Any) -> None:
 def save_lora(unet: Any, folder: Path) -> Path:
     """Write pytorch_lora_weights.safetensors as `StableDiffusionPipeline.load_lora_weights` reads it.
 
-    With the adapter's metadata: without, a reader takes alpha for the rank, without a word.
+    With the adapter's metadata: without, a reader takes alpha for the rank, silently.
     """
     from diffusers import StableDiffusionPipeline
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
@@ -54,6 +56,6 @@ def save_lora(unet: Any, folder: Path) -> Path:
 
 
 def merge_lora(unet: Any) -> None:
-    """Add the low-rank matrices to the weights they stand beside, and remove them."""
+    """Add the low-rank matrices to their weights, and remove them."""
     unet.fuse_lora()
     unet.unload_lora()

@@ -34,7 +34,7 @@ def build_sampler(
     """Build the sampler that walks `plan` with `model` from random noise, in float32.
 
     `image_size` is in pixels. `solver` is one of ddim (with `eta` in [0, 1]), dpmpp_2m, euler,
-    euler_ancestral. Raises UserError where a part of the model is missing, or where the schedule does not
+    euler_ancestral. Raises UserError if a part of the model is missing, or where the schedule does not
     have as many steps as the plan.
     """
     unet = prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True)
