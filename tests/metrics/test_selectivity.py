@@ -84,6 +84,7 @@ def test_ties_move_no_head_most_and_missing_seeds_are_left_out():
     found = selectivity(neutral, edited)
     assert found.n == 2
     np.testing.assert_array_equal(found.confusion, [[0.5, 0], [0, 1]])
+    np.testing.assert_array_equal(found.per_seed, [[0, 1], [np.nan, np.nan], [1, 1]])
     nothing = selectivity(neutral, np.full_like(edited, np.nan))
     assert nothing.n == 0 and np.isnan(nothing.mean) and np.isnan(nothing.p).all()
 

@@ -156,7 +156,7 @@ def test_intervals_stand_beside_their_figures(complete_run: Path, complete: Page
         interval = f"({found.low:.2f}–{found.high:.2f})"
         cell = f'<data value="{found.value}">{found.value:.2f}</data> <span class="ci">{interval}</span>'
         assert cell in complete.html
-    assert "CFRT by chance" in complete.text and "judge’s accuracy" in complete.text
+    assert "strict, by chance" in complete.text and "judge’s accuracy" in complete.text
 
 
 def test_a_pointer_over_a_heading_shows_its_definition(complete: Page) -> None:
@@ -164,14 +164,16 @@ def test_a_pointer_over_a_heading_shows_its_definition(complete: Page) -> None:
     assert f'title="{definition("CFRT, strict")}">CFRT, strict ↑</th>' in complete.html
 
 
-def test_chance_of_each_definition_where_they_differ(make_run: MakeRun) -> None:
-    run_dir = make_run()
-    assert "CFRT by chance" in _page(run_dir).text
-    file = run_dir / "evaluate" / "metrics.json"
-    metrics = json.loads(file.read_text())
-    metrics["chance"]["cfrt_released"] = 0.25
-    file.write_text(json.dumps(metrics))
-    assert "CFRT, released, by chance" in _page(run_dir).text
+def test_the_released_definition_has_each_heads_own_zero(complete_run: Path, complete: Page) -> None:
+    """A head that always rises most has a released CFRT of 1 under every edit: 1/A is not its zero."""
+    figures = read_run(complete_run).figures
+    nulls = [figures.value("released_null", c, "ruler") for c in ("MEL", "NV")]
+    mean = sum(value for value in nulls if value is not None) / 2
+    row = complete.html[complete.html.index(">released, other edits</th>") :]
+    assert f"{mean:.2f}</data>" in row[: row.index("</tr>")]
+    selective = figures.get("selectivity")
+    assert selective and selective.value is not None and selective.low is not None
+    assert f">{selective.value:.2f}" in complete.html and "selectivity" in complete.text
 
 
 def test_what_else_moves(complete_run: Path, complete: Page) -> None:

@@ -10,10 +10,19 @@ import numpy as np
 import pandas as pd
 
 from latentpath.keys import BASE, FINETUNED, position_column
-from latentpath.metrics import Scored, cfrt_by_position, cfrt_means, cfrt_table
+from latentpath.metrics import (
+    Scored,
+    cfrt_by_position,
+    cfrt_means,
+    cfrt_table,
+    mean_rate_interval,
+    rate_intervals,
+)
 from latentpath.metrics.figure_table import COLUMNS
 from latentpath.metrics.figures import CFRT
 from latentpath.metrics.measures import measures_in
+from latentpath.metrics.scored import Sweep
+from latentpath.metrics.selectivity import selectivity
 
 PRESENCE = ("present", "absent", "probability", "others_probability")
 
@@ -32,6 +41,7 @@ def figure_table(
         cells = _cfrt(cfrt_table(scored, method, positions))
         cells = [cell for cell in cells if cell["attribute"] in attributes]
         rows += cells + _cfrt_means(scored, attributes, method, positions, cells)
+        rows += _selectivity(scored, attributes, method, positions)
         alone = _cfrt(cfrt_by_position(scored, method))
         rows += [cell for cell in alone if cell["attribute"] in attributes]
         rows += _presence(scored, attributes, method) + _distances(scored, attributes, method)
@@ -73,6 +83,35 @@ def _cfrt_means(
         ends = {end: means.get(f"{figure.key}_{end}") for end in ("low", "high")}
         reason = reasons[0] if np.isnan(value) and reasons else ""
         rows.append({"method": method, "figure": figure.key, "value": value, "reason": reason} | ends)
+    return rows
+
+
+def _selectivity(
+    scored: Scored, attributes: Sequence[str], method: str, positions: Sequence[int] | None
+) -> list[dict[str, Any]]:
+    """Selectivity of the attributes that were traversed, among their heads, and its parts; and the means."""
+    if len(attributes) < 2:
+        return []
+    sweep = Sweep(replace(scored, heads=list(attributes)), method)
+    rows, cells = [], {}
+    for cls in scored.classes:
+        arrays = sweep.arrays(cls, sweep.positions(positions))
+        found = selectivity(arrays.neutral, arrays.edited)
+        reason = "" if found.n else "no seed has a score of every attribute toward every attribute"
+        ends = rate_intervals((found.per_seed + 1) / 2)  # from [-1, 1]: sixteen seeds at 1 are not certainty
+        for i, attribute in enumerate(attributes):
+            cells[cls, attribute] = pd.Series(found.per_seed[:, i], index=arrays.seeds)
+            key = {"class": cls, "attribute": attribute, "method": method, "n": found.n, "reason": reason}
+            interval = {"low": 2 * ends.low[i] - 1, "high": 2 * ends.high[i] - 1}
+            rows.append(key | {"figure": "selectivity", "value": found.by_attribute[i]} | interval)
+            rows.append(key | {"figure": "selectivity_p", "value": found.p[i]})
+            rows.append(key | {"figure": "released_null", "value": found.null[i]})
+    low, high = mean_rate_interval((pd.DataFrame(cells).to_numpy(np.float64) + 1) / 2)
+    interval, table = {"low": 2 * low - 1, "high": 2 * high - 1}, pd.DataFrame(rows)
+    for figure, of_figure in table.groupby("figure"):
+        if figure != "selectivity_p":
+            mean = {"method": method, "figure": figure, "value": of_figure["value"].mean()}
+            rows.append(mean | (interval if figure == "selectivity" else {}))
     return rows
 
 

@@ -5,7 +5,9 @@
     num_inference_steps, swap_steps, strong_swap_steps, threshold, resamples
     cfrt_mean.<method>       the means over classes and attributes of CFRT, the Classifier Flip Rate along a
                              Trajectory, and of its conditions, with <figure>_low and <figure>_high
-    chance                   what a definition of CFRT gives when nothing that was asked for happens
+    chance                   the strict CFRT where nothing that was asked for happens: one edit of all changes
+                             a head most, each as likely. The released CFRT has no such constant, but one for
+                             each head: the figure released_null
     notes                    what is n/a, and why
 
 Every other figure is a row of figures.parquet; a figure that is undefined is null here.
@@ -50,26 +52,20 @@ def summarise(
         "threshold": scored.threshold,
         "resamples": scored.resamples,
         "cfrt_mean": {m: _means(figures, m) for m in TRAJECTORIES if m in figures.methods},
-        "chance": {
-            "cfrt_strict": chance(len(attributes)),
-            "cfrt_released": chance(len(scored.heads)),
-        },
+        "chance": {"cfrt_strict": 1 / len(attributes) if len(attributes) > 1 else None},
         "notes": _notes(figures.rows),
     }
 
 
-def chance(rivals: int) -> float | None:
-    """What CFRT gives when nothing that was asked for happens (see experiments/metric_validation).
-
-    Then one of the rivals moves most all the same: one of the edits under the strict definition, one of the
-    heads under the released one. None with a single rival.
-    """
-    return 1 / rivals if rivals > 1 else None
-
-
 def print_summary(figures: FigureTable, metrics: dict[str, Any]) -> None:
     """The poster's table on the terminal."""
-    keys = ["cfrt_released", "cfrt_strict", "flipped", *(m for m in MEASURES if m in figures.figures)]
+    keys = [
+        "selectivity",
+        "cfrt_released",
+        "cfrt_strict",
+        "flipped",
+        *(m for m in MEASURES if m in figures.figures),
+    ]
     table = Table("class", "attribute", *(figure(key).heading for key in keys))
 
     def line(*of: str) -> list[str]:

@@ -112,6 +112,29 @@ FIGURES = {
     figure.key: figure
     for figure in (
         *CFRT,
+        Figure(
+            "selectivity",
+            "selectivity",
+            "How much more often the attribute’s score rises most under its own edit than under edits toward "
+            "other attributes: 0 for a head that always, or never, rises most.",
+            "higher",
+            (-1.0, 1.0),
+        ),
+        Figure(
+            "selectivity_p",
+            "p of selectivity",
+            "Probability of a selectivity as high if all edits of a seed did the same, by an exact "
+            "permutation test.",
+            "lower",
+            digits=4,
+        ),
+        Figure(
+            "released_null",
+            "released, other edits",
+            "Share of seeds in which the attribute’s score rises most although another attribute was asked "
+            "for: the zero that its released CFRT is to be read against.",
+            "lower",
+        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

@@ -28,7 +28,7 @@ class Selectivity:
     p            (A,) one-sided P(J_A at least as large) if a seed's edit labels were exchanged; exact
     mean, mean_p the mean of J_A over A, and its P
     bits         information between the edit and the head that moves most, in [0, log2 A]
-    per_seed     (n, A) whose mean over seeds is by_attribute, for intervals
+    per_seed     (S, A) whose mean over seeds is by_attribute, NaN for the seeds left out; for intervals
     """
 
     confusion: Array
@@ -65,16 +65,18 @@ def selectivity(neutral: ArrayLike, edited: ArrayLike) -> Selectivity:
     if count < 2:
         raise ValueError("selectivity compares attributes: there must be two or more")
     change = (after - before[None, :, None]).mean(axis=2)  # (A, S, A)
-    change = change[:, np.isfinite(change).all(axis=(0, 2))]
+    there = np.isfinite(change).all(axis=(0, 2))
+    change, of_all = change[:, there], np.full(before.shape, np.nan)
     n = change.shape[1]
     if n == 0:
         no, none = float("nan"), np.full(count, np.nan)
-        return Selectivity(np.full((count, count), no), none, none, none, no, no, no, 0, np.empty((0, count)))
+        return Selectivity(np.full((count, count), no), none, none, none, no, no, no, 0, of_all)
     largest = change.max(axis=2, keepdims=True)
     most = (change == largest) & ((change == largest).sum(axis=2, keepdims=True) == 1)  # (A, n, A)
     own = np.einsum("asa->sa", most)  # (n, A) head A moves most under its own edit
     total = most.sum(axis=0)  # (n, A) edits under which head A moves most
     per_seed = own - (total - own) / (count - 1)
+    of_all[there] = per_seed
     confusion = most.mean(axis=1)
     by_attribute = per_seed.mean(axis=0)
     p = [_tail(_of_independent(total[:, a] / count), int(own[:, a].sum())) for a in range(count)]
@@ -87,13 +89,12 @@ def selectivity(neutral: ArrayLike, edited: ArrayLike) -> Selectivity:
         mean_p=_tail(_sum_of_matches([tuple(map(int, row)) for row in total]), int(own.sum())),
         bits=_bits(most.sum(axis=1).astype(np.float64)),
         n=n,
-        per_seed=per_seed,
+        per_seed=of_all,
     )
 
 
 def matches(counts: Sequence[int]) -> Array:
-    """P(j matches), j = 0..A, between A labels and a random order of A cards, counts[a] of which show label
-    a.
+    """P(j matches), j = 0..A, between A labels and A cards in random order, counts[a] of which show label a.
 
     With r_k the elementary symmetric polynomials of the counts, the permutations with at least the k given
     matches number r_k (A - k)!, and inclusion and exclusion give those with exactly j. Cards may show no

@@ -30,6 +30,7 @@ def headline(run: RunArtefacts) -> Headline:
     net = next((key for key in nets if run.figures.value(key) is not None), nets[0])
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"
     says = {
+        "selectivity": "rises most under its own edit, not under others",
         "flipped": "attribute absent before, present after",
         "cfrt_strict": f"moves most under its own swap, {kept} kept",
         "all_strict": "both: it appears, and nothing else changes",
@@ -46,14 +47,20 @@ def headline(run: RunArtefacts) -> Headline:
 
 
 def _against(run: RunArtefacts, key: str) -> str:
-    """Of CFRT and its conditions chance, and the span of what the mean is taken of."""
+    """What a figure is to be read against: its zero, its like, and the span of what the mean is taken of."""
     if key in MEASURES:
         return ""
     values = [run.figures.value(key, c, a) for c in run.classes for a in run.attributes]
     known = [value for value in values if value is not None]
     parts = [f"single pairs {min(known):.2f}–{max(known):.2f}"] if len(known) > 1 else []
-    by_chance = run.metrics["chance"].get(key)
-    return "; ".join([*([f"chance {by_chance:.2f}"] if by_chance else []), *parts])
+    beside = {
+        "cfrt_strict": ("chance", run.metrics["chance"]["cfrt_strict"]),
+        "cfrt_released": ("under other edits", run.figures.value("released_null")),
+        "flipped": ("of the seeds that can", run.figures.value("flipped_eligible")),
+        "selectivity": ("none", 0.0),
+    }
+    name, value = beside.get(key, ("", None))
+    return "; ".join([*([f"{name} {value:.2f}"] if value is not None else []), *parts])
 
 
 def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
@@ -65,6 +72,8 @@ def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
         "cfrt_strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
         f"{kept} stay as they were (the strict CFRT, Classifier Flip Rate along a Trajectory)",
         "all_strict": "both in <strong>{:.0%}</strong>",
+        "selectivity": "its score rises most under its own edit more often than under others, by "
+        "<strong>{:.2f}</strong> (the selectivity: 1 always, 0 no more often)",
         "cfrt_released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score rises "
         "further (the released CFRT)",
         "lpips": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",

@@ -8,9 +8,17 @@ from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
 
-DEFINITIONS = ("cfrt_strict", "all_strict", "cfrt_released")
-CONDITIONS = ("flipped", "dominant_heads", "dominant_images", "class_kept", "others_kept")
-SHOWN = (*CONDITIONS, "cfrt_strict", "cfrt_released", "already_present", "all_strict")
+DEFINITIONS = ("selectivity", "cfrt_strict", "all_strict", "cfrt_released")
+CONDITIONS = ("flipped", "flipped_eligible", "dominant_heads", "dominant_images", "class_kept", "others_kept")
+SHOWN = (
+    *CONDITIONS,
+    "cfrt_strict",
+    "all_strict",
+    "cfrt_released",
+    "released_null",
+    "selectivity_p",
+    "already_present",
+)
 METHOD_NAMES = {"swap": "Swaps", "bezier": "Bezier", "cubic": "Cubic", "slerp": "Slerp", "lerp": "Lerp"}
 
 
@@ -96,21 +104,30 @@ def figure_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) 
 
 
 def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
-    """Rows of chance and of the judge on real images: the zero and the ceiling of CFRT."""
+    """Rows of chance and of the judge on real images: the zero and the ceiling of CFRT.
+
+    The zero of the released definition is each head's own: how often it rises most under the other edits,
+    the mean over classes.
+    """
     judge = run.classification.get("test") or {}
     why = "no classifier scores on held-out images in this run"
-    by_chance = run.metrics["chance"]
-    if len(set(by_chance.values())) == 1:
-        named = {"CFRT by chance": by_chance["cfrt_strict"]}
-    else:
-        named = {f"{figure(key).label}, by chance": value for key, value in by_chance.items()}
-    rows = {label: [number(v, "only one attribute")] * len(run.attributes) for label, v in named.items()}
+    strict = number(run.metrics["chance"]["cfrt_strict"], "only one attribute")
+    rows = {
+        "strict, by chance": [strict] * len(run.attributes),
+        figure("released_null").label: [_mean_of_classes(run, "released_null", a) for a in run.attributes],
+    }
     for key, label in (("accuracy", "judge’s accuracy"), ("auroc", "judge’s AUROC")):
         rows[label] = [number(lookup(judge, a, key), why) for a in run.attributes]
     return [
         [*[header("To compare", len(rows))][k > 0 :], header(label), *[Cell("")][single:], *cells]
         for k, (label, cells) in enumerate(rows.items())
     ]
+
+
+def _mean_of_classes(run: RunArtefacts, key: str, attribute: str) -> Cell:
+    values = [run.figures.value(key, cls, attribute) for cls in run.classes]
+    known = [value for value in values if value is not None]
+    return number(sum(known) / len(known) if known else None, "only one attribute")
 
 
 def _by_method(
