@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from latentpath.config.schema import SOLVERS
+from latentpath.config.choices import SOLVERS
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.diffusion.components import BaseModel

@@ -126,7 +126,7 @@ def test_rows_left_out_on_purpose_are_no_fault(caplog):
 
 
 def test_a_choice_may_be_an_enum_or_text():
-    from latentpath.config.schema import OnError
+    from latentpath.config.choices import OnError
 
     assert choice("dataset.on_error", OnError.skip, ("skip", "fail")) == "skip"
     with pytest.raises(UserError, match=r"dataset.on_error is 'fial'. Did you mean 'fail'"):

@@ -16,7 +16,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from latentpath.config.schema import SOLVERS
+from latentpath.config.choices import SOLVERS
 from latentpath.diffusion.noise import SeededNoise, step_noise
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import Solver, State, build_solver, predictions

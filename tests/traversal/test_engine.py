@@ -18,7 +18,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from latentpath.config.schema import SOLVERS
+from latentpath.config.choices import SOLVERS
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.noise import SeededNoise, step_noise

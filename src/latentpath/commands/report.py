@@ -6,9 +6,8 @@ from pathlib import Path
 
 from latentpath.commands import REPORT
 from latentpath.config.schema import Config
-from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
-from latentpath.report.charts import FORMATS, write_figures
+from latentpath.report.charts import write_figures
 from latentpath.report.compare import write_comparison
 from latentpath.report.contents import every_chart
 from latentpath.report.grids import write_grids
@@ -21,8 +20,6 @@ log = logging.getLogger(__name__)
 def run(cfg: Config, run_dir: Path) -> None:
     """Writes run_dir/report/index.html, tables/, overview.png and a PNG per trajectory; figures/ where
     `figures` names a format. With `compare`, writes compare.html into the first run's report instead."""
-    if cfg.figures is not None and cfg.figures not in FORMATS:
-        raise UserError(f"figures is {cfg.figures!r}. Choose from: {', '.join(FORMATS)}.")
     if cfg.compare:
         folders = [Path(cfg.output_dir) / name for name in cfg.compare]
         log.info("wrote %s", write_comparison(folders, folders[0] / "report"))

@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
-FEATURE_NETWORKS = ("judge", "inception", "xrayvision")  # metric.features
-LAYOUTS = ("isic2019", "chexpert", "image_table")  # dataset.layout
-SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
-
-
-class OnError(Enum):
-    skip = "skip"  # leave out rows that cannot be used, unless they are most of the table
-    skip_most = "skip_most"  # leave them out even then
-    fail = "fail"
-
-
-class Resize(Enum):
-    squash = "squash"
-    crop = "crop"
-
-
-class Artefacts(Enum):
-    inferred = "inferred"
-    manual = "manual"
-
-
-class Uncertain(Enum):
-    ones = "ones"
-    zeros = "zeros"
-    ignore = "ignore"
-
-
-class Trainable(Enum):
-    full = "full"
-    attention = "attention"  # the projections of self- and cross-attention
-    lora = "lora"
-
-
-class Strength(Enum):
-    interpolate = "interpolate"  # e + strength (e' - e)
-    scale = "scale"  # strength e'
-
-
-class Prediction(Enum):
-    epsilon = "epsilon"
-    v_prediction = "v_prediction"
+from latentpath.config.choices import (
+    ACCELERATORS,
+    ATTENTION,
+    FEATURE_NETWORKS,
+    FIGURE_FORMATS,
+    INVERSIONS,
+    LAYOUTS,
+    LPIPS_NETS,
+    MONITORS,
+    MOST_SAMPLE_SEED,
+    MOST_SEED,
+    MOST_STEPS,
+    PRECISIONS,
+    SOLVERS,
+    SPLITS,
+    STRATEGIES,
+    TRACKERS,
+    Artefacts,
+    OnError,
+    Prediction,
+    Resize,
+    Strength,
+    Trainable,
+    Uncertain,
+)
+from latentpath.config.fields import choice, number
+from latentpath.keys import INTERPOLATIONS
 
 
 @dataclass
@@ -61,8 +45,9 @@ class CaptionsConfig:
 @dataclass
 class IsicConfig:
     artefacts: Artefacts = Artefacts.inferred
-    present: float = 0.9  # an artefact is present if its inferred probability is at least this ...
-    absent: float = 0.1  # ... absent if it is at most this, and unknown in between
+    # An artefact is present if its inferred probability is at least this ...
+    present: float = number(0.9, low=0, high=1)
+    absent: float = number(0.1, low=0, high=1)  # ... absent if it is at most this, and unknown in between
 
 
 @dataclass
@@ -85,25 +70,26 @@ class TableConfig:
 class PhantomConfig:
     """The phantoms that `latentpath phantom` draws into `dataset.root`; count is 0 for real data."""
 
-    count: int = 0
-    size: int = 64
-    seed: int = 0
+    count: int = number(0, low=0, high=10_000_000)
+    size: int = number(64, low=16, high=4096)
+    seed: int = number(0, low=0, high=MOST_SEED)
 
 
 @dataclass
 class DatasetConfig:
-    layout: str = "isic2019"  # one of LAYOUTS, or the reader of a plugin: my_module:read
+    # One of LAYOUTS, or the reader of a plugin: my_module:read.
+    layout: str = choice("isic2019", LAYOUTS, functions=True)
     root: str = "???"
     classes: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
-    image_size: int = 64
+    image_size: int = number(64, low=8, high=4096)
     resize: Resize = Resize.squash
     on_error: OnError = OnError.skip
-    val_fraction: float = 0.1
-    test_fraction: float = 0.2
+    val_fraction: float = number(0.1, low=0, below=1)
+    test_fraction: float = number(0.2, low=0, below=1)
     split_salt: str = "latentpath"
-    limit: int | None = None
+    limit: int | None = number(None, low=1, high=1_000_000_000)
     isic: IsicConfig = field(default_factory=IsicConfig)
     chexpert: ChexpertConfig = field(default_factory=ChexpertConfig)
     table: TableConfig = field(default_factory=TableConfig)
@@ -115,47 +101,56 @@ class AttributeConfig:
     names: list[str] = field(default_factory=list)  # the attributes to traverse, among dataset.attributes
     combinations: list[list[str]] = field(default_factory=list)  # several at once: [[hair, ruler]]
     removal: bool = False  # also edit from an image with the attribute to the neutral prompt
-    strengths: list[float] = field(default_factory=list)  # weaker or stronger targets; 1 is the prompt itself
+    # Weaker or stronger targets; 1 is the prompt itself.
+    strengths: list[float] = number([], low=-100, high=100)
     strength_by: Strength = Strength.interpolate
     methods: list[str] = field(default_factory=list)  # further edit methods from plugins: [my_module:ramp]
 
 
 @dataclass
 class TimestepsConfig:
-    num_inference_steps: int = 50
-    swap_steps: list[int] = field(default_factory=lambda: list(range(5, 50, 5)))
-    windows: list[list[int]] = field(default_factory=list)  # [[s, r]]: the target prompt in steps s..r-1
+    num_inference_steps: int = number(50, low=1, high=MOST_STEPS)
+    swap_steps: list[int] = number(list(range(5, 50, 5)), low=0, high=MOST_STEPS)
+    # [[s, r]]: the target prompt in steps s..r-1.
+    windows: list[list[int]] = number([], low=0, high=MOST_STEPS)
     one_step_late: bool = False  # as in the paper's released code: a swap at s takes effect from step s + 1
     bisect: bool = False  # search each trajectory's flip point with O(log K) of the swap_steps
-    checks: int = 2  # additional probes per trajectory, to find a second flip
-    threshold: float = 0.5  # bisect: present if the classifier's probability is above this
+    checks: int = number(2, low=0, high=MOST_STEPS)  # additional probes per trajectory, to find a second flip
+    # bisect: present if the classifier's probability is above this.
+    threshold: float = number(0.5, above=0, below=1)
 
 
 @dataclass
 class InversionConfig:
     """Start from real images instead of noise: `sampler.seeds` of each class, without any attribute."""
 
-    method: str | None = None  # ddpm (edit-friendly), ddim, or null to start from noise
-    split: str = "test"
-    guidance_scale: float = 1.0  # of DDIM inversion; DDPM inversion takes the sampler's
-    iterations: int = 1  # of DDIM inversion: fixed-point iterations per step, of equal cost
+    method: str | None = choice(None, INVERSIONS)  # ddpm (edit-friendly), ddim, or null to start from noise
+    split: str = choice("test", SPLITS)
+    # Of DDIM inversion; DDPM inversion takes the sampler's.
+    guidance_scale: float = number(1.0, low=0, high=1000)
+    # Of DDIM inversion: fixed-point iterations per step, of equal cost.
+    iterations: int = number(1, low=1, high=1000)
 
 
 @dataclass
 class SamplerConfig:
-    solver: str = "ddim"
-    eta: float = 0.0
-    guidance_scale: float = 7.5
+    solver: str = choice("ddim", SOLVERS)
+    eta: float = number(0.0, low=0, high=1, zero="deterministic")
+    guidance_scale: float = number(7.5, low=0, high=1000)
     negative_prompt: str = ""
-    seeds: int = 16
-    first_seed: int = 0
-    batch_size: Any = 32  # rows per U-Net call, without guidance; auto: found by trying
-    shard_seeds: int = 16  # seeds per shard; an interruption loses at most one shard
+    seeds: int = number(16, low=1, high=10_000_000)
+    first_seed: int = number(0, low=0, high=MOST_SAMPLE_SEED)
+    # Rows per U-Net call, without guidance; auto: found by trying.
+    batch_size: int | str = number(32, low=1, high=65536, word="auto")
+    # Seeds per shard; an interruption loses at most one shard.
+    shard_seeds: int = number(16, low=1, high=10_000_000)
     channels_last: bool = True
     compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
-    attention: str = "default"  # default, flash, efficient, cudnn, math; auto: the fastest one
-    process: int | None = None  # index of this process among ...
-    processes: int | None = None  # ... this many; null: from torchrun or srun, else 0 of 1
+    # The kernel; auto: the fastest one.
+    attention: str = choice("default", ATTENTION)
+    process: int | None = number(None, low=0, high=1_000_000)  # index of this process among ...
+    # ... this many; null: from torchrun or srun, else 0 of 1.
+    processes: int | None = number(None, low=1, high=1_000_000)
 
 
 @dataclass
@@ -169,81 +164,92 @@ class ModelConfig:
 @dataclass
 class FinetuneConfig:
     trainable: Trainable = Trainable.full
-    lora_rank: int = 8
-    lora_alpha: int = 8
-    max_steps: int = 500
-    batch_size: int = 32
-    accumulate: int = 1
-    lr: float = 1e-4
-    warmup_steps: int = 0
+    lora_rank: int = number(8, low=1, high=4096)
+    lora_alpha: int = number(8, low=1, high=65536)
+    max_steps: int = number(500, low=1, high=100_000_000)
+    batch_size: int = number(32, low=1, high=65536)
+    accumulate: int = number(1, low=1, high=65536)
+    lr: float = number(1e-4, above=0, high=1)
+    warmup_steps: int = number(0, low=0, high=100_000_000)
     lr_decay: bool = False  # cosine decay to zero over max_steps
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    caption_dropout: float = 0.1
-    min_snr_gamma: float = 0.0  # weights timesteps with little noise less; usually 5; 0: equal weights
-    noise_offset: float = 0.0  # 0.05 to 0.1 lets the model make darker or brighter images
-    ema_decay: float = 0.0  # decay of the average of the weights (EMA); 0: no average
-    ema_every: int = 1  # steps between updates of the EMA, which then use ema_decay ** ema_every
+    adam_beta1: float = number(0.9, low=0, below=1)
+    adam_beta2: float = number(0.999, low=0, below=1)
+    weight_decay: float = number(1e-2, low=0, high=100)
+    clip_norm: float = number(1.0, low=0, high=1_000_000, zero="off")
+    caption_dropout: float = number(0.1, low=0, high=1)
+    # Weights timesteps with little noise less; usually 5; 0: equal weights.
+    min_snr_gamma: float = number(0.0, low=0, high=1000, zero="off")
+    # 0.05 to 0.1 lets the model make darker or brighter images.
+    noise_offset: float = number(0.0, low=0, high=10, zero="off")
+    # Decay of the average of the weights (EMA); 0: no average.
+    ema_decay: float = number(0.0, low=0, below=1, zero="no average")
+    # Steps between updates of the EMA, which then use ema_decay ** ema_every.
+    ema_every: int = number(1, low=1, high=100_000)
     compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
     channels_last: bool = True
     gradient_checkpointing: bool = False  # less memory, about a third more time
-    sample_every: int = 0  # steps between sample grids; 0: only one at the end
-    checkpoint_every: int = 200
-    log_every: int = 10
+    # Steps between sample grids; 0: only one at the end.
+    sample_every: int = number(0, low=0, high=100_000_000)
+    checkpoint_every: int = number(200, low=1, high=100_000_000)
+    log_every: int = number(10, low=1, high=100_000_000)
 
 
 @dataclass
 class ClassifierConfig:
     arch: str = "efficientnet_b0"  # a timm name, efficientnet_tiny, resnet_micro or my_module:build
     pretrained: bool = True
-    epochs: int = 10  # at most
-    patience: int = 0  # stop after this many epochs without improvement; 0: never
-    monitor: str = "loss"  # selects the best epoch on the validation split: loss, or auroc (mean over labels)
-    batch_size: int = 64
-    lr: float = 1e-4
-    weight_decay: float = 1e-2
-    dropout: float = 0.3
+    epochs: int = number(10, low=1, high=100_000)  # at most
+    # Stop after this many epochs without improvement; 0: never.
+    patience: int = number(0, low=0, high=100_000, zero="never stop")
+    # Selects the best epoch on the validation split: loss, or auroc (mean over labels).
+    monitor: str = choice("loss", MONITORS)
+    batch_size: int = number(64, low=1, high=65536)
+    lr: float = number(1e-4, above=0, high=1)
+    weight_decay: float = number(1e-2, low=0, high=100)
+    dropout: float = number(0.3, low=0, below=1)
     horizontal_flip: bool = True
     vertical_flip: bool = True
-    rotation: float = 0.0  # degrees: rotate by at most this much in either direction
-    color_jitter: float = 0.0  # brightness, contrast, saturation: factors in 1 +- this
-    blur: float = 0.0  # pixels: blur half of the training images by a sigma up to this
+    rotation: float = number(0.0, low=0, high=180)  # degrees: rotate by at most this much in either direction
+    color_jitter: float = number(0.0, low=0, high=1)  # brightness, contrast, saturation: factors in 1 +- this
+    # Pixels: blur half of the training images by a sigma up to this.
+    blur: float = number(0.0, low=0, high=100)
     class_weights: bool = True
     calibrate: bool = True  # fit one temperature per head on the validation split
 
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    num_workers: int = 0
+    accelerator: str = choice("auto", ACCELERATORS)
+    devices: int = number(1, low=1, high=1024)
+    num_nodes: int = number(1, low=1, high=65536)
+    strategy: str = choice("auto", STRATEGIES)
+    precision: str = choice("32-true", PRECISIONS)
+    num_workers: int = number(0, low=0, high=1024)
 
 
 @dataclass
 class LoggerConfig:
-    name: str = "csv"  # csv is always on; wandb, tensorboard or mlflow in addition
+    name: str = choice("csv", TRACKERS)  # csv is always on; wandb, tensorboard or mlflow in addition
     project: str = "latentpath"
     images: bool = False  # send images to wandb and TensorBoard; a model can memorise a patient
 
 
 @dataclass
 class MetricConfig:
-    lpips: list[str] = field(default_factory=lambda: ["alex"])
-    features: list[str] = field(default_factory=lambda: ["judge"])  # for FID: FEATURE_NETWORKS
+    lpips: list[str] = choice(["alex"], LPIPS_NETS)
+    features: list[str] = choice(["judge"], FEATURE_NETWORKS)  # for FID: FEATURE_NETWORKS
     measures: list[str] = field(default_factory=list)  # further distances from plugins: [my_module:blur]
-    interpolations: list[str] = field(default_factory=lambda: ["bezier", "slerp", "lerp"])
-    frames: int = 10
+    interpolations: list[str] = choice(["bezier", "slerp", "lerp"], INTERPOLATIONS)
+    frames: int = number(10, low=2, high=1000)
     arc_length: bool = False  # space frames evenly along the curve, not in t
-    strong_swap_steps: list[int] | None = None  # null: the strongest third of the swap steps
-    threshold: float = 0.5
-    resamples: int = 2000  # random draws of tests and bootstraps; intervals over seeds need none
+    # null: the strongest third of the swap steps.
+    strong_swap_steps: list[int] | None = number(None, low=0, high=MOST_STEPS)
+    threshold: float = number(0.5, above=0, below=1)
+    resamples: int = number(  # random draws of tests and bootstraps; intervals over seeds need none
+        2000, low=1, high=100_000
+    )  # random draws of tests and bootstraps; intervals over seeds need none
     tsne: bool = True
-    examples: int = 16  # seeds whose images are kept for the report
+    examples: int = number(16, low=1, high=100_000)  # seeds whose images are kept for the report
     against_data: bool = True  # compare with held-out and training images; reads dataset.root
     compare_base: bool = True  # also sample the base model, to see what fine-tuning changed
 
@@ -252,13 +258,13 @@ class MetricConfig:
 class Config:
     name: str = "unnamed"
     output_dir: str = "outputs"
-    seed: int = 0
+    seed: int = number(0, low=0, high=MOST_SEED)
     overwrite: bool = False  # discard a stage that was made with another configuration
     from_run: str | None = None  # run whose complete stages are reused if this run has none
     weights_dir: str | None = None  # folder of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
     plugins: list[str] = field(default_factory=list)  # your own modules; settings may name their functions
     dry_run: bool = False  # traverse: print the cost and exit
-    figures: str | None = None  # report: also write every chart as svg, pdf or png
+    figures: str | None = choice(None, FIGURE_FORMATS)  # report: also write every chart as svg, pdf or png
     compare: list[str] = field(default_factory=list)  # report: compare these runs of output_dir on one page
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)

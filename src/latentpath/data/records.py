@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from latentpath.config.choices import SPLITS
 from latentpath.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 MISSING_IMAGE = "missing image"  # the kind of Problem that occurs if only part of a data set is on disk
 NAMED = 3  # rows that are named for each kind of problem; further ones are only counted
 ON_ERROR = ("skip", "skip_most", "fail")  # dataset.on_error

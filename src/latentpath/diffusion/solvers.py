@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentpath.config.schema import SOLVERS
+from latentpath.config.choices import SOLVERS
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 

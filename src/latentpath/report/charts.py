@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from markupsafe import Markup
 
+from latentpath.config.choices import FIGURE_FORMATS
 from latentpath.errors import UserError
 from latentpath.runs.figure_style import COLOURS, figure_style, new_figure, save, set_tips, to_svg
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("svg", "pdf", "png")
 GAP = 16  # px between the panels of a file
 # matplotlib's arguments for the looks of lines and the shapes of points; style.css has a class for each.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -197,9 +197,9 @@ class Chart:
 
 
 def write_figures(charts: Iterable[Chart], folder: Path, format: str) -> list[Path]:
-    """Write `folder`/<name>.<format> for each chart, without dates. Raises UserError for unknown formats."""
-    if format not in FORMATS:
-        raise UserError(f"figures is {format!r}. Choose from: {', '.join(FORMATS)}.")
+    """`folder`/<name>.<format> of each chart, without dates. Raises UserError for an unknown format."""
+    if format not in FIGURE_FORMATS:
+        raise UserError(f"figures is {format!r}. Choose from: {', '.join(FIGURE_FORMATS)}.")
     files = [(chart, folder / f"{chart.name}.{format}") for chart in charts]
     folder.mkdir(parents=True, exist_ok=True)
     for chart, file in files:

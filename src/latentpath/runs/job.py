@@ -60,7 +60,7 @@ def _checked(
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from latentpath.runs.preflight import check_weights
+    from latentpath.runs.preflight import check_ahead
     from latentpath.runs.ranks import SINGLE, agree, check_launch, connected, current_rank
 
     resolve(cfg)
@@ -72,7 +72,7 @@ def _checked(
     elif not rank.is_zero and not command.parallel:
         return None  # rank 0 does all the work
     run_dir = Path(hydra.runtime.output_dir)
-    check_weights(cfg, command, run_dir)
+    check_ahead(cfg, command, run_dir)
     with connected(together, accelerator=cfg.trainer.accelerator):
         agree(OmegaConf.to_yaml(cfg, resolve=True), together)
         return function_of(command)(cfg, run_dir)

@@ -1,4 +1,4 @@
-"""Checks, before any slow work, that all weights exist that a command will load."""
+"""Before anything slow: is everything there that the command will need? If not, what to do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,25 @@ from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
+
+SMALLEST_FOR_LPIPS = 32  # pixels: the networks of LPIPS halve an image five times
+
+
+def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
+    """Raise UserError for what would stop `command`, or a stage that it calls, after minutes or hours."""
+    stages = command.stages or (command,)
+    if any("metrics" in stage.weights(cfg) for stage in stages):
+        _check_metrics(cfg)
+    check_weights(cfg, command, run_dir)
+
+
+def _check_metrics(cfg: Config) -> None:
+    size = cfg.dataset.image_size
+    if cfg.metric.lpips and size < SMALLEST_FOR_LPIPS:
+        raise UserError(
+            f"metric.lpips is {list(cfg.metric.lpips)} and dataset.image_size is {size}, but LPIPS needs "
+            f"{SMALLEST_FOR_LPIPS} pixels or more; metric.lpips=[] goes without it."
+        )
 
 
 def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:

@@ -1,0 +1,61 @@
+"""The names that settings take, and the largest numbers that make sense."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
+FEATURE_NETWORKS = ("judge", "inception", "xrayvision")  # metric.features
+FIGURE_FORMATS = ("svg", "pdf", "png")
+INVERSIONS = ("ddpm", "ddim")
+LAYOUTS = ("isic2019", "chexpert", "image_table")
+LPIPS_NETS = ("alex", "squeeze", "vgg")
+MONITORS = ("loss", "auroc")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
+SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
+SPLITS = ("train", "val", "test")
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+TRACKERS = ("csv", "wandb", "tensorboard", "mlflow")
+
+MOST_STEPS = 1000  # of the training schedules of Stable Diffusion
+MOST_SEED = 2**32 - 1  # what numpy's generators take
+MOST_SAMPLE_SEED = 2**62  # torch's generators take 63 bits; some are left for the seeds that follow it
+
+
+class OnError(Enum):
+    skip = "skip"  # leave out rows that cannot be used, unless they are most of the table
+    skip_most = "skip_most"  # leave them out even then
+    fail = "fail"
+
+
+class Resize(Enum):
+    squash = "squash"
+    crop = "crop"
+
+
+class Artefacts(Enum):
+    inferred = "inferred"
+    manual = "manual"
+
+
+class Uncertain(Enum):
+    ones = "ones"
+    zeros = "zeros"
+    ignore = "ignore"
+
+
+class Trainable(Enum):
+    full = "full"
+    attention = "attention"  # the projections of self- and cross-attention
+    lora = "lora"
+
+
+class Strength(Enum):
+    interpolate = "interpolate"  # e + strength (e' - e)
+    scale = "scale"  # strength e'
+
+
+class Prediction(Enum):
+    epsilon = "epsilon"
+    v_prediction = "v_prediction"

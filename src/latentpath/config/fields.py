@@ -1,0 +1,124 @@
+"""Fields of the schema that say which values they take: numbers between bounds, and names from a list."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from latentpath.config.plugins import is_reference
+from latentpath.errors import UserError, near
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The interval that a number lies in. `low` and `high` belong to it, `above` and `below` do not."""
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+    zero: str = ""  # what 0 means, such as "off"
+    word: str = ""  # a word that may stand in place of the number, such as "auto"
+
+    def check(self, key: str, value: object) -> None:
+        """Raise UserError unless `value` is a finite number in the interval, or the word."""
+        if self.word and value == self.word:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self._holds(value):
+            raise UserError(f"{key} is {value!r}, expected {self}.")
+
+    def _holds(self, value: float) -> bool:
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        first = f"from {_written(self.low)}" if self.low is not None else f"above {_written(self.above)}"
+        zero = f" ({self.zero})" if self.zero and self.low == 0 else ""
+        last = f"to {_written(self.high)}" if self.high is not None else f"to below {_written(self.below)}"
+        return f"a number {first}{zero} {last}" + (f", or {self.word}" if self.word else "")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The names that a field takes."""
+
+    names: Sequence[str]
+    functions: bool = False  # also a plugin's function, `my_module:function`
+
+    def check(self, key: str, value: object) -> None:
+        """Raise UserError with the nearest name unless `value` is one of the names."""
+        if value not in self.names and not (self.functions and is_reference(str(value))):
+            raise UserError(f"{key} is {value!r}.{near(str(value), self.names)}")
+
+
+def number(
+    default: T,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    zero: str = "",
+    word: str = "",
+) -> T:
+    """A field for a number, or for lists of numbers, between bounds (see `Bounds`); null needs no bounds."""
+    return _field(default, Bounds(low, above, high, below, zero, word))
+
+
+def choice(default: T, names: Sequence[str], *, functions: bool = False) -> T:
+    """A field for one of `names`, or for a list of them (see `Choices`); null is taken where the type is."""
+    return _field(default, Choices(names, functions))
+
+
+def _field(default: T, rule: Bounds | Choices) -> T:
+    metadata = {"rule": rule}
+    if isinstance(default, list):
+        return field(default_factory=lambda: deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def rule_of(a_field: Field[Any]) -> Bounds | Choices | None:
+    """The bounds or the choices of a field of the schema."""
+    return a_field.metadata.get("rule")
+
+
+def check_fields(schema: type, section: object, prefix: str = "") -> None:
+    """Raise UserError for the first value of `section` that breaks the rule of its field in `schema`."""
+    for a_field in fields(schema):
+        key = f"{prefix}{a_field.name}"
+        if is_dataclass(kind := a_field.default_factory) and isinstance(kind, type):
+            check_fields(kind, getattr(section, a_field.name), f"{key}.")
+        elif rule := rule_of(a_field):
+            for item in _scalars(getattr(section, a_field.name)):
+                rule.check(key, item)
+
+
+def _scalars(value: object) -> Iterator[object]:
+    """What stands in a value: itself, or the items of a list of any depth, without nulls."""
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        for item in value:
+            yield from _scalars(item)
+    elif value is not None:
+        yield value
+
+
+def _written(number: float | None) -> str:
+    """A bound as a person writes it: 1,000, 0.5, 2^32."""
+    if number is None:
+        return "any"
+    if number == int(number):
+        power = int(number).bit_length() - (int(number) & (int(number) - 1) == 0)
+        if number >= 2**31 and number in (2**power, 2**power - 1):
+            return f"2^{power}" + (" - 1" if number != 2**power else "")
+        return f"{int(number):,}"
+    return f"{number:g}"
