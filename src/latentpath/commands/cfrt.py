@@ -34,7 +34,7 @@ SCORES = {"class", "seed", "attribute", "method"}  # what tells our tables from 
 
 
 def main(argv: Sequence[str]) -> float | None:
-    """Prints the figures, writes them where --json says; returns the swaps' mean released CFRT, if any."""
+    """Print the figures, write them to --json, and return the mean released CFRT of the swaps, if any."""
     args = _parse(argv)
     import pandas as pd
 
@@ -94,7 +94,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _compute(args: argparse.Namespace) -> tuple[list[pd.DataFrame], list[str], bool]:
-    """CFRT tables, one a method and source; sentences about them; are there files of the authors' form?"""
+    """Return CFRT tables (one per method and source), notes, and whether any file is the authors'."""
     from latentpath.metrics.predictions import as_predictions
     from latentpath.metrics.predictions_cfrt import cfrt_of_predictions, neutral_faults, scope
 
@@ -173,7 +173,7 @@ def _refuse_twice(files: list[Predictions]) -> None:
 
 
 def _read(path: Path) -> tuple[Path, pd.DataFrame]:
-    """The table at `path`, or a run's scores; a CSV may have semicolons, and empty lines at its end."""
+    """Read the table at `path`, or a run's scores; a CSV may use semicolons and end with empty lines."""
     import pandas as pd
 
     if path.is_dir():

@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Train, keep the best epoch on validation, calibrate there, judge; returns the mean accuracy on
-    validation: a sweep that chose by the test split would flatter what it chose.
+    """Train, select the best epoch, calibrate and evaluate; return the mean accuracy on validation.
+
+    A sweep must not choose by the test split, because the result of the chosen job would then be too good.
 
     Several processes share every batch; the first one writes.
     """
@@ -91,7 +92,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 
 def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
-    """How many images have a copy in another split, and the `content_keys`; reads every file once."""
+    """Return the number of images copied into another split, and `content_keys`; reads every file once."""
     rows, dataset = table.rows, cfg.dataset
     # The fine-tune's memo: what it has read, or will read, is read once for both.
     digests = file_digests(rows["path"].tolist(), Path(cfg.output_dir) / ".latents" / "digests.json")

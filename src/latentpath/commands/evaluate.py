@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Returns the mean CFRT over classes and attributes (swaps, released definition)."""
+    """Score and evaluate; return the mean CFRT over classes and attributes (swaps, released definition)."""
     folder = WeightsFolder(cfg.weights_dir)
     lpips: dict[str, Any] = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
     # Once the weights are there, a column of n/a is not what was asked for.
@@ -138,12 +138,12 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
 
 
 def _other_networks(cfg: Config) -> list[str]:
-    """Of `metric.features` those besides the judge, where the data are looked at."""
+    """Return the networks of `metric.features` other than the judge, if the data set is read."""
     return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
 
 
 def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
-    """Fidelity to the held-out images, and copies of training images; returns notes."""
+    """Compare with held-out images and search copies of training images; return notes."""
     if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
     dataset = load_dataset(cfg.dataset, plugins=cfg.plugins)

@@ -1,4 +1,4 @@
-"""From the scores to every figure: the content of evaluate/figures.parquet (see `metrics.figure_table`)."""
+"""Computes every figure from the scores: the content of evaluate/figures.parquet (`metrics.figure_table`)."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _cfrt_means(
 def _selectivity(
     scored: Scored, attributes: Sequence[str], method: str, positions: Sequence[int] | None
 ) -> list[dict[str, Any]]:
-    """Selectivity of the attributes that were traversed, among their heads, and its parts; and the means."""
+    """Return the selectivity of the traversed attributes among their heads, its parts, and the means."""
     if len(attributes) < 2:
         return []
     sweep = Sweep(replace(scored, heads=list(attributes)), method)

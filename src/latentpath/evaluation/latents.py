@@ -1,4 +1,4 @@
-"""What the stored latents show without being decoded: the geometry of trajectories, and a t-SNE map."""
+"""Geometry of trajectories and a t-SNE map, both from the stored latents without decoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_ON_MAP = 10_000  # latents; t-SNE of more takes too much time and memory
 
 
 def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:
-    """Distances, cosines and curvature of the trajectories, with bands over the seeds (`geometry_bands`).
+    """Return distances, cosines and curvature of the trajectories, with bands over seeds (`geometry_bands`).
 
     The latents are read shard by shard, because all of them need not fit into memory.
     """

@@ -51,7 +51,7 @@ class Scorer:
     def score_seed(
         self, rows: pd.DataFrame, latents: Tensor, *, model: str, keep_pictures: bool
     ) -> pd.DataFrame:
-        """`rows`: index rows of one class and seed, exactly one neutral; `latents` (rows, c, h, w)."""
+        """Score one seed; `rows`: its index rows, exactly one neutral; `latents` (rows, c, h, w)."""
         keys, z = self._with_interpolations(rows, latents, model)
         images = decode(self.vae, z, batch_size=self.batch_size)  # (n, 3, h, w) in [-1, 1]
         pixels = (images + 1) / 2
@@ -76,7 +76,7 @@ class Scorer:
     def _with_interpolations(
         self, rows: pd.DataFrame, latents: Tensor, model: str
     ) -> tuple[list[dict], Tensor]:
-        """Stored latents, then for each attribute and method the frames of a curve, neutral end first."""
+        """Append to the stored latents the frames of each curve per attribute, from the neutral end on."""
         cls, seed = rows["class"].iloc[0], int(rows["seed"].iloc[0])
         blank = {"class": cls, "seed": seed, "model": model, "strength": 1.0}
         blank |= dict.fromkeys(NULLABLE)
@@ -94,7 +94,7 @@ class Scorer:
         return keys, torch.cat(stacks)
 
     def _trajectories(self, rows: pd.DataFrame, latents: Tensor) -> dict[str, dict[str, Any]]:
-        """Attribute -> its swap steps from weak (late) to strong (early) and their latents (K, c, h, w)."""
+        """Map each attribute to its swap steps from weak to strong and their latents (K, c, h, w)."""
         found = {}
         places = rows.reset_index(drop=True)
         for attribute, group in places[places["method"] == "swap"].groupby("attribute", sort=False):
@@ -109,8 +109,10 @@ class Scorer:
         return torch.tensor((rows["method"] == "neutral").tolist())
 
     def _origins(self, keys: list[dict]) -> list[int]:
-        """For each image the one that it is to be compared with: of a removal the image with the attribute,
-        of all others the neutral one."""
+        """Return the image that each image is compared with.
+
+        That is the image with the attribute for a removal, and the neutral image for all others.
+        """
         place = {key["attribute"]: i for i, key in enumerate(keys) if key["method"] in ORIGINS}
         return [place[origin_of(key["method"], key["attribute"])] for key in keys]
 
@@ -144,7 +146,7 @@ class Scorer:
         self.features.append(table)
 
     def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:
-        """Column -> (n,), each image against that of its origin; NaN if a measure lacks its weights.
+        """Compare each image with its origin: column -> (n,), NaN if the weights of a measure are missing.
 
         A batch shares its origin, whose LPIPS features are then computed once for it, on the device.
         """
@@ -181,7 +183,7 @@ def score(
     interpolations: Sequence[str] = (),
     frames: int = 10,
 ) -> pd.DataFrame:
-    """Scores of the images that a walk has sampled: the rows of `scores.parquet`, one for each image.
+    """Score the images that a walk has sampled: one row of `scores.parquet` per image.
 
     `leaves` and `latents` (n, c, h, w) are what `walk` returns: of every class and seed one neutral image and
     its edits. `classifier` judges the decoded images. `lpips` maps a backbone's name to its network.

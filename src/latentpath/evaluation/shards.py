@@ -1,4 +1,4 @@
-"""Scores the stored latents shard by shard; an evaluation that was killed resumes at the next shard."""
+"""Scores the stored latents shard by shard; an interrupted evaluation resumes at the next shard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from latentpath.traversal.store import read_index, read_latents
 
 @dataclass(frozen=True)
 class StoredSweep:
-    """The latents that one model has sampled: `index` has a row for each latent in `folder`."""
+    """The stored latents of one model: `index` has one row per latent in `folder`."""
 
     model: str
     folder: Path
@@ -26,17 +26,17 @@ class StoredSweep:
 
     @property
     def shards(self) -> list[tuple[str, pd.DataFrame]]:
-        """The file name of each shard without its ending, and the rows of the index that lie in it."""
+        """Yield the name of each shard (without suffix) and its rows of the index."""
         return [(Path(str(name)).stem, rows) for name, rows in self.index.groupby("shard")]
 
     @property
     def seeds(self) -> int:
-        """The number of seeds of all classes."""
+        """The number of seeds over all classes."""
         return len(self.index[["class", "seed"]].drop_duplicates())
 
 
 def stored_sweeps(traverse: Path) -> list[StoredSweep]:
-    """The sweep of the fine-tuned model in `traverse`, then that of the base model where there is one."""
+    """Return the sweep of the fine-tuned model in `traverse`, then that of the base model if there is one."""
     folders = {FINETUNED: traverse, BASE: traverse / "base"}
     return [
         StoredSweep(model, folder, read_index(folder))
@@ -69,7 +69,7 @@ def score_shards(
 
 
 def read_features(folder: Path) -> pd.DataFrame:
-    """The features of the fine-tuned model's images, in the order of its index (see `Scorer`)."""
+    """Read the features of the fine-tuned model's images, in the order of its index (see `Scorer`)."""
     parts = sorted((folder / "parts").glob(f"features_{FINETUNED}_*.parquet"))
     features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     return features.sort_values("place", ignore_index=True)

@@ -1,4 +1,4 @@
-"""The headline of an evaluation and the facts of its run: the content of evaluate/metrics.json.
+"""Summarizes an evaluation: the headline and the facts of its run in evaluate/metrics.json.
 
     classes, attributes      what was traversed
     heads                    attributes that the classifier judges
@@ -41,7 +41,7 @@ def summarise(
     swap_steps: Sequence[int],
     strong: Sequence[int],
 ) -> dict[str, Any]:
-    """The content of metrics.json, from the table of figures and the scores that it was made of."""
+    """Return the content of metrics.json, from the table of figures and the scores behind it."""
     return {
         "classes": list(scored.classes),
         "attributes": list(attributes),
@@ -58,7 +58,7 @@ def summarise(
 
 
 def print_summary(figures: FigureTable, metrics: dict[str, Any]) -> None:
-    """The poster's table on the terminal."""
+    """Print the poster's table on the terminal."""
     keys = [
         "selectivity",
         "cfrt_released",
@@ -97,7 +97,7 @@ def _means(figures: FigureTable, method: str) -> dict[str, float | None]:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    """One note a reason, not one a cell."""
+    """Return one note per reason instead of one per cell."""
     undefined = rows[rows["value"].isna() & (rows["reason"] != "")]
     undefined = undefined[undefined["position"].isna() & undefined["class"].notna()]
     notes = []

@@ -1,4 +1,4 @@
-"""What an evaluation writes beside the scores: the table of all figures, and tables with other keys."""
+"""Writes the tables of an evaluation: all figures in one table, and tables with other keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures and images of an evaluation that go to the experiment trackers."""
+"""Sends figures and images of an evaluation to the experiment trackers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
 
 
 def _examples(folder: Path, attributes: Sequence[str]) -> NDArray[np.uint8]:
-    """(seeds of all classes, 1 + A, 3, h, w): the neutral image, then each attribute's strongest swap."""
+    """Return images (seeds, 1 + A, 3, h, w): the neutral image, then each attribute's strongest swap."""
     kept = read_parquet(folder / "examples.parquet")
     kept = kept[(kept["model"] == FINETUNED) & kept["method"].isin(("neutral", "swap"))]
     kept = kept.sort_values("swap_step").drop_duplicates(["class", "seed", "attribute"])

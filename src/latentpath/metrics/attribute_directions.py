@@ -1,4 +1,8 @@
-"""Attribute-specific directions: does the direction in which an edit moved the latent name the attribute?
+"""Attribute-specific directions: can the attribute of an edit be told from the direction in latent space?
+
+If "hair" moves every seed's latent in one direction and "ruler" in another, the direction of a seed that was
+left out identifies its attribute. This tests the poster's claim that trajectories in latent space are
+specific to an attribute.
 
 If "hair" moves every seed's latent the same way and "ruler" another way, the direction of a seed that was
 not looked at names its attribute: the poster's claim that trajectories in latent space are specific to an
@@ -15,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Naming:
-    """Of A attributes and n seeds that have a direction toward each; NaN if n < 2.
+    """The result of naming A attributes from n seeds with a direction toward each; NaN if n < 2.
 
     confusion    (A, A) share of seeds whose edit toward i is named a
     by_attribute (A,) share rightly named, its diagonal
@@ -81,8 +85,7 @@ def name_attributes(directions: ArrayLike, *, permutations: int = 1000, seed: in
 
 
 def _named(gram: Array) -> NDArray[np.int64]:
-    """The attribute (S, A) whose mean over the other seeds is nearest, from all products (S, A, S, A) of
-    unit vectors.
+    """Return the attribute (S, A) whose mean over the other seeds is nearest, from all products (S, A, S, A).
 
     |sum_{r != s} u_rA|^2 is the sum of all products, less twice the row of s, plus its own.
     """

@@ -1,4 +1,4 @@
-"""Calibration: does what is called 80 % likely come true four times in five? And a temperature to mend it."""
+"""Calibration: do events predicted with probability 0.8 happen in 80 % of cases? And temperature scaling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPREAD = 0.5  # of log T, before any image is seen
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """T > 0 for which softmax or sigmoid of `logits` / T has the least NLL (Guo et al. 2017, section 4.2).
+    """Find T > 0 that minimizes the NLL of softmax or sigmoid of `logits` / T (Guo et al. 2017, section 4.2).
 
     logits (n, C) and labels (n,) in 0..C-1, or logits (n,) and labels (n,) in {0, 1}. T > 1 softens, T < 1
     sharpens; the order of an image's logits and their signs stay, so argmax and "above 0.5" decide as before.
@@ -48,23 +48,25 @@ def nll(logits: Tensor, labels: Tensor) -> float:
 
 
 def ece(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -> float:
-    """Expected calibration error, in [0, 1]: mean |frequency - mean probability| over bins of equal width,
-    weighted by their counts. probs (n,) in [0, 1], came_true (n,) 0 or 1, n > 0.
+    """Expected calibration error in [0, 1]: mean |frequency - mean probability| over bins of equal width.
+
+    Bins are weighted by their counts. probs (n,) in [0, 1], came_true (n,) 0 or 1, n > 0.
     """
     gaps = np.bincount(_bin_of(probs, bins), weights=came_true - probs, minlength=bins)
     return float(np.abs(gaps).sum() / len(probs))
 
 
 def adaptive_ece(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -> float:
-    """`ece` over bins of equal counts: where most probabilities are near 0 or 1, equal widths see little."""
+    """`ece` over bins of equal counts, which resolve better if most probabilities are near 0 or 1."""
     order = np.argsort(probs, kind="stable")
     parts = np.array_split((came_true - probs)[order], min(bins, len(probs)))
     return float(sum(abs(part.sum()) for part in parts) / len(probs))
 
 
 def reliability(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -> dict[str, list[Any]]:
-    """A reliability diagram's numbers, of bins of equal width: {count, predicted, observed}. `predicted` is
-    the mean probability, `observed` how often it came true; None in an empty bin.
+    """Return the numbers of a reliability diagram with bins of equal width: {count, predicted, observed}.
+
+    `predicted` is the mean probability and `observed` the frequency in a bin; None in an empty bin.
     """
     index = _bin_of(probs, bins)
     count = np.bincount(index, minlength=bins)
@@ -77,7 +79,7 @@ def reliability(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -
 
 
 def calibration(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """{ece, adaptive_ece, nll, reliability} of one head; shapes as in `fit_temperature`; None without images.
+    """Return {ece, adaptive_ece, nll, reliability} of one head, None if empty; shapes as `fit_temperature`.
 
     Of a softmax the probability of its first choice counts, which comes true where the choice is right.
     """

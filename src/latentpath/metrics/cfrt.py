@@ -1,4 +1,4 @@
-"""CFRT, the classifier flip rate along a trajectory: the poster's definition and the released code's.
+"""CFRT, the Classifier Flip Rate along a Trajectory, in the poster's and in the released code's definition.
 
 Arrays, for S seeds of one class, A attributes, P positions on the strong end of the trajectory:
 
@@ -36,7 +36,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Cfrt:
-    """CFRT of one attribute, with each condition alone because a product hides which one failed.
+    """CFRT of one attribute and each of its conditions alone, which show which condition failed.
 
     `cfrt` is the figure of the definition as published: 'released' = dominant; 'strict' = dominant and class
     kept and others kept. `all` adds the thresholded flip of A (and, for 'released', the two kept conditions).
@@ -118,7 +118,7 @@ def cfrt_strict(
 
 
 class _Scores:
-    """The arrays of one attribute, checked, with the conditions that both definitions share."""
+    """The checked arrays of one attribute, with the conditions that both definitions share."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class _Scores:
         )
 
     def _of_eligible(self, why: Sequence[str]) -> Rate:
-        """The flips of the seeds that can flip; leaving out the others is what it means, and no fault."""
+        """Return the flip rate of the seeds that can flip; the other seeds are excluded on purpose."""
         rate = _rate([self.flipped, self.eligible], [*why, "every neutral image already shows the attribute"])
         return replace(rate, reason=rate.reason if rate.n == 0 else "")
 
@@ -218,7 +218,7 @@ def _rate(indicators: Sequence[Array], reasons: Sequence[str]) -> Rate:
 
 
 def _exceeds_all_others(values: Array, index: int, *, axis: int) -> Array:
-    """values[index] > the maximum of the rest along the axis; NaN if any is NaN or there is no rest."""
+    """Return whether values[index] exceeds all others along the axis; NaN if any is NaN or none exists."""
     rest = np.delete(values, index, axis=axis)
     own = np.take(values, index, axis=axis)
     if rest.shape[axis] == 0:

@@ -1,4 +1,4 @@
-"""Co-change: when the prompt swaps to one attribute, how far does every output of the classifier move?
+"""Co-change: how much every output of the classifier changes under an edit toward one attribute.
 
 The heads of the result are those of `Scored` and, with two classes or more, `class <name>` for each class
 probability. Probabilities of two classes mirror each other.
@@ -34,7 +34,7 @@ COLUMNS = [
 def co_change_table(
     scored: Scored, method: str = "swap", positions: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """The matrix of co-changes: one row a class, attribute A moved toward, and head h.
+    """Return the matrix of co-changes: one row per class, target attribute A and head h.
 
         change        1/n sum_s mean_p ( f_h(x_sp) - f_h(x_s0) )       in [-1, 1]
         low, high     its 95 % interval over seeds (see `metrics.intervals`)
@@ -76,7 +76,7 @@ def co_change_table(
 
 
 def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """The k pairs (attribute, other head) that move together most: `co_change_table` rows off the diagonal.
+    """Return the k most entangled pairs (attribute, other head): off-diagonal rows of `co_change_table`.
 
     In the order of how often the other label changes, then of |change|. How sure a change is does not
     decide the order: a head that flips either way in half of the seeds is more entangled than one that
@@ -94,8 +94,7 @@ def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
 
 
 def _among_all(per_seed: Array, resamples: int) -> Array:
-    """Adjusted p (A, H) of the changes per seed (A, S, H), over all pairs of an attribute and another's
-    head."""
+    """Return p (A, H) of the changes (A, S, H), adjusted for all pairs of an attribute and another head."""
     count, _, heads = per_seed.shape
     p = np.full((count, heads), np.nan)
     off = ~np.eye(count, heads, dtype=bool)

@@ -1,4 +1,4 @@
-"""Conformal p-values: how surprising a score is, given scores of images that are known not to be copies.
+"""Conformal p-values: how unusual a score is among the scores of images that cannot be copies.
 
 The rule "lower than every held-out image" rings by itself: of n images as ordinary as m held-out ones, one
 is the lowest of all with probability n / (n + m). Here each seed gets one p-value, for the lowest score of
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def lowest_score_p(lowest: ArrayLike, images: ArrayLike, held_out: ArrayLike) -> Array:
-    """P-value of each seed: how often the lowest of as many ordinary images would rank at least as low.
+    """Return a p-value per seed: the chance that as many ordinary images have a lowest score ranking as low.
 
         p_s = 1 - C(m + n_s - k_s - 1, n_s) / C(m + n_s, n_s),   k_s = #{ held-out score <= lowest_s }
 
@@ -40,7 +40,7 @@ def lowest_score_p(lowest: ArrayLike, images: ArrayLike, held_out: ArrayLike) ->
 
 
 def benjamini_hochberg(p: ArrayLike) -> Array:
-    """Adjusted p-values q: naming all with q <= alpha keeps the expected share of false names at most alpha.
+    """Adjust p-values: naming all with q <= alpha bounds the expected share of false names by alpha.
 
         q_(i) = min_{j >= i} min( 1, p_(j) N / j ),   p_(1) <= ... <= p_(N)
 

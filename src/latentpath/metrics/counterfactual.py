@@ -1,4 +1,4 @@
-"""Figures of other papers on counterfactual images, by their names: MNAC and CD.
+"""Figures from other papers on counterfactual images: MNAC and CD.
 
 Arrays: neutral (S, H) and edited (S, P, H), scores of H heads on the original images and on P edits of each
 toward one attribute; NaN if there is none.
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 def attributes_changed(neutral: ArrayLike, edited: ArrayLike, threshold: float = 0.5) -> Array:
-    """How many attributes have another decision on the edited image than on its original: (S, P) in 0..H.
+    """Count the attributes with another decision on the edited than on the original image: (S, P) in 0..H.
 
     The mean is MNAC, the mean number of attributes changed: the attribute that was asked for counts too, so
     that 1 is what a faithful edit gives and 0 an edit that does nothing. NaN if a score is missing.
@@ -28,7 +28,7 @@ def attributes_changed(neutral: ArrayLike, edited: ArrayLike, threshold: float =
 def correlation_difference(
     neutral: ArrayLike, edited: ArrayLike, labels: ArrayLike, attribute: int, threshold: float = 0.5
 ) -> float:
-    """CD: how unlike the correlations of an edit's changes are to the correlations of the data's labels.
+    """CD: difference between the correlations of an edit's changes and the correlations of the data's labels.
 
         CD_A = sum_h | corr( delta_A, delta_h ) - corr( label_A, label_h ) |,   in [0, 2 (H - 1)]
         delta_h = decision of head h on the edited image - decision on its original, in {-1, 0, 1}
@@ -59,7 +59,7 @@ def correlation_difference(
 
 
 def _correlation(a: Array, b: Array) -> float:
-    """Pearson's, over the rows that have both; 0 where one of them does not vary."""
+    """Return Pearson's correlation over rows with both values; 0 if one of them does not vary."""
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:

@@ -1,4 +1,4 @@
-"""How straight a trajectory is: cosines between directions in latent space, path length over chord, turns.
+"""Straightness of a trajectory: cosines between directions in latent space, path over chord, curvature.
 
 `neutral` is the neutral latent z_0 of a seed, any shape (...); `trajectory` (K, ...) its latents at
 `swap_steps` (K,), in any order; both on the CPU. The weakest edit is the largest swap step. The path runs
@@ -78,7 +78,7 @@ def latent_distances(neutral: ArrayLike, trajectory: ArrayLike, swap_steps: Sequ
 
 
 def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
-    """Geometry of stored trajectories, a figure a row: class, seed, attribute, swap_step, figure, value.
+    """Return the geometry of stored trajectories: class, seed, attribute, swap_step, figure, value.
 
     `rows`: rows of traverse/index.parquet of one seed or more, each with its 'neutral' row; `latents` (rows,
     ...) in the same order. Only the plain swaps take part. Per swap step the figures `distance`,
@@ -120,8 +120,9 @@ def geometry_table(rows: "pd.DataFrame", latents: ArrayLike) -> "pd.DataFrame":
 
 
 def image_distances(scores: "pd.DataFrame", *, model: str = FINETUNED) -> "pd.DataFrame":
-    """How far the pictures of the plain swaps are from neutral, in pixels and to a network: rows as those of
-    `geometry_table` with the measures of `metrics.measures` as figures, from the rows of scores.parquet.
+    """Return the distances of the plain swaps' images from neutral, in the format of `geometry_table`.
+
+    The figures are the measures of `metrics.measures`, taken from the rows of scores.parquet.
 
     A figure that no image has is left out.
     """
@@ -132,8 +133,9 @@ def image_distances(scores: "pd.DataFrame", *, model: str = FINETUNED) -> "pd.Da
 
 
 def geometry_bands(table: "pd.DataFrame") -> "pd.DataFrame":
-    """`geometry_table` or `image_distances` over seeds: class, attribute, figure, swap_step, mean, low, high,
-    q10, q50, q90, n.
+    """Summarize `geometry_table` or `image_distances` over seeds.
+
+    Columns: class, attribute, figure, swap_step, mean, low, high, q10, q50, q90, n.
 
     low, high: 95 % interval of the mean (see `metrics.intervals`): where the mean lies. q10, q50,
     q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are

@@ -1,4 +1,4 @@
-"""What every kind of edit did to the attributes that it names, and to the others."""
+"""Measures what each edit did to the attributes that it names, and to the others."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,7 @@ from latentpath.metrics.scored import Scored
 
 
 def edit_table(scored: Scored) -> pd.DataFrame:
-    """One row an edit (class, attribute, method, swap_step, until, strength), shares over its seeds in [0,
-    1]:
+    """Return one row per edit (class, attribute, method, swap_step, until, strength) with shares of seeds:
 
         before       all named attributes are there on the image that it departs from
         after        all named attributes are there on the edited image (of a removal: still)
@@ -64,8 +63,6 @@ def edit_table(scored: Scored) -> pd.DataFrame:
 
 
 def _share(holds: np.ndarray, needs: np.ndarray, known: bool) -> float:
-    """Share of the seeds for which all of `holds` (seeds, ...) is true, of those whose `needs` are all
-    known.
-    """
+    """Return the share of seeds with all of `holds` (seeds, ...) true, among those with all `needs` known."""
     decided = np.isfinite(needs).all(axis=1)
     return float(holds[decided].all(axis=1).mean()) if known and decided.any() else np.nan

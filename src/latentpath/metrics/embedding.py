@@ -1,4 +1,4 @@
-"""t-SNE of all latents of a sweep, for looking at; distances and cluster sizes in it carry no meaning."""
+"""t-SNE of all latents of a sweep, for viewing; distances and cluster sizes in it carry no meaning."""
 
 import logging
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 def tsne(
     latents: ArrayLike, *, perplexity: float = 30.0, random_state: int = 0, pca_components: int = 50
 ) -> NDArray[np.float64]:
-    """Latents (n, ...) -> coordinates (n, 2), the same for the same input and `random_state`.
+    """Map latents (n, ...) to coordinates (n, 2); equal input and `random_state` give equal output.
 
     Flattened, reduced by PCA to `pca_components` (or fewer if n or the size is smaller), then openTSNE.
     `perplexity` is cut to (n - 1) / 3, the most that n points have neighbours for. Fewer than 4 latents, or

@@ -1,4 +1,4 @@
-"""How like real images the generated ones are, and how unlike each other, by the features of a network."""
+"""Likeness of generated to real images, and variety of generated images, in features of a network."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class ScoreArrays:
         return _decision(self.edited_class_probs)
 
     def at(self, positions: Sequence[int]) -> "ScoreArrays":
-        """The scores at some of the positions only."""
+        """Return the scores at some of the positions only."""
         keep = [self.positions.index(p) for p in positions]
         edited, probs = self.edited[:, :, keep], self.edited_class_probs[:, :, keep]
         return replace(self, positions=tuple(positions), edited=edited, edited_class_probs=probs)
@@ -124,11 +124,11 @@ class Sweep:
         return tuple(sorted(set(asked)))
 
     def strongest_first(self, positions: Sequence[int]) -> tuple[int, ...]:
-        """Early swaps and late frames are strong."""
+        """Sort positions from strong to weak: early swaps and late frames are strong."""
         return tuple(sorted(positions, reverse=self.column == "frame"))
 
     def arrays(self, cls: str, positions: Sequence[int]) -> ScoreArrays:
-        """The scores of class `cls`; the heads are also the attributes moved toward."""
+        """Return the scores of class `cls` as arrays; the heads are also the target attributes."""
         heads, classes = list(self.scored.heads), self.scored.classes
         neutral = self.neutral.loc[self.neutral["class"] == cls]
         rows = self.rows.loc[self.rows["class"] == cls]
@@ -152,13 +152,13 @@ class Sweep:
 
 
 def strong_swap_steps(swap_steps: Sequence[int]) -> tuple[int, ...]:
-    """The strongest (smallest) third of the swap steps, at least one: of 5, 10, ..., 45 the 5, 10, 15."""
+    """Return the strongest (smallest) third of the swap steps, at least one: 5, 10, 15 of 5, 10, ..., 45."""
     steps = sorted(set(swap_steps))
     return tuple(steps[: max(1, round(len(steps) / 3))])
 
 
 def strong_frames(frames: Sequence[int]) -> tuple[int, ...]:
-    """The last 40 % of the frames, at least one; of 0..49 the paper's 30..49."""
+    """Return the last 40 % of the frames, at least one: the paper's 30..49 of 0..49."""
     ordered = sorted(set(frames))
     return tuple(ordered[-max(1, len(ordered) * 2 // 5) :])
 
@@ -172,7 +172,7 @@ def _unique(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _columns(rows: pd.DataFrame, names: list[str]) -> Array:
-    """A missing head is all NaN."""
+    """Return columns as an array; a missing head is all NaN."""
     return rows.reindex(columns=names).to_numpy(dtype=np.float64, na_value=np.nan)
 
 

@@ -1,4 +1,4 @@
-"""Selectivity: does a head move most when the edit asks for its attribute, and less when it asks for another?
+"""Selectivity: does a head change most under edits toward its attribute, and less under other edits?
 
 CFRT as the released code computes it says how often head A moves most under the edit toward A. A head that
 always moves most has a high CFRT and yet says nothing about the edits. Selectivity subtracts how often head

@@ -23,7 +23,7 @@ _COUNTS = 12  # at most so many sizes of the strong end
 
 
 class Cell(NamedTuple):
-    """A row to be: what it is of, its rates, and the seeds that they are taken over, in their order."""
+    """One row of a table: its key, its rates, and the seeds behind them in order."""
 
     key: Mapping[str, Any]
     rates: Mapping[str, Rate]
@@ -35,7 +35,7 @@ def cfrt_table(
     method: str,
     positions: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Both CFRT definitions and each condition: one row a class and attribute.
+    """Return both CFRT definitions and each condition, one row per class and attribute.
 
     `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
     Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
@@ -54,8 +54,9 @@ def cfrt_means(
     *,
     of: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """The plain mean of each figure of `cfrt_table` over classes and the attributes `of` (all by default), as
-    <figure>, <figure>_low, <figure>_high.
+    """Return the mean of each figure of `cfrt_table` over classes and the attributes `of` (default: all).
+
+    Keys: <figure>, <figure>_low, <figure>_high.
 
     Cells where a figure is undefined are left out; NaN if it is so in all. One seed has the same noise in
     every class and attribute, so the interval is of the seeds' means over all cells (see
@@ -82,7 +83,7 @@ def cfrt_by_position(
     scored: Scored,
     method: str,
 ) -> pd.DataFrame:
-    """`cfrt_table` at every position alone: the same columns, with `position` in the place of `positions`.
+    """Return `cfrt_table` at every position alone, with the column `position` instead of `positions`.
 
     With one position a seed, D_a of the released definition is the change of a single image.
     """
@@ -108,7 +109,7 @@ def cfrt_sensitivity(
     counts: Sequence[int] | None = None,
     temperatures: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """How every figure moves with the choices that CFRT leaves open, one at a time.
+    """Return how every figure depends on the settings of CFRT, varied one at a time.
 
     Rows with varies = 'threshold' have the strong end of `cfrt_table` and each of `thresholds`; dominance and
     with it the released CFRT hold no threshold and stay. Rows with varies = 'strong' have `threshold` and as
@@ -145,7 +146,7 @@ def flip_table(
     scored: Scored,
     method: str,
 ) -> pd.DataFrame:
-    """Flip rate at every position; columns class, attribute, method, position, flip_rate, n (seeds)."""
+    """Return the flip rate at every position: class, attribute, method, position, flip_rate, n (seeds)."""
     sweep = Sweep(scored, method)
     everywhere = sweep.positions(strong=False)
     table = []
@@ -169,7 +170,7 @@ def flip_step_table(
     scored: Scored,
     method: str,
 ) -> pd.DataFrame:
-    """`flip_step` of each seed; columns class, attribute, method, seed, flip_step (NaN as there)."""
+    """Return `flip_step` of each seed: class, attribute, method, seed, flip_step (NaN as there)."""
     sweep = Sweep(scored, method)
     everywhere = sweep.positions(strong=False)
     strongest = "smallest" if sweep.column == "swap_step" else "largest"
@@ -188,7 +189,7 @@ def flip_step_table(
 def cfrt_rates(
     arrays: ScoreArrays, attributes: Sequence[str], attribute: int, threshold: float = 0.5
 ) -> dict[str, Rate]:
-    """Every figure of `cfrt_table` of one class and attribute."""
+    """Return every figure of `cfrt_table` for one class and attribute."""
     args = (arrays.neutral, arrays.edited, attribute)
     classes = dict(neutral_class=arrays.neutral_class, edited_class=arrays.edited_class)
     released = cfrt_released(*args, **classes, threshold=threshold, names=attributes)
@@ -209,7 +210,7 @@ def cfrt_rates(
 
 
 def rate_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """One row a cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
+    """Return one row per cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
     ends = _intervals([rate for cell in cells for rate in cell.rates.values()])
     table = []
     for key, rates, _ in cells:
@@ -224,7 +225,7 @@ def rate_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def _intervals(rates: Sequence[Rate]) -> Iterator[list[float]]:
-    """[low, high] of each; those of equally many seeds are computed together."""
+    """Yield [low, high] of each rate; rates with equally many seeds are computed together."""
     found = np.full((len(rates), 2), np.nan)
     for seeds in {len(rate.per_seed) for rate in rates}:
         places = [i for i, rate in enumerate(rates) if len(rate.per_seed) == seeds]
@@ -235,7 +236,7 @@ def _intervals(rates: Sequence[Rate]) -> Iterator[list[float]]:
 
 
 def _cells(scored: Scored, method: str, positions: Sequence[int] | None) -> list[Cell]:
-    """Those of `cfrt_table`."""
+    """Return the cells of `cfrt_table`."""
     sweep = Sweep(scored, method)
     strong = sweep.positions(positions)
     cells = []

@@ -1,4 +1,4 @@
-"""What a run left on disk, read into one object; optional parts are None or empty."""
+"""Reads everything that a run wrote to disk into one object; optional parts are None or empty."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _KEY = ["class", "seed", "attribute", "method", "position", "model"]
 
 @dataclass(frozen=True)
 class RunArtefacts:
-    """A run as the report needs it. No text in it holds a folder of the machine that made it.
+    """The data of a run for the report; no text in it contains a folder of the machine that made it.
 
     metrics: evaluate/metrics.json. figures: evaluate/figures.parquet. plan: traverse/plan.json.
     examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
@@ -57,27 +57,27 @@ class RunArtefacts:
 
     @property
     def heads(self) -> list[str]:
-        """Attributes that the classifier judges: those that were traversed, then the others."""
+        """The attributes that the classifier judges: the traversed ones first, then the others."""
         return list(dict.fromkeys([*self.attributes, *self.metrics["heads"]]))
 
     @property
     def threshold(self) -> float:
-        """Of the classifier's decisions."""
+        """The threshold of the classifier's decisions."""
         return float(self.metrics["threshold"])
 
     @property
     def swap_steps(self) -> list[int]:
-        """Late to early: from next to neutral to the strongest edit."""
+        """The swap steps from late (close to neutral) to early (strongest edit)."""
         return sorted((int(step) for step in self.metrics["swap_steps"]), reverse=True)
 
     @property
     def strong_steps(self) -> list[int]:
-        """The strong end of the trajectories, on which CFRT is taken; late to early."""
+        """The swap steps of the strong end, over which CFRT is computed; late to early."""
         return sorted((int(step) for step in self.metrics["strong_swap_steps"]), reverse=True)
 
     @property
     def prompts(self) -> list[tuple[str, str]]:
-        """What was asked for, and in which words."""
+        """The pairs (name, prompt) of all neutral and target prompts."""
         neutral, target = self.plan.get("neutral_prompts") or {}, self.plan.get("target_prompts") or {}
         return [(f"{cls}, neutral", text) for cls, text in neutral.items()] + [
             (key.replace("/", ", ").replace("_", " "), text) for key, text in target.items()
@@ -94,7 +94,7 @@ class RunArtefacts:
 
     @property
     def seeds(self) -> int:
-        """Seeds of each class, as planned."""
+        """The planned number of seeds per class."""
         return len(self.plan.get("seeds", []))
 
 
@@ -141,14 +141,14 @@ def read_run(run_dir: Path) -> RunArtefacts:
 
 
 def _folders(run_dir: Path) -> dict[str, Path]:
-    """stage -> its folder, which may be that of another run (`from_run`)."""
+    """Map each stage to its folder, which may belong to another run (`from_run`)."""
     config = _yaml(run_dir / "evaluate" / "config.yaml") or {}
     where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
     return {stage: stage_dir(run_dir, stage, where) for stage in STAGES}
 
 
 def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
-    """The stored pictures with their classifier scores, and the number of frames of an interpolation."""
+    """Read the stored images with their scores, and the number of frames of an interpolation."""
     listing = folder / "examples.parquet"
     if not listing.exists():
         return pd.DataFrame(columns=[*_KEY, "file", "lpips_map"]), None
@@ -173,7 +173,7 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
 
 
 def _tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Names of classes and attributes are texts, also where they look like numbers or like no value."""
+    """Read the tables; names of classes and attributes stay text even if they look like numbers or NaN."""
     names = {"class": str, "attribute": str, "head": str}
     kept = {
         file.stem: pd.read_csv(file, dtype=names, keep_default_na=False, na_values=[""])
@@ -183,13 +183,13 @@ def _tables(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
-    """The files of these names in the folder, None if there is none."""
+    """Return the existing files with these names in the folder, or None for missing ones."""
     files = [folder / Path(name).name if isinstance(name, str) else None for name in names]
     return [file if file and file.exists() else None for file in files]
 
 
 def _positioned(table: pd.DataFrame) -> pd.DataFrame:
-    """Adds `position`, the swap step or the frame, and gives the classes and seeds plain types."""
+    """Add `position` (swap step or frame), and convert classes and seeds to plain types."""
     position = table["swap_step"].astype("float64").fillna(table["frame"].astype("float64"))
     return table.assign(position=position.astype(int)).astype({"class": str, "seed": int})
 
@@ -208,7 +208,7 @@ def _yaml(file: Path) -> Any:
 
 
 def _masked(value: Any, secret: Sequence[str]) -> Any:
-    """Masks every text in a JSON value; keys are names of classes, attributes, numbers: left as they are."""
+    """Mask every text in a JSON value; keys (classes, attributes, numbers) stay unchanged."""
     if isinstance(value, dict):
         return {key: _masked(item, secret) for key, item in value.items()}
     if isinstance(value, list):

@@ -23,7 +23,7 @@ class Cell:
 
     @property
     def interval(self) -> str:
-        """'0.72–0.90', with as many digits as the text; '' where there is none."""
+        """The interval as '0.72–0.90', with as many digits as the text, or '' if there is none."""
         if self.low is None or self.high is None:
             return ""
         digits = len(self.text.partition(".")[2])
@@ -51,7 +51,7 @@ class Table:
         return list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
 
     def mark(self, cell: Cell) -> str:
-        """The letter of the cell's footnote."""
+        """Return the letter of the cell's footnote."""
         return self.letter(self.reasons.index(cell.reason))
 
     @staticmethod
@@ -89,7 +89,7 @@ def number(
     ends: Sequence[Any] = (None, None),
     says: str = "",
 ) -> Cell:
-    """A number with the ends of its interval if known, or 'n/a' with its reason."""
+    """Return a cell with a number and its interval, or 'n/a' with its reason."""
     if value is None or value != value:
         return Cell("n/a", reason=reason or "not in this run's artefacts")
     value = float(value)
@@ -100,7 +100,7 @@ def number(
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """+0.25, −0.30, 0.00."""
+    """Format a number with its sign: +0.25, −0.30, 0.00."""
     rounded = round(value, digits) + 0.0
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
@@ -116,7 +116,7 @@ def header(text: str, rowspan: int = 1) -> Cell:
 
 
 def lookup(tree: Any, *keys: Any) -> Any:
-    """tree[k1][k2]..., None if a key is missing."""
+    """Return tree[k1][k2]..., or None if a key is missing."""
     for key in keys:
         if not isinstance(tree, Mapping):
             return None

@@ -1,4 +1,4 @@
-"""CFRT tables on the terminal: what `latentpath cfrt` prints."""
+"""Prints CFRT tables on the terminal for `latentpath cfrt`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -91,7 +91,7 @@ def _number(value: float, style: str = ".3f") -> str:
 
 
 def _span(positions: Sequence[int]) -> str:
-    """5, 10, 15; 30..49."""
+    """Format positions as '5, 10, 15' or '30..49'."""
     first, last = positions[0], positions[-1]
     if len(positions) > 3 and list(positions) == list(range(first, last + 1)):
         return f"{first}..{last}"
@@ -99,7 +99,7 @@ def _span(positions: Sequence[int]) -> str:
 
 
 def _reasons(table: pd.DataFrame) -> dict[str, str]:
-    """{why a figure is undefined: where}, each reason once."""
+    """Return {why a figure is undefined: where}, with each reason once."""
     found: dict[str, list[str]] = {}
     for row in table.to_dict("records"):
         for part in row["reason"].split("; "):

@@ -28,7 +28,7 @@ INDIFFERENT = ("name", "output_dir", "overwrite", "from_run", "weights_dir", "dr
 
 @dataclass(frozen=True)
 class Side:
-    """The same class and seed in every run that has it: (name of the run, its grid)."""
+    """The images of one class and seed in every run that has them: (name of the run, grid)."""
 
     title: str
     grids: list[tuple[str, Grid]]
@@ -87,7 +87,7 @@ def _line(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _tables(runs: Sequence[RunArtefacts], classes: Sequence[str], attributes: Sequence[str]) -> list[Table]:
-    """One a figure of CFRT and a perceptual distance, one row per class and attribute; swaps only."""
+    """Make one table per figure of CFRT and distance, one row per class and attribute; swaps only."""
     found = []
     for key in (*FIGURES, *_measures(runs)):
         makers = [figure_cell(run, "swap", key) for run in runs]
@@ -107,7 +107,7 @@ def _table(
 
 
 def _measures(runs: Sequence[RunArtefacts]) -> list[str]:
-    """The distances between images that every run has."""
+    """Return the distances between images that every run has."""
     return [key for key in MEASURES if all(key in run.figures.figures for run in runs)]
 
 

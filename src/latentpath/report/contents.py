@@ -22,7 +22,7 @@ from latentpath.report.tables import companions_table, conditions_table, main_ta
 
 
 def page_tables(run: RunArtefacts) -> dict[str, Any]:
-    """Tables, lists of them, and None for what the run does not have."""
+    """Return {name: table, list of tables, or None if the run does not have it}."""
     spline = [method for method in run.methods if method in ("swap", "bezier")]
     rest = [method for method in run.methods if method not in spline]
     return {
@@ -53,7 +53,7 @@ def every_table(tables: dict[str, Any]) -> list[Table]:
 
 
 def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
-    """Charts of curves; None for what the run does not have."""
+    """Return {name: chart of curves, or None if the run does not have it}."""
     return {
         "sensitivity": sensitivity_curves(run),
         "flips": flip_curves(run),

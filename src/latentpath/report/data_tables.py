@@ -1,4 +1,4 @@
-"""Tables of generated images against the data: how like the held-out ones, and whether any is a copy."""
+"""Tables that compare generated images with the data: likeness to held-out images, possible copies."""
 
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, number
@@ -10,8 +10,7 @@ SPACES = {"latent": "latents", "judge": "the judge’s features"}
 
 
 def fidelity_table(run: RunArtefacts) -> Table | None:
-    """Rows of evaluate/tables/fidelity.csv, network by network, the judge first; None if the data were not
-    at hand."""
+    """Make the table of evaluate/tables/fidelity.csv, the judge first; None if it was not computed."""
     rows = run.tables.get("fidelity")
     if rows is None:
         return None
@@ -39,7 +38,7 @@ def fidelity_table(run: RunArtefacts) -> Table | None:
 
 
 def copies_table(run: RunArtefacts) -> Table | None:
-    """Rows of evaluate/tables/copies_by_class.csv; None if the data were not at hand.
+    """Make the table of evaluate/tables/copies_by_class.csv; None if the data were not available.
 
     It does not say which training images are the nearest: they are patients'.
     """

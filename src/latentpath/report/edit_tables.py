@@ -1,4 +1,4 @@
-"""Tables of edits besides the plain swaps, of flip points, and of the cost."""
+"""Tables of other edits than plain swaps, of flip points, and of the cost."""
 
 from latentpath.keys import JOIN
 from latentpath.report.artefacts import RunArtefacts
@@ -14,9 +14,7 @@ EDITS = {
 
 
 def edits_table(run: RunArtefacts) -> Table | None:
-    """Combinations, strengths, windows and removals: what was asked for, what came; None if there are
-    none.
-    """
+    """Make the table of combinations, strengths, windows and removals; None if there are none."""
     table = run.tables.get("edits")
     edits = [] if table is None else table[table["method"].isin(list(EDITS))].to_dict("records")
     if not edits:
@@ -47,7 +45,7 @@ def edits_table(run: RunArtefacts) -> Table | None:
 
 
 def flip_points_table(run: RunArtefacts) -> Table | None:
-    """Where the decision turned, of a traversal that searched for it; None if none did."""
+    """Make the table of flip points; None if the traversal did not search for them."""
     points = run.tables.get("flip_points")
     if points is None:
         return None
@@ -80,7 +78,7 @@ def flip_points_table(run: RunArtefacts) -> Table | None:
 
 
 def cost_table(run: RunArtefacts) -> Table:
-    """Wall time of each stage."""
+    """Make the table of each stage's wall time."""
     table = Table("Wall time of each stage", ["stage", "seconds", "status"], name="cost")
     group = []
     for stage, manifest in run.manifests.items():

@@ -18,7 +18,7 @@ OTHERS = "the other attributes, mean probability"
 
 
 def flip_curves(run: RunArtefacts) -> Chart | None:
-    """A panel per class and attribute: what should rise (it) against what should stay (the others)."""
+    """Make one panel per class and attribute: the attribute should rise, the others should stay flat."""
     swaps, panels = run.figures.by_position("swap"), []
     for cls in run.classes:
         for index, attribute in enumerate(run.attributes):
@@ -64,8 +64,10 @@ def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
 
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, one line per attribute: cosines to two reference steps (1 all along is a straight
-    line) and the turn at each step."""
+    """Make panels per class with one line per attribute: cosines to two reference directions, and turns.
+
+    A straight trajectory has cosine 1 everywhere.
+    """
     names = {
         "cosine_weakest": "cosine to the weakest swap",
         "cosine_strongest": "cosine to the strongest swap",
@@ -75,8 +77,7 @@ def direction_curves(run: RunArtefacts) -> Chart | None:
 
 
 def distance_curves(run: RunArtefacts) -> Chart | None:
-    """Panels of each class, one line per attribute: how far the swaps are from neutral, as latents, to a
-    network, in pixels."""
+    """Make panels per class, one line per attribute: distance from neutral in latents, LPIPS and pixels."""
     names = {"distance": "distance of latents"}
     names |= {key: measure.label for key, measure in MEASURES.items() if measure.better == "lower"}
     return _band_chart(run, names, "distances")
@@ -113,7 +114,7 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
 
 
 def geometry_table(run: RunArtefacts) -> Table | None:
-    """Path over chord and curvature, a number a trajectory: their means, and how seeds differ."""
+    """Make the table of path over chord and curvature per trajectory: means and spread over seeds."""
     geometry = run.tables.get("geometry")
     if geometry is None:
         return None
@@ -143,7 +144,7 @@ def geometry_table(run: RunArtefacts) -> Table | None:
 
 
 def axis(run: RunArtefacts, points: Any) -> tuple[list[int], list[float], list[str]]:
-    """Swap steps from neutral to the strongest edit, their x (rising with strength), their labels."""
+    """Return the swap steps from neutral to the strongest edit, their x values and their labels."""
     end = run.num_inference_steps
     steps = sorted((int(step) for step in points), reverse=True)
     return steps, [float(end - step) for step in steps], ["neutral" if s == end else str(s) for s in steps]

@@ -1,4 +1,4 @@
-"""The question, its answer in one sentence with the numbers, and the figures that stand beside it."""
+"""The headline of the page: the question, its answer in one sentence, and tiles with figures."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Headline:
 
 
 def headline(run: RunArtefacts) -> Headline:
-    """Means over classes and attributes, of the swaps on the strong end of the trajectories."""
+    """Return the headline from means over classes and attributes, for swaps on the strong end."""
     nets = lpips_keys(run)
     net = next((key for key in nets if run.figures.value(key) is not None), nets[0])
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"
@@ -47,7 +47,7 @@ def headline(run: RunArtefacts) -> Headline:
 
 
 def _against(run: RunArtefacts, key: str) -> str:
-    """What a figure is to be read against: its zero, its like, and the span of what the mean is taken of."""
+    """Return what to compare a figure with: chance level, related figures, range behind the mean."""
     if key in MEASURES:
         return ""
     values = [run.figures.value(key, c, a) for c in run.classes for a in run.attributes]
@@ -64,8 +64,10 @@ def _against(run: RunArtefacts, key: str) -> str:
 
 
 def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
-    """`mean`: figure -> its mean, of LPIPS as `lpips`. First whether anything appears at all: what does not
-    flip cannot show that only it changed."""
+    """Return the answer as a sentence; the flip rate comes first, as nothing else counts without flips.
+
+    mean: figure -> its mean, with LPIPS as `lpips`.
+    """
     kept = "class and all other attributes" if len(run.classes) > 1 else "all other attributes"
     clauses = {
         "flipped": "the attribute newly appears in <strong>{:.0%}</strong> of the strong edits",
@@ -90,7 +92,7 @@ def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
 
 
 def _weakest(run: RunArtefacts) -> Markup:
-    """The pair that fares worst by the strictest definition there is, and its worst condition."""
+    """Name the class and attribute with the lowest CFRT, and its weakest condition."""
     key = "cfrt_strict" if run.figures.value("cfrt_strict") is not None else "cfrt_released"
     scored = [
         (value, cls, attribute)

@@ -1,4 +1,4 @@
-"""Tables of the judge and of the prompts: the classifier on real images; does a prompt give what it says?"""
+"""Tables of the judge's accuracy on real images, and of how well images match their prompts."""
 
 from latentpath.keys import BASE, FINETUNED
 from latentpath.report.artefacts import RunArtefacts
@@ -7,8 +7,9 @@ from latentpath.report.pictures import words
 
 
 def classifier_table(run: RunArtefacts, split: str) -> Table | None:
-    """Accuracy, F1, AUROC per label on one split of the real images, and the calibration error before and
-    after calibration where the run has them; None if that split was not scored.
+    """Make the table of accuracy, F1 and AUROC per label on one split; None if that split was not scored.
+
+    It includes the calibration error before and after calibration if the run has them.
     """
     scores = run.classification.get(split)
     if not scores:
@@ -41,7 +42,7 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
 
 
 def faithfulness_table(run: RunArtefacts) -> Table:
-    """Does a prompt say what one gets? Base model against the fine-tuned one."""
+    """Make the table of how well images match their prompts, for the base and the fine-tuned model."""
     single = len(run.classes) == 1
     head = [*["class"][single:], "attribute", "base: target", "base: neutral"]
     table = Table(

@@ -25,7 +25,7 @@ class LatentMap:
 
 
 def latent_map(run: RunArtefacts) -> LatentMap | None:
-    """The latents of the map: colour = attribute (neutral: grey), marker = class, opacity = strength."""
+    """Make the map: colour is the attribute (neutral: grey), marker the class, opacity the strength."""
     if run.tsne is None or run.tsne.empty:
         return None
     table = run.tsne.copy()
@@ -63,14 +63,14 @@ def latent_map(run: RunArtefacts) -> LatentMap | None:
 
 
 def _placed(xy: np.ndarray) -> np.ndarray:
-    """Points of a plane in px of the map: x and y keep one scale, the middle is the middle, y points up."""
+    """Scale points to px of the map with one scale for x and y, centred, y up."""
     size, low, high = np.array([WIDTH, HEIGHT]), xy.min(axis=0), xy.max(axis=0)
     spread = np.where(high > low, high - low, 1)
     return size / 2 + (xy - (low + high) / 2) * ((size - 2 * MARGIN) / spread).min() * (1, -1)
 
 
 def _points(run: RunArtefacts, table: pd.DataFrame) -> list[list[Any]]:
-    """Neutral latents and plain swaps; other kinds of edits stand on the map without a name."""
+    """Return the points of neutral latents and plain swaps; other edits have no label on the map."""
     found = [
         [
             round(row["px"], 1),

@@ -137,7 +137,7 @@ def _pictures(
 
 
 def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
-    """(stages, YAML): stages that ran under one configuration share an entry."""
+    """Return pairs (stages, YAML), one per distinct configuration."""
     stages_of: dict[str, list[str]] = {}
     for stage, text in run.configs.items():
         stages_of.setdefault(text, []).append(stage)
@@ -145,7 +145,7 @@ def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
 
 
 def _cost(run: RunArtefacts, table: Table) -> dict[str, Any]:
-    """Wall times, U-Net calls, and what the shared trunk saves."""
+    """Return wall times, U-Net calls, and the calls that the shared trunk saves."""
     recorded = (
         run.manifests.get("traverse", {}).get("figures", {}).get("unet_calls", run.plan.get("unet_calls"))
     )

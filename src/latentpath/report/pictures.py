@@ -47,19 +47,19 @@ class Grid:
 
 
 def words(key: str) -> str:
-    """An attribute or class key as a reader sees it."""
+    """Return an attribute or class key as words for the reader."""
     return key.replace("_", " ")
 
 
 def thinned(values: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the values, evenly spread, the first and the last among them."""
+    """Return at most `count` of the values, evenly spread, including the first and the last."""
     if len(values) <= count:
         return list(values)
     return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, max(count, 1)).round().astype(int))]
 
 
 class Gallery:
-    """The stored pictures of a run, found by class, seed, attribute, method and position."""
+    """The stored images of a run, by class, seed, attribute, method and position."""
 
     def __init__(self, run: RunArtefacts) -> None:
         self.run = run
@@ -85,7 +85,7 @@ class Gallery:
     def score(
         self, cls: str, seed: int, attribute: str, position: int | None, column: str, method: str = "swap"
     ) -> float | None:
-        """A column of the scores of one picture; of the neutral one where `position` is None."""
+        """Return a score of one image, or of the neutral image if `position` is None."""
         step = self.run.num_inference_steps if position is None else position
         kind = "neutral" if position is None else method
         row = self._rows.get((cls, seed, attribute, kind, step, "finetuned")) or {}
@@ -93,7 +93,7 @@ class Gallery:
         return None if value is None or pd.isna(value) else float(value)
 
     def steps(self) -> list[int]:
-        """Swap steps with pictures, late to early."""
+        """The swap steps with stored images, late to early."""
         return sorted(
             {key[4] for key in self._rows if key[3] == "swap" and key[5] == "finetuned"}, reverse=True
         )
@@ -143,7 +143,7 @@ class Gallery:
         return max(known, key=lambda cls: known[cls]) if known else None
 
     def trajectories(self, cls: str, seed: int, *, columns: int = MAX_COLUMNS, change: bool = True) -> Grid:
-        """One seed of one class: one row per attribute; neutral, swaps from late to early, the change."""
+        """Make the grid of one seed, one row per attribute: neutral, swaps late to early, and the change."""
         steps = thinned(self.steps(), columns - 1)
         maps = [change and steps and self._lpips_map(cls, seed, a, steps[-1]) for a in self.run.attributes]
         extra = ["change"] * change + ["LPIPS map"] * any(maps)
@@ -164,7 +164,7 @@ class Gallery:
         return Picture(row["lpips_map"], f"LPIPS to neutral, place by place, of: {where}", inverted=True)
 
     def trajectory_seeds(self, cls: str, attribute: str, *, seeds: int, columns: int = MAX_COLUMNS) -> Grid:
-        """One attribute of one class: one row per seed; neutral, then swaps from late to early."""
+        """Make the grid of one attribute: one row per seed, with neutral, then swaps from late to early."""
         steps = thinned(self.steps(), columns - 1)
         grid = Grid(words(attribute), ["neutral", *map(str, steps)])
         for seed in self.seeds(cls, attribute, "swap")[:seeds]:
@@ -173,7 +173,7 @@ class Gallery:
         return grid
 
     def interpolations(self, cls: str, method: str, *, columns: int = 9) -> Grid:
-        """A row an attribute, of the first seed with pictures; frames from neutral to the strongest swap."""
+        """Make the grid of one curve: one row per attribute, frames from neutral to the strongest swap."""
         frames = thinned(self.frames(method), columns)
         last = (self.run.frames or (frames[-1] + 1 if frames else 1)) - 1
         grid = Grid(words(cls), [f"{frame / max(last, 1):.2f}" for frame in frames])
@@ -184,7 +184,7 @@ class Gallery:
         return grid
 
     def base_against_finetuned(self, cls: str) -> Grid | None:
-        """Neutral and strongest picture of both models, same seed; one row per attribute."""
+        """Make the grid of neutral and strongest image of both models, one row per attribute."""
         steps = self.steps()
         target = "target" if steps and steps[-1] == 0 else f"swap {steps[-1]}" if steps else ""
         heads = ["neutral", "target", "neutral", target]

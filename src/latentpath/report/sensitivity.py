@@ -38,7 +38,7 @@ def sensitivity_curves(run: RunArtefacts) -> Chart | None:
 
 
 def calibration_table(run: RunArtefacts) -> Table | None:
-    """Both definitions with the judge's temperatures and without; None for a judge without any."""
+    """Make the table of both definitions with and without calibration; None if the judge has none."""
     rows = _moved(run)
     if rows is None or not (rows["varies"] == "calibration").any():
         return None
@@ -61,7 +61,7 @@ def calibration_table(run: RunArtefacts) -> Table | None:
 
 
 def _moved(run: RunArtefacts) -> pd.DataFrame | None:
-    """The rows of the plain swaps in cfrt_sensitivity.csv; None if there are none."""
+    """Return the rows of the plain swaps in cfrt_sensitivity.csv, or None if there are none."""
     rows = run.tables.get("cfrt_sensitivity")
     rows = None if rows is None else rows[rows["method"] == "swap"]
     return None if rows is None or rows.empty else rows

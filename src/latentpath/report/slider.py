@@ -1,5 +1,4 @@
-"""What the page's script needs: pictures and probabilities of the trajectories, points of the map, tables as
-text."""
+"""Makes the data of the page's script: images and probabilities, points of the map, tables as text."""
 
 import hashlib
 import json
@@ -23,7 +22,7 @@ SHARE = 0.55  # of the bytes that are left, for the swaps first, then for each i
 
 
 def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> dict[str, Any]:
-    """Tracks (the swaps, each interpolation) and their sheets, {} where no pictures are stored.
+    """Return the tracks (swaps and interpolations) with their image sheets, or {} if no images are stored.
 
     tracks: [{name, labels, says}], a label a position. sheets: {class, seed, track, side, uri, lone (the
     neutral tile stands alone in the last row), probs}; probs[attribute][position] are per mille, of
@@ -88,7 +87,7 @@ def script_hash(script: str) -> str:
 
 
 def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[dict[str, Any]], list[tuple[str, list[int]]]]:
-    """What the page says of each position of a track, and (method, positions after neutral)."""
+    """Return the tracks with labels of each position, and (method, positions after neutral)."""
     tracks, places = [], []
     if steps := thinned(gallery.steps(), MAX_POSITIONS):
         says = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]

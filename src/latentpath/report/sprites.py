@@ -32,7 +32,7 @@ class Sheet:
 
 
 def encode_sheets(sheets: Sequence[Sheet], budget: int) -> Iterator[tuple[int, str]]:
-    """(side of a tile, data URI) of the first sheets that together stay within `budget` bytes.
+    """Yield (side of a tile, data URI) of the first sheets that together fit into `budget` bytes.
 
     The finest setting is taken with which all should fit, judged by a few of them; of the coarsest as many as
     fit. No tile is enlarged.

@@ -1,4 +1,4 @@
-"""The tables of the headline figures: CFRT with its intervals, its conditions, LPIPS, SSIM, L1."""
+"""The main tables: CFRT with intervals, its conditions, LPIPS, SSIM and L1."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,8 +23,7 @@ METHOD_NAMES = {"swap": "Swaps", "bezier": "Bezier", "cubic": "Cubic", "slerp": 
 
 
 def main_table(run: RunArtefacts, methods: Sequence[str], *, name: str = "cfrt_lpips") -> Table:
-    """CFRT and LPIPS, for each method, class and attribute: the poster's table; below it, what CFRT has to be
-    read against."""
+    """Make the poster's table, CFRT and LPIPS per method, class and attribute, with chance levels below."""
     single = len(run.classes) == 1
     table = Table(
         "CFRT (higher is better), in brackets 95 % intervals over seeds; LPIPS to the neutral image (lower "
@@ -42,7 +41,7 @@ def main_table(run: RunArtefacts, methods: Sequence[str], *, name: str = "cfrt_l
 
 
 def conditions_table(run: RunArtefacts, method: str) -> Table:
-    """Every condition of CFRT alone: a product hides which one failed."""
+    """Make the table of each condition of CFRT alone, which shows which condition failed."""
     single = len(run.classes) == 1
     head = [*["class"][single:], "attribute", *(figure(key).label for key in SHOWN), "seeds"]
     caption = f"{METHOD_NAMES[method]}: each condition alone, and the two definitions"
@@ -60,7 +59,7 @@ def conditions_table(run: RunArtefacts, method: str) -> Table:
 
 
 def companions_table(run: RunArtefacts) -> Table:
-    """L1 and SSIM to the neutral image, which need no weights."""
+    """Make the table of L1 and SSIM to the neutral image, which need no weights."""
     single = len(run.classes) == 1
     table = Table(
         "SSIM (1: the same), L1 (0: the same; pixels in [0, 1]) and other distances to the neutral image",
@@ -75,13 +74,13 @@ def companions_table(run: RunArtefacts) -> Table:
 
 
 def lpips_keys(run: RunArtefacts) -> list[str]:
-    """lpips_<net> of every network in the run, at least the paper's."""
+    """Return lpips_<net> of every network in the run, at least that of the paper."""
     there = run.figures.figures
     return [key for key, measure in MEASURES.items() if measure.net and key in there] or ["lpips_alex"]
 
 
 def lpips_reason(run: RunArtefacts, key: str) -> str:
-    """What the evaluation noted about this LPIPS network."""
+    """Return the evaluation's note about this LPIPS network."""
     net = key.removeprefix("lpips_")
     notes = [note for note in run.metrics.get("notes", []) if "lpips" in note.lower()]
     return next(
@@ -90,7 +89,7 @@ def lpips_reason(run: RunArtefacts, key: str) -> str:
 
 
 def figure_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) -> Callable[..., Cell]:
-    """A function of class and attribute, or of nothing for the mean: the figure with its interval."""
+    """Return a function from class and attribute (or nothing, for the mean) to the figure's cell."""
     digits = figure(key).digits
 
     def cell(cls: str | None = None, attribute: str | None = None) -> Cell:
@@ -104,7 +103,7 @@ def figure_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) 
 
 
 def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
-    """Rows of chance and of the judge on real images: the zero and the ceiling of CFRT.
+    """Return rows of chance and of the judge's accuracy: the lowest and highest CFRT to expect.
 
     The zero of the released definition is each head's own: how often it rises most under the other edits,
     the mean over classes.
@@ -133,7 +132,7 @@ def _mean_of_classes(run: RunArtefacts, key: str, attribute: str) -> Cell:
 def _by_method(
     run: RunArtefacts, method: str, measures: Mapping[str, Callable[..., Cell]]
 ) -> list[list[Cell]]:
-    """The rows of one method: its measures, of each one row per class; a single class needs no name."""
+    """Return the rows of one method: for each measure one row per class, unnamed if there is one class."""
     rows = []
     for m, (label, cell) in enumerate(measures.items()):
         for c, cls in enumerate(run.classes):
