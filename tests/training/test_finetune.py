@@ -1,4 +1,4 @@
-"""A real, tiny fine-tune: it learns, goes on where it was killed, and saves what diffusers loads."""
+"""A real, tiny fine-tune: it learns, resumes after an interruption, and saves what diffusers loads."""
 
 from __future__ import annotations
 

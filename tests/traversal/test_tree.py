@@ -20,7 +20,7 @@ def read_back(levels: list[Level], node: int) -> list[int]:
 
 
 def test_swaps_leave_the_trunk_where_they_happen():
-    """The drawing in the docstring of `grow`: e neutral, x target."""
+    """The drawing in the docstring of `build_trie`: e neutral, x target."""
     e, x = 0, 1
     levels, ends = build_trie([[e, e, e, e], [e, e, x, x], [e, x, x, x]])
     assert levels == [

@@ -106,7 +106,7 @@ def _among_all(per_seed: Array, resamples: int) -> Array:
 def _changes(
     arrays: ScoreArrays, attributes: Sequence[str], classes: Sequence[str], threshold: float
 ) -> tuple[list[str], Array, Array]:
-    """Heads; change of each score; 1 where the hard label changes, else 0: (A, S, P, H), NaN unknown."""
+    """Return heads, score changes and label changes (1 or 0), (A, S, P, H); NaN if unknown."""
     heads = list(attributes)
     before, after = arrays.neutral, arrays.edited
     labels = hard_label(before, threshold), hard_label(after, threshold)

@@ -15,8 +15,7 @@ FIGURES = ("fid", "kid", "precision", "recall", "vendi")
 def fidelity(
     generated: ArrayLike, real: ArrayLike, *, neighbours: int = 3, draws: int = 20, seed: int = 0
 ) -> dict[str, Any]:
-    """Figures of `generated` (n, d) against `real` (m, d) features, each beside that of real against real
-    images.
+    """Compare features of `generated` (n, d) with `real` (m, d), and real with real images.
 
         fid         |mu - mu'|^2 + tr(S + S' - 2 (S S')^1/2)
         kid         squared MMD of the kernel (x.y / d + 1)^3, unbiased
@@ -57,7 +56,7 @@ def fidelity(
 
 
 def _figures(x: NDArray[np.float64], y: NDArray[np.float64], neighbours: int) -> dict[str, float]:
-    """FIGURES of x (n, d) against y (n, d)."""
+    """Return FIGURES of x (n, d) against y (n, d)."""
     from torch_fidelity.metric_kid import kid_features_to_metric
     from torch_fidelity.metric_prc import prc_features_to_metric
 

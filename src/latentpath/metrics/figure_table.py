@@ -1,4 +1,4 @@
-"""The tidy table of a run's figures, evaluate/figures.parquet, and how to look one up in it.
+"""The tidy table of a run's figures, evaluate/figures.parquet, with lookup.
 
 class, attribute  what the figure is of; both empty for the mean over classes and attributes
 method            how the images were made: one of keys.TRAJECTORIES, or 'neutral'
@@ -50,21 +50,21 @@ class FigureTable:
         position: int | None = None,
         model: str = FINETUNED,
     ) -> Reading | None:
-        """A figure of a class and attribute, or without both its mean; None if there is no row of it."""
+        """Return a figure of a class and attribute, or its mean without both; None if there is none."""
         return self._readings.get((cls, attribute, method, position, model, figure))
 
     def value(self, figure: str, cls: str | None = None, attribute: str | None = None, **key) -> float | None:
-        """The value alone: None if it is undefined or not there."""
+        """Return the value only; None if it is undefined or missing."""
         found = self.get(figure, cls, attribute, **key)
         return found.value if found else None
 
     def positions(self, figure: str, *, method: str = "swap", model: str = FINETUNED) -> list[int]:
-        """The positions that the figure is known at, ascending."""
+        """Return the positions for which the figure is known, ascending."""
         rows = self.rows[(self.rows["figure"] == figure) & (self.rows["method"] == method)]
         return sorted(map(int, rows.loc[rows["model"] == model, "position"].dropna().unique()))
 
     def by_position(self, method: str, *, model: str = FINETUNED) -> pd.DataFrame:
-        """A row a class, attribute and position; the columns <figure>, <figure>_low and <figure>_high."""
+        """Return one row per class, attribute and position; columns <figure>, <figure>_low, <figure>_high."""
         rows = self.rows[(self.rows["method"] == method) & (self.rows["model"] == model)]
         rows = rows[rows["position"].notna()].astype({"position": int})
         keys = ["class", "attribute", "position"]

@@ -1,4 +1,4 @@
-"""Every figure that a run reports, described once: its key in tables, its label, what it means, its range.
+"""All figures that a run reports, each described once: key, label, definition, range.
 
 The tables of the page and of the terminal, their tooltips and the experiment trackers read the names here.
 CFRT is the Classifier Flip Rate along a Trajectory; `metrics.cfrt` has its formulas.
@@ -11,7 +11,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Figure:
-    """What a reader needs to know about a number.
+    """The description of a figure.
 
     key          its name in figures.parquet and in the columns of tables
     label        its heading in tables
@@ -185,14 +185,14 @@ FIGURES = {
 
 
 def figure(key: str) -> Figure:
-    """The figure with this key, a distance between two images or any other. Raises KeyError for none."""
+    """Return the figure with this key, including image distances. Raises KeyError for an unknown key."""
     from latentpath.metrics.measures import MEASURES  # which are figures themselves
 
     return FIGURES[key] if key in FIGURES else MEASURES[key]
 
 
 def definition(label: str) -> str:
-    """What the figure with this label or heading means; '' where no figure has it."""
+    """Return the definition of the figure with this label or heading, or '' if there is none."""
     from latentpath.metrics.measures import MEASURES
 
     known: Iterable[Figure] = (*FIGURES.values(), *MEASURES.values())

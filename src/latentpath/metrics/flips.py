@@ -1,4 +1,4 @@
-"""Hard labels of a classifier head, and where along a trajectory they flip."""
+"""Hard labels of a classifier head, and the positions along a trajectory where they flip."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,18 +10,18 @@ Array = NDArray[np.float64]
 
 
 def hard_label(scores: ArrayLike, threshold: float = 0.5) -> Array:
-    """1 where the score is above the threshold, else 0; NaN stays NaN. Same shape."""
+    """Return 1 for scores above the threshold, else 0; NaN stays NaN. Same shape."""
     scores = np.asarray(scores, dtype=np.float64)
     return np.where(np.isnan(scores), np.nan, scores > threshold)
 
 
 def flipped(neutral: ArrayLike, edited: ArrayLike, threshold: float = 0.5) -> Array:
-    """Absent on the neutral image (S,) and present on the edited one (S, P): (S, P) of 0, 1 or NaN."""
+    """Return whether images flip: absent on neutral (S,), present on edited (S, P); 0, 1 or NaN."""
     return (1 - hard_label(neutral, threshold))[:, None] * hard_label(edited, threshold)
 
 
 def flip_rate(neutral: ArrayLike, edited: ArrayLike, *, threshold: float = 0.5) -> Array:
-    """Fraction of seeds that flip from absent (neutral) to present, at each position.
+    """Return the fraction of seeds that flip from absent (neutral) to present, at each position.
 
     neutral (S,) and edited (S, P): scores of head A on the neutral images and on the images toward A.
     Returns (P,). Seeds without a score are left out at that position; NaN if no seed is left. A seed
@@ -40,7 +40,7 @@ def flip_step(
     strongest: Literal["smallest", "largest"] = "smallest",
     threshold: float = 0.5,
 ) -> Array:
-    """The weakest edit of each seed from which A is present all the way to the strong end.
+    """Return each seed's weakest edit from which A is present all the way to the strong end.
 
     neutral (S,), edited (S, P), positions (P,): swap steps (strongest is the smallest) or frames (the
     largest). Returns (S,) positions; NaN if A is absent at the strong end, present on the neutral image,

@@ -1,4 +1,4 @@
-"""Confidence intervals over seeds, in closed form: how far a figure could be off, had other seeds been drawn.
+"""Confidence intervals over seeds, in closed form: how much a figure varies with the choice of seeds.
 
 The positions of one seed share its noise and depend on each other; seeds are independent. So the unit is
 the seed or, where several seeds start from images of one patient, the group (see `grouped`): each enters
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 def rate_intervals(values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95) -> Interval:
-    """Wilson intervals of rates in [0, 1], at the effective number of samples that their seeds are worth.
+    """Return Wilson intervals of rates in [0, 1], using the effective number of samples of their seeds.
 
         p     = sum_s w_s v_s / sum_s w_s                              the rate
         n_eff = S_w m (1 - m) / var_w(v),  S_w = (sum_s w_s)^2 / sum_s w_s^2
@@ -54,7 +54,7 @@ def rate_intervals(values: ArrayLike, weights: ArrayLike | None = None, *, level
 def mean_rate_interval(
     values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """The interval of the plain mean of F rates of the same seeds, such as a figure over all cells.
+    """Return the interval of the mean of F rates of the same seeds, such as a figure over all cells.
 
         p_f = sum_s w_sf v_sf / sum_s w_sf,   u_s = mean_f( p_f + (S w_sf / sum_s w_sf) (v_sf - p_f) )
 
@@ -85,7 +85,7 @@ def mean_rate_interval(
 
 
 def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Student's t intervals of means of any values, such as changes of a score, distances or cosines.
+    """Return Student's t intervals of means of any values, such as score changes, distances or cosines.
 
         mean -+ t s / sqrt(n),   s^2 = sum (v - mean)^2 / (n - 1),   t with n - 1 degrees of freedom
 
@@ -102,10 +102,10 @@ def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def grouped(values: ArrayLike, weights: ArrayLike | None, groups: Sequence[Any]) -> tuple[Array, Array]:
-    """Values and weights (G, F) with one row a group, its seeds averaged by their weights: what intervals
-    of seeds that are not independent are made from.
+    """Average seeds within groups by their weights: values and weights (G, F), one row per group.
 
-    `groups` (S,) names the group of each seed, for instance the patient of the image that was inverted.
+    Use it for intervals of seeds that are not independent. `groups` (S,) names the group of each seed, for
+    instance the patient of the image that was inverted.
     """
     v, w, _ = _checked(values, weights, 0.95)
     names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
@@ -133,7 +133,7 @@ def _wilson(rate: Array, v: Array, w: Array, seeds: Array, level: float, cells: 
 
 
 def _student(n: Array, level: float) -> Array:
-    """The quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
+    """Return the quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
     return np.where(n >= 2, stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)), np.nan)
 
 

@@ -1,4 +1,4 @@
-"""Shares of generated images that have an attribute, corrected for what the judge gets wrong.
+"""Shares of generated images with an attribute, corrected for the judge's errors.
 
 A judge that misses a third of all hairs measures too low a share of images with hair. Two corrections are
 here: by the judge's errors on labelled images (Rogan and Gladen), and by human labels of a few of the
@@ -27,7 +27,7 @@ class Estimate:
 
 
 def rogan_gladen(share: ArrayLike, sensitivity: ArrayLike, specificity: ArrayLike) -> Array:
-    """The true share of images with the attribute, from the share that the judge says have it.
+    """Return the true share of images with the attribute, from the share that the judge reports.
 
         pi = ( share + specificity - 1 ) / ( sensitivity + specificity - 1 ),   clipped to [0, 1]
 
@@ -53,7 +53,7 @@ def corrected_share(
     level: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """`rogan_gladen` of generated images, with an interval that knows both samples are finite.
+    """Return `rogan_gladen` of generated images, with an interval for the errors of both samples.
 
     shares (S,): of each seed, the share of its images that the judge says have the attribute. decisions,
     labels (m,) of 0, 1 or NaN: what the judge says of held-out images, decoded by the same VAE, and what
@@ -103,7 +103,7 @@ def corrected_share(
 def prediction_powered(
     predicted: ArrayLike, labelled: ArrayLike, truth: ArrayLike, *, level: float = 0.95
 ) -> Estimate:
-    """A mean over many images judged by the classifier, some of which a human labelled too.
+    """Estimate a mean over many classifier-judged images, some of which a human also labelled.
 
         theta = lambda mean_N(f) + mean_m( Y - lambda f )
         lambda = cov_m(Y, f) / ( (1 + m / N) var(f) ),  in [0, 1]

@@ -1,4 +1,4 @@
-"""The registry of distances between an edited image and the image that it departs from: LPIPS, SSIM, L1.
+"""The registry of distances between an edited image and its unedited image: LPIPS, SSIM, L1.
 
 A new measure is a function in a file of this room and a line here: it is then computed for every image, and
 scores.parquet, figures.parquet, the tables and the page have it.
@@ -15,7 +15,7 @@ from latentpath.metrics.figures import Figure
 
 @dataclass(frozen=True)
 class Measure(Figure):
-    """A figure of two images.
+    """A distance or similarity of two images.
 
     function   '<module of metrics>.<name>': a function of images (n, 3, h, w) and a reference (1 or n, 3, h,
                w), both in [0, 1], that returns (n,); loaded when it is needed
@@ -26,7 +26,7 @@ class Measure(Figure):
     net: str = ""
 
     def load(self, networks: Mapping[str, Any]) -> Callable[..., Any] | None:
-        """The function; None if it needs a network whose weights are not on this machine."""
+        """Return the function, or None if it needs a network whose weights are missing."""
         module, name = self.function.split(".")
         compute = getattr(import_module(f"latentpath.metrics.{module}"), name)
         if not self.net:
@@ -74,7 +74,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] | None]:
-    """Column of the scores -> its function of (images, reference), None if weights are missing.
+    """Map each column of the scores to its function of (images, reference), or None if weights are missing.
 
     networks: LPIPS backbone -> its network or None; a backbone that is not named is left out.
     """
@@ -83,6 +83,6 @@ def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] 
 
 
 def measures_in(columns: Iterable[Any]) -> list[str]:
-    """The measures among the columns of a table of scores."""
+    """Return the measures among the columns of a table of scores."""
     there = set(columns)
     return [key for key in MEASURES if key in there]

@@ -1,4 +1,4 @@
-"""Which generated images are copies of training images: the nearest training image of each, and a rule."""
+"""Finds generated images that may be copies: the nearest training images of each, and a score."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ _SPARE = 8  # more candidates than asked for, because those of one rounded dista
 
 @dataclass(frozen=True)
 class Nearest:
-    """The k nearest training images of each generated one, the nearest first; equally near: lowest index
-    first.
+    """The k nearest training images of each generated image, nearest first; ties: lowest index first.
 
     distances: (n, k) float64; l2: >= 0, in the units of the input; cosine: 1 - cos, in [0, 2].
     indices: (n, k) int64, rows of `training`.
@@ -34,7 +33,7 @@ def copies(
     metric: Metric = "l2",
     chunk: int = 1024,
 ) -> pd.DataFrame:
-    """One row a generated image, the likeliest copy first.
+    """Return one row per generated image, the most likely copy first.
 
         score(x) = |x - y_1| / mean_k |x - y_k|,  k = 1 .. neighbours;   flagged: score < threshold
 
@@ -85,7 +84,7 @@ def copies(
 def nearest(
     generated: ArrayLike, training: ArrayLike, *, k: int = 1, metric: Metric = "l2", chunk: int = 1024
 ) -> Nearest:
-    """The k nearest of `training` (m, ...) to each of `generated` (n, ...); all but the first axis flattened.
+    """Find the k nearest of `training` (m, ...) to each of `generated` (n, ...); trailing axes are flattened.
 
     Both are centred by the mean of `training`: without that, all latents point the same way and their cosines
     say little. `chunk` x `chunk` distances are held at a time, in float32; a memory-mapped `training` is read
@@ -122,7 +121,7 @@ def nearest(
 def _candidates(
     a: NDArray[np.float32], training: NDArray[Any], count: int, centre: NDArray, metric: Metric, chunk: int
 ) -> NDArray[np.int64]:
-    """Row numbers (rows, count), in any order, of the training images nearest to each row of `a`."""
+    """Return the rows (rows, count), in any order, of the training images nearest to each row of `a`."""
     best = np.empty((len(a), 0), dtype=np.int64)
     for start, part in _parts(training, chunk):
         b = _prepared(part, centre, metric)
@@ -137,7 +136,7 @@ def _candidates(
 
 
 def _prepared(part: NDArray[Any], centre: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
-    """(rows, ...) -> (rows, d) float32, centred; for cosine of length 1, where |a - b|^2 / 2 = 1 - cos."""
+    """Flatten to (rows, d) float32, centred; for cosine also of length 1, where |a - b|^2 / 2 = 1 - cos."""
     flat = _flat(part) - centre
     if metric == "cosine":
         length = np.linalg.norm(flat, axis=1, keepdims=True)

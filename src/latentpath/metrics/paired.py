@@ -1,4 +1,4 @@
-"""Two runs or two methods, compared on the same seeds: differences of seeds, not differences of means.
+"""Paired comparison of two runs or two methods: differences per seed, not differences of means.
 
 Seeds differ far more than methods do, and the same seed starts both from the same noise. So each figure is
 subtracted seed by seed. The test flips the signs of whole seeds: all cells of a seed flip together, which
@@ -21,8 +21,7 @@ _EXACT = 12  # seeds up to which all 2^S sign flips are tried
 
 @dataclass(frozen=True)
 class Differences:
-    """Of F figures over seeds, each (F,): mean difference b - a, 95 % interval, p of it alone, p among all,
-    n seeds.
+    """Differences b - a of F figures over n seeds, each (F,): mean, 95 % interval, p alone, p among all.
 
     p_adjusted is the probability that the largest of all F statistics is as large where nothing differs:
     naming all figures with p_adjusted <= 0.05 names any wrongly in 5 % of studies.
@@ -39,7 +38,7 @@ class Differences:
 def paired_differences(
     a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
 ) -> Differences:
-    """Differences b - a of F figures over the seeds that both have.
+    """Return the differences b - a of F figures over the seeds that both have.
 
     a, b (S, F): the value of each seed, the same seeds in the same order; NaN if one has none. The
     intervals are Student's (`metrics.intervals`), the tests those of `sign_flips`. NaN if fewer
@@ -58,7 +57,7 @@ def paired_differences(
 
 
 def sign_flips(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> tuple[Array, Array]:
-    """Two-sided p-values that the differences of seeds are centred on 0: each alone, and among all (max-T).
+    """Return two-sided p-values that differences are centred on 0: each alone, and among all (max-T).
 
         u_f = | sum_s d_sf | / sqrt( sum_s d_sf^2 ),   in [0, sqrt S]; a function of Student's t
         p_f     = share of sign flips whose u_f is at least as large

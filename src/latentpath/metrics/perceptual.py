@@ -1,4 +1,4 @@
-"""How much an edited image differs from its neutral image: LPIPS, SSIM and L1, one value an image.
+"""Distances between an edited image and its neutral image: LPIPS, SSIM and L1, one value per image.
 
 Images are float tensors (n, 3, h, w) in [0, 1]; `reference` is (n, 3, h, w), or (1, 3, h, w) for one
 neutral image against n edits (its LPIPS features are then computed once).
@@ -58,7 +58,7 @@ def lpips_distance(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Ten
 
 @torch.inference_mode()
 def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
-    """Where the images differ: LPIPS before its average over space, upsampled to pixels, (n, h, w), >= 0."""
+    """LPIPS before its average over space, upsampled to pixels: (n, h, w), >= 0."""
     images, reference = _checked(images, reference)
     model.spatial = True
     try:
@@ -70,12 +70,14 @@ def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
 def lpips_or_none(
     net: str, weights: WeightsFolder = FROM_ENVIRONMENT, *, allow_download: bool = False
 ) -> lpips.LPIPS | None:
-    """LPIPS on the CPU, its ImageNet backbone from the folder `weights`, else from torch
-    hub's checkpoint folder (`TORCH_HOME` moves it).
+    """Load LPIPS on the CPU, or return None if its ImageNet backbone is missing.
 
-    Without the weight file: None, and a warning that names the file to provide. The network is used only with
-    `allow_download=True`. The linear heads ship inside the `lpips` package.
-    Raises UserError if the file does not hold the backbone's weights.
+    The backbone is taken from the folder `weights`, else from torch hub's checkpoint folder (`TORCH_HOME`
+    moves it).
+
+    If it is missing, a warning names the file to provide; it is downloaded only with `allow_download=True`.
+    The linear heads ship inside the `lpips` package. Raises UserError if the file does not hold the
+    backbone's weights.
     """
     url = _BACKBONES[net].url
     file = weights.backbone(net) or Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]

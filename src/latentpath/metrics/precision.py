@@ -1,4 +1,4 @@
-"""What a figure's uncertainty is made of, and how many seeds, runs or judges would make it small enough.
+"""Splits a figure's variance by runs, judges and seeds, and computes how many of each are needed.
 
 More seeds shorten an interval over seeds; they do not say how far the figure moves when the model is
 fine-tuned again or the judge trained again. A study with several of each can tell these apart.
@@ -13,8 +13,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Components:
-    """Variances of one figure between runs, judges and seeds, and what is left over; NaN if there is
-    only one."""
+    """Variances of one figure between runs, judges and seeds, and the residual; NaN if there is only one."""
 
     run: float
     judge: float
@@ -22,7 +21,7 @@ class Components:
     residual: float
 
     def variance(self, runs: int, judges: int, seeds: int) -> float:
-        """Var of the figure's mean over R runs, J judges and S seeds.
+        """Return the variance of the figure's mean over R runs, J judges and S seeds.
 
             run / R + judge / J + seed / S + residual / (R J S)
 
@@ -38,7 +37,7 @@ class Components:
 
 
 def variance_components(values: ArrayLike) -> Components:
-    """Components of the figure of every run, judge and seed, values (R, J, S), fully crossed.
+    """Estimate the components from the figure of every run, judge and seed, values (R, J, S), fully crossed.
 
         v_rjs = mean + run_r + judge_j + seed_s + e_rjs
         E[ MS_run ] = e + J S run,   E[ MS_judge ] = e + R S judge,   E[ MS_seed ] = e + R J seed
@@ -76,7 +75,7 @@ def variance_components(values: ArrayLike) -> Components:
 def seeds_needed(
     values: ArrayLike, half_width: float, *, level: float = 0.95, most: int = 1_000_000
 ) -> int | None:
-    """How many seeds make the interval of a mean that short, if they vary as those at hand.
+    """Return how many seeds give a mean's interval this width, if they vary like the given seeds.
 
         the smallest S with t_{S-1} s / sqrt(S) <= half_width
 

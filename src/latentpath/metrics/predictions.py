@@ -1,4 +1,4 @@
-"""Prediction files as the paper's authors publish them: one CSV an attribute that was moved toward.
+"""Reads prediction files in the format of the paper's authors: one CSV per target attribute.
 
     seed, path, neutral_hairs, neutral_ink, ..., 5_hairs, 5_ink, ..., 45_ink     swaps at steps 5, ..., 45
     seed, disease, 0_hairs, 0_ink, ..., 49_hairs, 49_ink                         frames of a curve, 0 neutral
@@ -34,7 +34,7 @@ _NO_CLASS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """One file: images of class `cls` ('' if the name says none) toward `attribute`, as rows of scores."""
+    """One file: images of class `cls` ('' if unknown) toward `attribute`, as rows of scores."""
 
     file: str
     cls: str
@@ -45,13 +45,13 @@ class Predictions:
 
     @property
     def neutral(self) -> pd.DataFrame:
-        """(seeds, heads), indexed by seed."""
+        """The neutral scores (seeds, heads), indexed by seed."""
         rows = self.rows[self.rows["method"] == "neutral"].set_index("seed")
         return rows[[f"prob_{head}" for head in self.heads]]
 
 
 def as_predictions(table: pd.DataFrame, file: str, attribute: str | None = None) -> Predictions:
-    """A table in the authors' layout, checked. `attribute`: the one moved toward, else the file's name tells.
+    """Check a table in the authors' format. `attribute`: the target, by default from the file's name.
 
     Raises UserError that names file, column, row and value.
     """
@@ -106,7 +106,7 @@ def _position_and_head(column: str) -> tuple[int, str] | None:
 
 
 def _attribute_of(words: list[str], heads: Sequence[str], file: str) -> str:
-    """The head that the file's name holds; of 'bubble' and 'gel_bubble' the longer."""
+    """Return the head in the file's name; of 'bubble' and 'gel_bubble' the longer one."""
     named = [head for head in heads if _without(words, _words(head)) != words]
     named = [
         h for h in named if not any(h != o and _without(_words(o), _words(h)) != _words(o) for o in named)
@@ -156,7 +156,7 @@ def _words(name: str) -> list[str]:
 
 
 def _without(words: list[str], part: list[str]) -> list[str]:
-    """`words` without the first place where `part` stands in a row."""
+    """Return `words` without the first consecutive occurrence of `part`."""
     for i in range(len(words) - len(part) + 1):
         if words[i : i + len(part)] == part:
             return words[:i] + words[i + len(part) :]

@@ -1,4 +1,4 @@
-"""CFRT of prediction files: which definition they can tell, and what is wrong with their neutral scores."""
+"""Computes CFRT from the authors' prediction files, and checks their neutral scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,12 +21,13 @@ def cfrt_of_predictions(
     *,
     threshold: float = 0.5,
 ) -> pd.DataFrame:
-    """`cfrt_table` of files of one method: each figure from the attribute's own file where one file can tell.
+    """Return the `cfrt_table` of files of one method.
 
-    The released definition and most conditions compare heads of one image: a file is enough, with its own
-    neutral scores. The strict definition compares images toward different attributes: it needs a file toward
-    each head, and one neutral image a seed; a seed on whose neutral scores the files differ is left out of
-    it. The files hold no class scores: the strict figure goes without the condition that the class is kept.
+    The released definition and most conditions compare heads on one image, so they need only the attribute's
+    own file with its neutral scores. The strict definition compares images toward different attributes, so it
+    needs a file toward each head and one neutral image per seed; seeds on whose neutral scores the files
+    differ are left out. The files hold no class scores, so the strict figure omits the condition that the
+    class is kept.
     """
     cells = []
     for cls in dict.fromkeys(one.cls for one in files):
@@ -47,7 +48,7 @@ def cfrt_of_predictions(
 
 
 def scope(files: Sequence[Predictions]) -> list[str]:
-    """Which definition can be computed from which files, and why, in sentences."""
+    """Say which definition can be computed from which files, and why, in sentences."""
     places: dict[str, list[str]] = {}
     for method, cls in dict.fromkeys((file.method, file.cls) for file in files):
         group = [file for file in files if (file.method, file.cls) == (method, cls)]
@@ -68,7 +69,7 @@ def scope(files: Sequence[Predictions]) -> list[str]:
 
 
 def neutral_faults(files: Sequence[Predictions]) -> list[str]:
-    """What is wrong with the neutral scores of a set of files, in sentences.
+    """Describe errors in the neutral scores of a set of files, in sentences.
 
     Two classes with the same neutral scores (a baseline used twice), and files of one class that differ.
     """
@@ -95,13 +96,13 @@ def neutral_faults(files: Sequence[Predictions]) -> list[str]:
 
 
 def _rates(scored: Scored, one: Predictions, positions: Sequence[int]) -> dict[str, Rate]:
-    """Every figure of one file's attribute."""
+    """Return every figure of one file's attribute."""
     arrays = Sweep(scored, one.method).arrays(one.cls, positions)
     return cfrt_rates(arrays, scored.heads, list(scored.heads).index(one.attribute), scored.threshold)
 
 
 def _merged(files: Sequence[Predictions]) -> pd.DataFrame:
-    """All edits, and the neutral row of each seed on which the files agree."""
+    """Return all edits, and the neutral row of each seed on which the files agree."""
     rows = pd.concat([file.rows for file in files], ignore_index=True)
     neutral = rows[rows["method"] == "neutral"]
     heads = [column for column in rows if str(column).startswith("prob_")]

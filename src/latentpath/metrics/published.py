@@ -1,4 +1,4 @@
-"""The paper's CFRT figures, and which definition of CFRT reproduces which of them.
+"""The paper's published CFRT figures, and a test of which definition reproduces them.
 
 Two sources, both of the authors, which differ by more than 0.01 in four of twenty figures:
 - `poster`: the published table, two digits, "2,500 samples per sub-class" (MIV workshop at CVPR 2025);
@@ -52,7 +52,7 @@ _CHEST = {"pleural effusion", "support device"}
 
 
 def published_cfrt(method: str, cls: str, attribute: str) -> PublishedCfrt | None:
-    """The paper's CFRT or None. Names in any spelling: NV or nevus, gel_bubble or Gel bubbles.
+    """Return the paper's CFRT or None. Names may have any spelling: NV or nevus, gel_bubble or Gel bubbles.
 
     `method` is 'swap' or 'bezier'; the chest figures are of no class.
     """
@@ -60,7 +60,7 @@ def published_cfrt(method: str, cls: str, attribute: str) -> PublishedCfrt | Non
 
 
 def compare_with_published(table: pd.DataFrame) -> pd.DataFrame:
-    """For each row of a `cfrt_table` that the paper has a figure for: who reproduces it?
+    """Compare rows of a `cfrt_table` with the paper's figures: which definition reproduces which?
 
     Columns: class, attribute, method, poster, notebook, released, strict (the values here),
     released_minus_poster, strict_minus_poster, released_minus_notebook, and `reproduces_poster`,
@@ -89,7 +89,7 @@ def compare_with_published(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(comparison: pd.DataFrame) -> str:
-    """The comparison in a sentence or two; '' where there is nothing to compare."""
+    """Summarize the comparison in one or two sentences; '' if there is nothing to compare."""
     if comparison.empty:
         return ""
     total = len(comparison)

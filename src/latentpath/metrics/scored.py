@@ -1,4 +1,4 @@
-"""`Scored`: the scores of a run and what their columns mean, which every table of figures is made from."""
+"""`Scored`: the scores of a run and the meaning of their columns, the input of every table of figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from latentpath.metrics.flips import Array
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of a run, as every table of figures takes them.
+    """The scores of a run, the input of every table of figures.
 
     table      rows as in evaluate/scores.parquet: class, seed, attribute, method, swap_step or frame,
                prob_<head>, class_prob_<class>, and model where there are images of several
@@ -44,7 +44,7 @@ class Scored:
         return trajectories_in(self.rows["method"])
 
     def uncalibrated(self, temperatures: Mapping[str, float]) -> "Scored":
-        """The scores before the classifier divided its logits by a temperature each (head, or "class" -> T).
+        """Undo calibration, which divided the classifier's logits by temperatures (head, or "class" -> T).
 
             p_c^T / sum_k p_k^T,   over the classes, or over present and absent
 
@@ -103,7 +103,7 @@ class Sweep:
         self.rows, self.neutral = rows[rows["method"] == method], rows[rows["method"] == "neutral"]
 
     def positions(self, asked: Sequence[int] | None = None, *, strong: bool = True) -> tuple[int, ...]:
-        """`asked`, checked; without it the strong end or, if not `strong`, all positions. In ascending order.
+        """Check and return `asked`, else the strong end or, if not `strong`, all positions; ascending.
 
         Frame 0 is the neutral image itself and no position. Raises UserError if the scores hold no image
         of the method, or none at a position that is asked for.
