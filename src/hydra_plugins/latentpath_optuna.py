@@ -114,7 +114,7 @@ class OptunaSweeper(Sweeper):
             if failed and not results and not running:
                 # These failures say nothing about the values, so a new start must not count them.
                 optuna.delete_study(study_name=study.study_name, storage=self.storage)
-                raise UserError(f"{len(failed)} trials failed, and none succeeded. Mend the command.")
+                raise UserError(f"{len(failed)} trials failed, and none succeeded. Fix the command.")
             if not running:
                 return
             words, result = ended.get()

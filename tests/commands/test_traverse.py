@@ -99,7 +99,7 @@ def test_every_kind_of_edit_is_stored_scored_and_reported(run):
     scores = pd.read_parquet(folder / "evaluate" / "scores.parquet")
     assert len(scores[scores["frame"].isna()]) == len(index)
     report.run(configured, folder)
-    assert "Edits besides the plain swaps" in (folder / "report" / "index.html").read_text()
+    assert "Other edits than plain swaps" in (folder / "report" / "index.html").read_text()
 
 
 def test_a_search_finds_what_the_full_sweep_shows(run):

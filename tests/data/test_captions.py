@@ -42,7 +42,7 @@ def test_unknown_names_are_refused_with_the_nearest(cls, present, words):
         ("{cls} showing things", "{cls}", "has no {attributes}"),
         ("{cls} {attribute}", "{cls}", "no field {attribute}"),
         ("{cls} {attributes}", "{cls} {attributes}", "no field {attributes}"),
-        ("{cls} {attributes", "{cls}", "is no template"),
+        ("{cls} {attributes", "{cls}", "is not a valid template"),
         ("{cls} {attributes}", "normal", "to tell MEL, NV apart"),
     ],
 )

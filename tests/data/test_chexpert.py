@@ -103,7 +103,7 @@ def test_what_is_left_out_on_purpose_is_counted_and_is_no_fault(root):
     assert {p.kind: (p.row, p.fault) for p in table.problems} == {
         "lateral view": (4, False),
         "only findings that are not in dataset.attributes": (8, False),
-        "uncertain whether an attribute is there": (6, False),
+        "uncertain whether an attribute is present": (6, False),
     }
     assert (
         "513" not in captions(root)

@@ -145,7 +145,7 @@ def test_a_failed_job_does_not_end_the_others(sweep):
     status, out = sweep.call("finetune.lr=1e-2,1e-4,1e-3")
     assert status == 2
     assert len(sweep.calls) == 3
-    assert "job 0 (finetune.lr=0.01) failed; the sweep goes on" in out
+    assert "job 0 (finetune.lr=0.01) failed; the sweep continues" in out
     assert [row["status"] for row in rows(sweep.folder)] == ["failed", "failed", "complete"]
     assert [row["message"] for row in rows(sweep.folder)][:2] == [
         "the loss is not finite",
@@ -300,7 +300,7 @@ def test_a_failed_trial_is_told_and_counted(sweep):
     states = [state for _, state, _, _ in trials(sweep.folder, "it")]
     assert len(states) == 6
     assert states.count("FAIL") == sum(cfg.finetune.lr > 1e-3 for cfg in sweep.calls) > 0
-    assert out.count("failed; the sweep goes on") == states.count("FAIL")
+    assert out.count("failed; the sweep continues") == states.count("FAIL")
 
 
 def test_where_nothing_succeeds_the_sweep_ends_and_nothing_is_counted(sweep):

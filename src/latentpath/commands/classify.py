@@ -86,7 +86,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             }
         stage.figures = shared(stage.figures, rank)  # the others wait here
         if rank.is_zero:
-            for scaffold in ("checkpoints", "pixels"):  # the stage is done: nothing will go on from them
+            for scaffold in ("checkpoints", "pixels"):  # the stage is complete: nothing will resume from them
                 shutil.rmtree(stage.path / scaffold)
         return stage.figures["val_accuracy"]
 

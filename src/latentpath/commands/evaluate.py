@@ -59,7 +59,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """Score and evaluate; return the mean CFRT over classes and attributes (swaps, released definition)."""
     folder = WeightsFolder(cfg.weights_dir)
     lpips: dict[str, Any] = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
-    # Once the weights are there, a column of n/a is not what was asked for.
+    # If missing weights have been added since, the stage must be made again instead of keeping n/a.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     for name in _other_networks(cfg):
         weights[f"features {name}"] = "there" if folder.feature_network(name).is_file() else "missing"

@@ -98,5 +98,5 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             "images": len(cache.moments),
             "parameters": sum(p.numel() for p in task.unet.parameters() if p.requires_grad),
         }
-        barrier(rank)  # nobody is done before the pipeline is there
+        barrier(rank)  # no process continues before the pipeline is written
         return stage.figures["loss"]

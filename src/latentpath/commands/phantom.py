@@ -19,7 +19,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     writers = {"isic2019": write_isic2019, "chexpert": write_chexpert}
     if phantom.count < 1 or dataset.layout not in writers:
         raise UserError(
-            "this data set is no phantom. Choose dataset=phantom_isic2019 or dataset=phantom_chexpert."
+            "this data set is not a phantom. Choose dataset=phantom_isic2019 or dataset=phantom_chexpert."
         )
     root = Path(dataset.root)
     with bar("drawing phantoms", phantom.count) as advance:

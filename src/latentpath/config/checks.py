@@ -49,7 +49,9 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     ):
         for name in names:
             if not is_reference(name):
-                raise UserError(f"{key}: {name!r} is no function of a plugin, expected my_module:function.")
+                raise UserError(
+                    f"{key}: {name!r} is not a function of a plugin, expected my_module:function."
+                )
         if len({name.split(":")[-1] for name in names}) < len(names):
             raise UserError(f"{key}: two functions of {list(names)} have one name.")
     _check_sweep(cfg)

@@ -93,7 +93,7 @@ def _source(module: str) -> Path:
             "PYTHONPATH=. latentpath ..."
         )
     if not spec.has_location or spec.origin is None:
-        raise UserError(f"plugins: the module {module!r} is no file of yours, so it cannot be a plugin.")
+        raise UserError(f"plugins: the module {module!r} is not your own file, so it cannot be a plugin.")
     return Path(spec.origin)
 
 

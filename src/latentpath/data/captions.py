@@ -74,7 +74,7 @@ def _check_fields(name: str, template: str, known: set[str]) -> None:
     try:
         fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
     except ValueError as error:
-        raise UserError(f"captions.{name}: {template!r} is no template: {error}") from error
+        raise UserError(f"captions.{name}: {template!r} is not a valid template: {error}") from error
     if unknown := sorted(fields - known):
         fields_there = ", ".join(f"{{{field}}}" for field in sorted(known))
         raise UserError(

@@ -88,7 +88,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     )
     table.drop(
         none_present[table.rows.index] & table.rows[attributes].isna().any(axis=1),
-        "uncertain whether an attribute is there",
+        "uncertain whether an attribute is present",
         lambda row: f"{row['image_id']}: {', '.join(c for c in attributes if pd.isna(row[c]))}",
         fault=False,
     )

@@ -134,7 +134,7 @@ class LabelTable:
         if lost > MOST * self.read and not self.skip_most:
             raise UserError(
                 f"{lost:,} of {self.read:,} rows of {self.file} cannot be used, so the table is probably not "
-                f"what the configuration takes it for. Mend it, or use the rest with "
+                f"what the configuration takes it for. Fix it, or use the rest with "
                 f"dataset.on_error=skip_most\n{describe_problems(faults)}"
             )
 

@@ -109,7 +109,7 @@ def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
     total = sum(p.count for p in faults)
     if on_error == "fail":
         raise UserError(
-            f"{total:,} images of the dataset cannot be used; mend them, or leave them out with "
+            f"{total:,} images of the dataset cannot be used; fix them, or leave them out with "
             "dataset.on_error=skip\n" + describe_problems(faults)
         )
     log.warning(

@@ -11,8 +11,8 @@ from latentpath.metrics.scored import Scored
 def edit_table(scored: Scored) -> pd.DataFrame:
     """Return one row per edit (class, attribute, method, swap_step, until, strength) with shares of seeds:
 
-        before       all named attributes are there on the image that it departs from
-        after        all named attributes are there on the edited image (of a removal: still)
+        before       all named attributes are present on the image that the edit starts from
+        after        all named attributes are present on the edited image (for a removal: still present)
         match        the predicted attributes are exactly those asked for: the named ones, of a removal none
         others_kept  every other attribute is as on the image that it departs from
         probability  mean probability of the named attributes on the edited image

@@ -20,7 +20,7 @@ class Scored:
     heads      attributes that the classifier judges; the tables of CFRT take them as the attributes moved
                toward, too
     classes    classes of the images, in the order of the tables
-    threshold  a probability above it means that the attribute is there
+    threshold  a probability above it means that the attribute is present
     model      the images of this model are taken
     resamples  random draws of the tests that need them, such as `metrics.paired.sign_flips`; 0 leaves these
                tests out. Intervals (`metrics.intervals`) draw nothing

@@ -35,8 +35,10 @@ class Side:
 
 
 def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
-    """Writes `out`/compare.html of the runs in these folders, the first of which is what the others are held
-    against. Raises UserError if there are fewer than two, one was not evaluated, or nothing is shared."""
+    """Write `out`/compare.html, which compares the runs in these folders with the first of them.
+
+    Raises UserError if there are fewer than two runs, if one was not evaluated, or if nothing is shared.
+    """
     if len(run_dirs) < 2:
         raise UserError(f"compare names {len(run_dirs)} run: give two or more, compare=[one,other]")
     runs = [read_run(folder) for folder in run_dirs]

@@ -21,7 +21,7 @@ def edits_table(run: RunArtefacts) -> Table | None:
         return None
     head = ["edit", "class", "attribute", "steps", "strength"]
     table = Table(
-        "Edits besides the plain swaps, shares of seeds",
+        "Other edits than plain swaps, as shares of seeds",
         [*head, "there before", "there after", "all attributes as asked", "others kept", "seeds"],
         name="edits",
     )
@@ -51,7 +51,7 @@ def flip_points_table(run: RunArtefacts) -> Table | None:
         return None
     keys = {"flips": "flips", "never": "never", "already_present": "present before"}
     table = Table(
-        "Flip points: the latest swap step at which the attribute is there, found by halving",
+        "Flip points: the latest swap step at which the attribute is present, found by bisection",
         [
             "class",
             "attribute",

@@ -94,7 +94,7 @@ def _band_chart(run: RunArtefacts, names: dict[str, str], name: str) -> Chart | 
 
 
 def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str, str]) -> list[Curves]:
-    """A panel for each figure that is there; cosines end at 1."""
+    """Make one panel per available figure; the axis of cosines ends at 1."""
     panels = []
     for figure, name in names.items():
         of_figure = geometry[geometry["figure"] == figure]

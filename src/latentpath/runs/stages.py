@@ -211,7 +211,7 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     for up, value in manifest["upstream"].items():
         if (made := _read(stage_dir(path.parent, up, cfg))) is None or _identity(made) != value:
             raise UserError(
-                f"{path} was made from another {up} than the one that is there now. Run"
+                f"{path} was made from another {up} than the present one. Run"
                 f" `latentpath {name} name={path.parent.name} overwrite=true` with the same overrides first."
             )
     return _identity(manifest)

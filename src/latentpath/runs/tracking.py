@@ -187,7 +187,7 @@ def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: dict[st
     for name, part in made_by.items():
         text = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
         logger.experiment.add_text(name, "    " + text.replace("\n", "\n    "))  # Markdown's code block
-    log.info("to look: tensorboard --logdir %s", stage_path.parents[1])
+    log.info("to view: tensorboard --logdir %s", stage_path.parents[1])
     return logger
 
 
@@ -209,7 +209,7 @@ def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, An
         for key, value in made_by[part].items():
             client.set_tag(run_id, f"{part}.{key}", str(value))
     if uri.startswith("sqlite:"):
-        log.info("to look: %s ui --backend-store-uri %s", _mlflow_program(), uri)
+        log.info("to view: %s ui --backend-store-uri %s", _mlflow_program(), uri)
     return logger
 
 

@@ -70,7 +70,7 @@ def describe_cost(
     lines = [
         f"sweep: {len(plan.classes)} classes x {len(plan.branches)} images x {len(plan.seeds)} seeds, "
         f"{plan.num_inference_steps} steps of {sampler.solver}; "
-        f"{plan.calls_per_seed} U-Net calls a seed and class, one by one {plan.plain_calls_per_seed}",
+        f"{plan.calls_per_seed} U-Net calls per seed and class, one by one {plan.plain_calls_per_seed}",
         *cost.lines(),
     ]
     if timesteps.bisect:

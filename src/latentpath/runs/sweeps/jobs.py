@@ -97,7 +97,7 @@ def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Co
         finally:
             record["seconds"] = spent if ended else round(spent + time.monotonic() - began, 2)
             write_json(file, record)
-    say(f"job {hydra.job.num} ({short(overrides)}) failed; the sweep goes on")
+    say(f"job {hydra.job.num} ({short(overrides)}) failed; the sweep continues")
     return None
 
 
