@@ -18,8 +18,11 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path) -> None:
-    """Writes run_dir/report/index.html, tables/, overview.png and a PNG per trajectory; figures/ where
-    `figures` names a format. With `compare`, writes compare.html into the first run's report instead."""
+    """Write run_dir/report/index.html, its tables, overview.png and one PNG per trajectory.
+
+    `figures` names a format for charts in figures/. With `compare`, it writes compare.html into the first
+    run's report instead.
+    """
     if cfg.compare:
         folders = [Path(cfg.output_dir) / name for name in cfg.compare]
         log.info("wrote %s", write_comparison(folders, folders[0] / "report"))

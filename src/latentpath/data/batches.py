@@ -46,8 +46,10 @@ def affordable_workers(wanted: int, *, batch_bytes: int) -> int:
 
 
 class LatentBatches(IterableDataset[dict[str, Tensor]]):
-    """`total` batches of moments (n, 2c, h, w) fp32 and `captions` (n,), rows of the cache's table of
-    captions, with their `number` and the `places` (n,) of their samples in the endless stream of all.
+    """The training batches, `total` of them, as an iterable data set.
+
+    A batch holds moments (n, 2c, h, w) fp32; `captions` (n,), rows of the cache's table of captions; its
+    `number`; and `places` (n,), the positions of its samples in the endless stream of all samples.
 
     Every epoch is a fresh permutation. `first()` gives the number of the first batch; it is called when
     iteration starts, after a checkpoint was restored. Of each batch rank r of w takes rows r, r + w, ...

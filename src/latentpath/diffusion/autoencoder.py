@@ -16,9 +16,7 @@ MOST = 32  # images in a batch: more is no faster
 
 @torch.no_grad()
 def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
-    """Images (n, 3, H, W) in [-1, 1] -> the means of their latents, scaled: (n, c, h, w) float32, on the
-    CPU.
-    """
+    """Encode images (n, 3, H, W) in [-1, 1] into scaled mean latents (n, c, h, w) float32, on the CPU."""
     means = _in_batches(
         lambda x: vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu(),
         images,
@@ -29,7 +27,7 @@ def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
 
 @torch.no_grad()
 def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST) -> Tensor:
-    """Scaled latents (n, c, h, w) -> images (n, 3, H, W) float32 in [-1, 1], on the CPU."""
+    """Decode scaled latents (n, c, h, w) into images (n, 3, H, W) float32 in [-1, 1], on the CPU."""
     enlargement = 2 ** (len(vae.config.block_out_channels) - 1)
     pixels = latents.shape[-2] * latents.shape[-1] * enlargement**2
     return _in_batches(

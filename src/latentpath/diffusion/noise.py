@@ -37,8 +37,11 @@ class SeededNoise:
 
 
 def initial_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """z_T, (n, *shape) fp32: row i depends on seeds[i] alone, and is what a diffusers pipeline draws for
-    `generator=torch.Generator("cpu").manual_seed(seed)`."""
+    """Return z_T, (n, *shape) fp32; row i depends on seeds[i] only.
+
+    Each row equals the noise that a diffusers pipeline draws with
+    `generator=torch.Generator("cpu").manual_seed(seed)`.
+    """
     return torch.cat([torch.randn((1, *shape), generator=torch.Generator().manual_seed(s)) for s in seeds])
 
 

@@ -54,8 +54,9 @@ def fidelity_table(
     classes: Sequence[str],
     attributes: Sequence[str],
 ) -> pd.DataFrame:
-    """Columns class, images ("neutral", or the attribute at its strongest swap), and those of
-    `metrics.fidelity`.
+    """Compare generated with held-out images, for neutral images and each strongest swap.
+
+    Columns: class, images ("neutral" or the attribute), and those of `metrics.fidelity`.
 
     `generated` has the columns class, attribute, a row for each row of `features` (n, d), by `network`.
     Each set is compared with the held-out images of its class that show the same `attributes`: none for

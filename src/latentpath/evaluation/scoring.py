@@ -130,9 +130,11 @@ class Scorer:
         return pd.concat(tables, ignore_index=True)
 
     def _keep_features(self, rows: pd.DataFrame, judged: Tensor, images: Tensor) -> None:
-        """A table of the rows' labels in the index as `place`, the features by the judge as a list, and by
-        each other network: those only of what is held against real images, neutral ones and the strongest
-        swaps, else None."""
+        """Store the features of the rows with their index label as `place`.
+
+        The judge's features are stored for all rows; those of other networks only for rows that are compared
+        with real images (neutral images and strongest swaps), else None.
+        """
         swaps = rows["method"] == "swap"
         strongest = swaps & (rows["swap_step"] == rows.loc[swaps, "swap_step"].min())
         compared = ((rows["method"] == "neutral") | strongest).tolist()

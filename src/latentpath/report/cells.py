@@ -7,8 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. value: the unrounded number; low, high: its 95 % interval; bar: share in [0, 1] drawn below;
-    reason: why it is n/a; tint: its colour, in [-1, 1]; says: what a pointer over it shows."""
+    """One cell of a table.
+
+    value: the unrounded number; low, high: its 95 % interval; bar: share in [0, 1] drawn below; reason: why
+    it is n/a; tint: its colour, in [-1, 1]; says: its tooltip.
+    """
 
     text: str
     value: float | None = None

@@ -17,8 +17,11 @@ WIDTH, HEIGHT, MARGIN = 720, 480, 14  # px of the map
 
 @dataclass(frozen=True)
 class LatentMap:
-    """points: [x, y in px of the map, class, seed, attribute (-1: neutral), swap step], classes and
-    attributes as indices, ordered by class, seed, attribute, from weak to strong."""
+    """The t-SNE map: a chart, and the identity of each point.
+
+    points: [x, y in px of the map, class, seed, attribute (-1: neutral), swap step], with classes and
+    attributes as indices; ordered by class, seed, attribute, from weak to strong.
+    """
 
     chart: Chart
     points: list[list[Any]] = field(default_factory=list)

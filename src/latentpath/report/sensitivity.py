@@ -13,9 +13,11 @@ STRICT, RELEASED = "cfrt_strict", "cfrt_released"
 
 
 def sensitivity_curves(run: RunArtefacts) -> Chart | None:
-    """Panels per class, one line per attribute: the strict CFRT by threshold and by the size of the strong
-    end, the released one by the latter (it holds no threshold), the strict at each swap step and at each
-    frame of a Bezier curve alone."""
+    """Make panels per class with one line per attribute: CFRT by threshold, strong end and position.
+
+    The strict CFRT is shown by threshold, by the size of the strong end, at each swap step and at each frame
+    of a Bezier curve; the released CFRT, which has no threshold, by the size of the strong end.
+    """
     moved, alone, frames = _moved(run), run.figures.by_position("swap"), run.figures.by_position("bezier")
     panels = []
     for cls in run.classes:
