@@ -1,4 +1,4 @@
-"""The whole job on a few phantoms with random weights: every artefact, every stage taken up again."""
+"""All stages on a few phantoms with random weights: every artefact exists, and every stage resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabulary of the tables is that of the code which makes the images."""
+"""The vocabulary of the tables matches the code that makes the images."""
 
 from latentpath.keys import EDIT_KEY, IMAGE_KEY, INTERPOLATIONS, LATENT_KEY, TRAJECTORIES, trajectories_in
 from latentpath.traversal import interpolate

@@ -1,4 +1,4 @@
-"""experiments/metric_validation: under an oracle, CFRT is what the study says that it must be."""
+"""experiments/metric_validation: under an oracle, CFRT has the values that the study states."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A module that `plugins` names gives functions to a run; nothing else that a setting names is imported."""
+"""Plugins: a run uses functions of modules that `plugins` names, and imports no others."""
 
 from __future__ import annotations
 

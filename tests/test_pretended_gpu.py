@@ -1,4 +1,4 @@
-"""What would fail or wait on a GPU, found without one.
+"""Finds, without a GPU, code that would fail or wait on a GPU.
 
 Fake tensors have a shape, a type and the device "cuda", but no values. A kernel that gets tensors of two
 devices raises as on a GPU. `Pretended` counts the copies between host and device, and the values that the

@@ -1,4 +1,4 @@
-"""The rooms of the package, and which way imports go: a room stands above all rooms that it imports."""
+"""The rooms of the package: a room imports only rooms on lower floors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel as a user gets it: built, installed into a fresh environment and run far from the repository."""
+"""The wheel as a user gets it: built, installed into a new environment and run outside the repository."""
 
 import os
 import subprocess

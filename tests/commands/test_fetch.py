@@ -1,4 +1,4 @@
-"""`latentpath fetch` from a hub on this machine, and what a node without network says of what it lacks."""
+"""`latentpath fetch` from a local hub, and the messages on a node without network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`info` opens the images: what cannot be read is counted and named before anything is trained."""
+"""`info` opens the images and reports unreadable ones before anything is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which stages a job takes from another run, and which it makes."""
+"""Tests which stages `run` reuses from another run (`from_run`), and which it makes."""
 
 import pytest
 from omegaconf import OmegaConf

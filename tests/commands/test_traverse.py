@@ -1,4 +1,4 @@
-"""`latentpath traverse` in all its kinds, on a tiny model."""
+"""`latentpath traverse` with every kind of edit and start, on a tiny model."""
 
 from __future__ import annotations
 

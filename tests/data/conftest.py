@@ -1,4 +1,4 @@
-"""What several tests of data need: the smallest image under any name, and how many examples to try."""
+"""Shared fixtures of the data tests: the smallest image, and the number of examples to try."""
 
 from __future__ import annotations
 

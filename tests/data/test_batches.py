@@ -1,4 +1,4 @@
-"""A batch is a function of its number, so runs resume and ranks share without talking."""
+"""Batch k depends on (seed, k) only, so runs resume and ranks split batches without communication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache holds what the VAE and the text encoder say, under a key of everything that went in."""
+"""The cache holds the outputs of the VAE and the text encoder, and its key covers all inputs."""
 
 from __future__ import annotations
 

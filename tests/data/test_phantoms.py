@@ -1,4 +1,4 @@
-"""The phantoms: same arguments same bytes, one switch one element, and files as the real sets have them."""
+"""Phantoms: equal arguments give equal bytes, a switch changes one element, files match the real layouts."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Tables in all the clothes that people save them in are the same table, and a damaged one is named."""
+"""Tables in every common format read as the same table, and damaged ones are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The VAE works in batches that fit: bounded by pixels, and halved when memory ends all the same."""
+"""The VAE works in batches that fit into memory: limited by pixels, and halved when memory runs out."""
 
 from __future__ import annotations
 

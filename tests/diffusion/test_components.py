@@ -1,4 +1,4 @@
-"""The parts of a Stable Diffusion folder: named when missing, written back as diffusers reads them."""
+"""The parts of a Stable Diffusion folder: missing ones are named, and diffusers can load what is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Execution changes how fast the U-Net runs: what it computes stays, and what is measured decides."""
+"""Execution settings change the speed of the U-Net but not its results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guidance is its formula, in whatever batches, and every row is counted."""
+"""Guidance equals its formula in batches of any size, and every row is counted."""
 
 from __future__ import annotations
 

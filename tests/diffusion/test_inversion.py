@@ -1,4 +1,4 @@
-"""A real image comes back from its noise: exactly by DDPM inversion, in the limit by DDIM's."""
+"""Inversion reproduces a real image: DDPM inversion exactly, DDIM inversion for small steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise is a function of seed and step: at first what a pipeline draws, then one for all branches."""
+"""Noise is a function of (seed, step); the first noise equals that of a diffusers pipeline."""
 
 from __future__ import annotations
 

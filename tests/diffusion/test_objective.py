@@ -1,4 +1,4 @@
-"""The objective against closed forms, and its randomness a function of seed and place alone."""
+"""The objective equals closed forms, and its random numbers depend on seed and position only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base that ships: small enough, whole, and able to carry and to name what it was trained on."""
+"""The base model that ships is small and complete, and encodes and draws what it was trained on."""
 
 from __future__ import annotations
 

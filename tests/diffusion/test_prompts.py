@@ -1,4 +1,4 @@
-"""Prompt embeddings are diffusers' own, and a prompt that is cut says what was lost."""
+"""Prompt embeddings equal those of diffusers, and a prompt that is cut gives a warning."""
 
 from __future__ import annotations
 

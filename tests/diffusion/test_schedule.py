@@ -1,4 +1,4 @@
-"""The schedule is diffusers', number by number, on the grid of each of its schedulers."""
+"""The schedule equals diffusers' number by number, for the timesteps of each scheduler."""
 
 from __future__ import annotations
 

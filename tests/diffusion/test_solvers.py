@@ -1,4 +1,4 @@
-"""Each solver is diffusers' scheduler of that name, step by step; and its state can be forked anywhere."""
+"""Each solver equals diffusers' scheduler of the same name, step by step, and its state can be copied."""
 
 from __future__ import annotations
 

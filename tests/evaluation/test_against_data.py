@@ -1,4 +1,4 @@
-"""Generated images against the data: a planted copy comes first, and shows on the page of copies."""
+"""Generated images compared with the data: a planted copy ranks first and is on the page of copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every figure of the tidy table equals its definition, computed anew with plain loops over the images."""
+"""Every figure of the tidy table equals its definition, recomputed with plain loops over the images."""
 
 from itertools import product
 from statistics import fmean

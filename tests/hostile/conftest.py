@@ -1,4 +1,4 @@
-"""What all attacks share: their seed, the log of inputs tried, the command line, and a tiny finished run.
+"""Shared fixtures of the hostile tests: seed, log of inputs, command line, and a tiny finished run.
 
 `make test-hostile` draws SEED and prints it, so that a failure can be repeated, and bounds the kills by
 KILLS. `make test` runs only the tests without the mark `hostile`, with seed 0.

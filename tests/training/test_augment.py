@@ -1,4 +1,4 @@
-"""Augmentation keeps shape and range, gives every image its own chance, and off means untouched."""
+"""Augmentation keeps shape and range, treats every image separately, and changes nothing if off."""
 
 from __future__ import annotations
 

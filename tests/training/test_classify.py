@@ -1,4 +1,4 @@
-"""The classifier: unknown labels are left out, training learns, saving and resuming change nothing."""
+"""The classifier: unknown labels are ignored, training learns, saving and resuming change nothing."""
 
 from __future__ import annotations
 

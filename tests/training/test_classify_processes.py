@@ -1,4 +1,4 @@
-"""Two processes classify as one does: each takes its share of every batch, the first one alone writes."""
+"""Two processes train the same classifier as one: they split every batch, and rank 0 writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal stops a training after the step, with a checkpoint, in all processes, to go on the same."""
+"""A signal stops training after the current step on all ranks, with a checkpoint to resume from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of an epoch is a function of (seed, epoch), and ranks share it out without overlap."""
+"""The order of an epoch is a function of (seed, epoch), and ranks split it without overlap."""
 
 from __future__ import annotations
 

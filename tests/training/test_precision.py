@@ -1,4 +1,4 @@
-"""Every precision that the configuration offers trains, with the default clipping and an average."""
+"""Training works in every precision of the configuration, with gradient clipping and EMA."""
 
 from __future__ import annotations
 

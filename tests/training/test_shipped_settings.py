@@ -1,4 +1,4 @@
-"""Every trainer that ships, with every experiment, composes and trains a tiny model on a CPU as it is set."""
+"""Every shipped trainer and experiment composes, and trains a tiny model on a CPU with its settings."""
 
 from __future__ import annotations
 

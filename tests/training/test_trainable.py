@@ -1,4 +1,4 @@
-"""What a fine-tune moves, and that a LoRA adapter reloads as it was."""
+"""The selected weights are trained and no others, and a LoRA adapter reloads unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def output(unet) -> torch.Tensor:
 
 
 def shake(unet) -> None:
-    """Move what can be moved, as training would."""
+    """Change all trainable weights, as training would."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in unet.parameters():

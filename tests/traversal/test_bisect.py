@@ -1,6 +1,4 @@
-"""The search agrees with trying everything wherever presence falls with the step, and says where it does
-not.
-"""
+"""Bisection equals an exhaustive search if presence is monotone, and reports where it is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep costs is known before it runs, and said in words a person reads."""
+"""The cost of a sweep is computed before it runs, and described in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree gives what diffusers' pipeline gives at the counted price; a sample depends on its seed alone."""
+"""The tree equals diffusers' pipeline at the predicted cost, and a sample depends on its seed alone."""
 
 from __future__ import annotations
 

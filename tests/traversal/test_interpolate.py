@@ -1,4 +1,4 @@
-"""Curves: exact arithmetic and scipy as peers, closed forms on lines and circles, end points, arc length."""
+"""Interpolation equals exact arithmetic, scipy and closed forms; end points and arc length are right."""
 
 from fractions import Fraction
 from math import comb, hypot

@@ -1,4 +1,4 @@
-"""Which real images are edited: known to be free of the attributes, one a patient, in no table's order."""
+"""The choice of real images: free of all attributes, one per patient, independent of the table's order."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""A plan names the prompt of every step of every image, and counts what it costs to make nothing twice."""
+"""A plan gives the prompt of every step of every image, and counts the U-Net calls without duplicates."""
 
 from __future__ import annotations
 

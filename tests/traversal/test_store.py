@@ -1,4 +1,4 @@
-"""Shards come back as they were written, and what a kill or a full disk leaves is whole or named."""
+"""Shards are read as they were written; after an interruption or a full disk they are complete or named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep makes what is missing and nothing else, whoever makes it; a kill or a full disk costs a wave."""
+"""A sweep makes exactly what is missing; an interruption or a full disk loses at most one wave."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 def assert_same(folder: Path, other: Path) -> None:
-    """To the byte, the index too."""
+    """Assert that shards and index are equal to the byte."""
     assert shards(folder) == shards(other)
     assert (folder / INDEX).read_bytes() == (other / INDEX).read_bytes()
 

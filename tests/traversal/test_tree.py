@@ -1,4 +1,4 @@
-"""The tree has a node for each prefix that differs, no other; and every word can be read off it again."""
+"""The tree has one node per distinct prefix, and every word can be read back from it."""
 
 from __future__ import annotations
 
