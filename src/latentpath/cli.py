@@ -11,7 +11,7 @@ from typing import Any, cast
 from latentpath import __version__
 from latentpath.commands import CFRT, COMMANDS, RUN, TRAVERSE, function_of
 from latentpath.config.checks import check
-from latentpath.config.overrides import check_launcher, check_overrides, plain_errors
+from latentpath.config.overrides import as_typed, check_launcher, check_overrides, plain_errors
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 from latentpath.runs.command import Command
@@ -61,6 +61,7 @@ def _call(name: str, args: list[str]) -> None:
         import_module("latentpath.commands.cfrt").main(args)
         return
     check_launcher(args)
+    args = as_typed(args)
     check_overrides(args)
     if {"-m", "--multirun", "hydra/sweeper=optuna"} & set(args):
         from latentpath.runs.sweeps.checks import check_sweep
@@ -83,11 +84,26 @@ def _compose_and_call(command: Command, args: list[str]) -> None:
     args = sorted(args, key=lambda arg: arg not in ("-m", "--multirun"))
     sys.argv = ["latentpath", *args]
     name = command.name
+    began = False
+
+    def job(cfg: Config) -> float | None:
+        nonlocal began
+        began = True
+        return record_job(_job, name, cfg)
+
     entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(
-        lambda cfg: record_job(_job, name, cfg)
+        job
     )
     with summarize_sweep(command), plain_errors():
-        entry()
+        try:
+            entry()
+        except OSError as error:
+            if began:
+                raise
+            raise UserError(  # Hydra makes the folder of a run before it calls the job
+                f"output_dir: {error.filename} cannot be made ({error.strerror}). Give a folder that you may "
+                "write to: output_dir=..."
+            ) from None
 
 
 def _job(name: str, cfg: Config) -> float | None:

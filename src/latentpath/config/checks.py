@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from latentpath.config.fields import check_fields
+from latentpath.config.names import check_label, check_run_name
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
 from latentpath.errors import UserError, near
@@ -22,7 +23,14 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
         if reads_images or key != "dataset.root":
             raise UserError(f"{key} has no value: give it as {key}=...")
     check_fields(Config, cfg)
+    check_run_name("name", cfg.name)
+    for key, run in (("from_run", cfg.from_run), *(("compare", run) for run in cfg.compare)):
+        if run is not None:
+            check_run_name(key, run)
     dataset = cfg.dataset
+    for key, labels in (("dataset.classes", dataset.classes), ("dataset.attributes", dataset.attributes)):
+        for label in labels:
+            check_label(key, label)
     for name in cfg.attribute.names:
         if name not in dataset.attributes:
             raise UserError(

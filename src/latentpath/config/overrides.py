@@ -48,15 +48,65 @@ def check_overrides(args: list[str]) -> None:
         ) from None
     for override in overrides:
         key = override.key_or_group
-        if override.is_add() or override.is_delete() or key.startswith("hydra"):
+        if override.is_delete() or key.startswith("hydra"):
             continue
         if key in groups:
             options = {path.stem for path in (root / key).glob("*.yaml")}
+            if not override.is_sweep_override() and isinstance(override.value(), list):
+                csv = " Every logger also writes metrics.csv." if key == "logger" else ""
+                raise UserError(f"{override.input_line}: {key} takes one option.{csv}")
             for option in _options(override):
                 if option not in options:
                     raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
         else:
             _check_key(key, groups)
+
+
+def as_typed(args: list[str]) -> list[str]:
+    """Put quotes around values that a text setting takes and YAML would turn into numbers or booleans.
+
+    `name=5e10` and `name=2024_01` stay as they were typed. The keys of `class_names={0:benign}` become text.
+    """
+    return [word for arg in args for word in _typed(arg)]
+
+
+def _typed(arg: str) -> list[str]:
+    key, equals, raw = arg.partition("=")
+    kind = str(_kind_of(key.lstrip("+"))).removeprefix("<class '").removesuffix("'>")
+    if not equals or key.startswith(("-", "~")) or any(sign in raw for sign in "'\"$()\\"):
+        return [arg]
+    if kind in ("str", "str | None"):
+        return [f"{key}={','.join(map(_quoted, raw.split(',')))}"]
+    inner = raw[1:-1]
+    if kind == "list[str]" and raw[:1] == "[" and not any(sign in inner for sign in "[]{}"):
+        return [f"{key}=[{','.join(map(_quoted, inner.split(',')))}]"]
+    if kind == "dict[str, str]" and raw[:1] == "{" and not any(sign in inner for sign in "[]{}"):
+        pairs = [pair.partition(":")[::2] for pair in inner.split(",")]
+        if any(_quoted(name) != name for name, _ in pairs):
+            return [f"++{key.lstrip('+')}.{name.strip()}={_quoted(value.strip())}" for name, value in pairs]
+    return [arg]
+
+
+def _quoted(raw: str) -> str:
+    """`raw` in quotes if Hydra would read it as a number or a boolean, or not at all because of a `~`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    if raw.startswith("~"):
+        return f"'{raw}'"
+    try:
+        value = OverridesParser.create().parse_override(f"key={raw}").value()
+    except OverrideParseException:
+        return raw
+    return f"'{raw.strip()}'" if isinstance(value, bool | int | float) else raw
+
+
+def _kind_of(key: str) -> object:
+    """The type of a key of the schema, None where it has none."""
+    node: object = Config
+    for part in key.split("."):
+        node = get_type_hints(node).get(part) if is_dataclass(node) else None
+    return node
 
 
 @contextmanager
@@ -93,6 +143,8 @@ def resolve(cfg: Any) -> None:
 
 def plainly(error: Exception) -> UserError:
     """Convert an error of Hydra or OmegaConf about a value into one sentence that names the key."""
+    if isinstance(error.__cause__, UserError):  # of our own resolvers
+        return error.__cause__
     causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
     lines = [cause.strip().splitlines()[0].removesuffix(".") for cause in causes if cause.strip()]
     message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")

@@ -1,11 +1,11 @@
 """Writes trajectories as labelled PNG files, for viewing without the page."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from latentpath.config.names import file_name
 from latentpath.report.artefacts import read_run
 from latentpath.report.encode import open_picture
 from latentpath.report.pictures import Gallery, Grid, Picture, words
@@ -28,7 +28,7 @@ def write_grids(run_dir: Path, out: Path, *, seeds: int = 6) -> list[Path]:
         for attribute in run.attributes:
             grid = gallery.trajectory_seeds(cls, attribute, seeds=seeds)
             if grid.rows:
-                written.append(out / f"trajectory_{_slug(cls)}_{_slug(attribute)}.png")
+                written.append(out / f"trajectory_{file_name(cls)}_{file_name(attribute)}.png")
                 _draw([grid], [f"{words(cls)}: {words(attribute)}"]).save(written[-1])
     overview = _overview(gallery, run.classes)
     if overview is not None:
@@ -85,7 +85,3 @@ def _tile(picture: Picture) -> Image.Image:
     small = max(image.size) <= TILE
     method = Image.Resampling.NEAREST if small and TILE % image.width == 0 else Image.Resampling.LANCZOS
     return image.resize((TILE, TILE), method).convert("RGB")
-
-
-def _slug(key: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", key).strip("-") or "x"

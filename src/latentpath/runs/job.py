@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from latentpath.config.checks import check
+from latentpath.config.names import expand_home
 from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
@@ -64,6 +65,7 @@ def _checked(
     from latentpath.runs.ranks import SINGLE, agree, check_launch, connected, current_rank
 
     resolve(cfg)
+    expand_home(cfg)
     check(cfg, reads_images=command.reads_images(cfg))
     rank, hydra = current_rank(), HydraConfig.get()
     together = rank if command.batches else SINGLE

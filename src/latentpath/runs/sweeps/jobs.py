@@ -20,6 +20,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import OmegaConf
 
+from latentpath.config.names import at_home, run_folder
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
@@ -49,6 +50,8 @@ def folder_name(overrides: str) -> str:
 
 # Registered here, because a submitit job imports this module (through Opened) before it needs its folder.
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+OmegaConf.register_new_resolver("at_home", at_home, replace=True)
 
 
 def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Config) -> float | None:
