@@ -11,6 +11,7 @@ import yaml
 from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
 from latentpath.report.compare import write_comparison
+from latentpath.report.compare_seeds import paired_table
 
 MakeRun = Callable[..., Path]
 
@@ -50,6 +51,25 @@ def test_figures_differences_settings_and_shared_seeds(two: list[Path], tmp_path
     assert "sampler.guidance_scale" in page and ">3.0<" in page
     assert "MEL, seed 0" in page and "MEL, seed 1" not in page  # the second run has pictures of one seed
     assert "secret-ward" not in page and str(tmp_path) not in page
+
+
+def test_differences_are_of_the_same_seeds(two: list[Path], tmp_path: Path) -> None:
+    """Every seed of the second run is kept 0.2 less often: the difference of each seed, not of the means."""
+    file = two[1] / "evaluate" / "seeds.parquet"
+    seeds = pd.read_parquet(file)
+    kept = (seeds["figure"] == "others_kept") & (seeds["class"] == "MEL") & (seeds["attribute"] == "hair")
+    seeds.loc[kept, "value"] -= 0.2
+    seeds.to_parquet(file)
+    first, other = (read_run(folder) for folder in two)
+    table = paired_table(first, other, ["MEL", "NV"], ["hair", "ink"])
+    assert table is not None
+    mean, hair, ink = table.groups[0][0], table.groups[1][0], table.groups[1][1]
+    assert hair[-1].text == "−0.20" and hair[-1].interval == "−0.20 to −0.20" and ink[-1].text == "0.00"
+    assert mean[-1].value == pytest.approx(-0.05)
+    assert "p = 0.25 among" in hair[-1].says and "0 of 30" in table.caption  # three seeds: 2 / 2^3 at least
+    assert "two − one on the" in write_comparison(two, tmp_path).read_text()
+    file.unlink()
+    assert paired_table(first, read_run(two[1]), ["MEL"], ["hair"]) is None
 
 
 def test_what_cannot_be_compared(two: list[Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from latentpath.evaluation.figures import figure_table
 from latentpath.metrics import (
     Scored,
+    cfrt_of_seeds,
     cfrt_sensitivity,
     co_change_table,
     edit_table,
@@ -32,6 +33,7 @@ def write_tables(
     """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
     figures            every figure of a class, attribute, method and position (see `metrics.figure_table`)
+    seeds              what each seed says of CFRT and its conditions, of the swaps: for paired comparisons
     cfrt_sensitivity   how CFRT and its conditions move with the threshold, with which swap steps or frames
                        count, and with the classifier's calibration, whose `temperatures` are given
     co_change          flip one attribute: by how much each output of the classifier moves
@@ -60,6 +62,7 @@ def write_tables(
     figures = figure_table(scored, attributes=attributes, strong=strong, geometry=geometry)
     write_parquet(folder / "figures.parquet", figures)
     write_csv(folder / "figures.csv", figures)
+    write_parquet(folder / "seeds.parquet", cfrt_of_seeds(scored, "swap", strong))
     return FigureTable(figures)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.tables import (
         cfrt_by_position,
         cfrt_means,
+        cfrt_of_seeds,
         cfrt_sensitivity,
         cfrt_table,
         flip_step_table,
@@ -44,6 +45,7 @@ _MODULES = {
     "tables": (
         "cfrt_by_position",
         "cfrt_means",
+        "cfrt_of_seeds",
         "cfrt_sensitivity",
         "cfrt_table",
         "flip_step_table",

@@ -79,6 +79,24 @@ def cfrt_means(
     return means
 
 
+def cfrt_of_seeds(scored: Scored, method: str, positions: Sequence[int] | None = None) -> pd.DataFrame:
+    """What each seed says of each figure of `cfrt_table`: columns class, attribute, figure, seed, value.
+
+    value is the mean over the seed's images, in [0, 1], NaN where undecided. Paired comparisons of runs need
+    it (see `metrics.paired`).
+    """
+    return pd.concat(
+        [
+            pd.DataFrame({"figure": figure, "seed": cell.seeds, "value": rate.per_seed}).assign(
+                **{name: cell.key[name] for name in ("class", "attribute")}
+            )
+            for cell in _cells(scored, method, positions)
+            for figure, rate in cell.rates.items()
+        ],
+        ignore_index=True,
+    )[["class", "attribute", "figure", "seed", "value"]]
+
+
 def cfrt_by_position(
     scored: Scored,
     method: str,

@@ -31,6 +31,7 @@ class RunArtefacts:
     class_prob_<class>.
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
+    of_seeds: evaluate/seeds.parquet (see metrics.tables.cfrt_of_seeds).
     tables: name -> evaluate/tables/<name>.csv, those with rows (see evaluation.tables).
     """
 
@@ -46,6 +47,7 @@ class RunArtefacts:
     manifests: dict[str, dict[str, Any]]
     configs: dict[str, str]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    of_seeds: pd.DataFrame | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -115,7 +117,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
     metrics = _masked(metrics, secret)
     examples, frames = _examples(run_dir / "evaluate")
     index = folders["traverse"] / "index.parquet"
-    tsne = run_dir / "evaluate" / "tsne.parquet"
+    tsne, seeds = (run_dir / "evaluate" / f"{name}.parquet" for name in ("tsne", "seeds"))
     return RunArtefacts(
         name=run_dir.absolute().name,
         metrics=metrics,
@@ -137,6 +139,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
             if config
         },
         tables=_tables(run_dir / "evaluate" / "tables"),
+        of_seeds=read_parquet(seeds) if seeds.exists() else None,
     )
 
 

@@ -15,6 +15,7 @@ from latentpath.metrics import figure
 from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts, read_run
 from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.compare_seeds import paired_table
 from latentpath.report.encode import data_uri
 from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import Gallery, Grid, words
@@ -22,7 +23,15 @@ from latentpath.report.slider import payload, script_hash
 from latentpath.report.tables import figure_cell
 
 MAX_SEEDS = 3  # of each class, side by side
-FIGURES = ("cfrt_strict", "all_strict", "cfrt_released", "flipped", "class_kept", "others_kept")
+FIGURES = (
+    "selectivity",
+    "cfrt_strict",
+    "all_strict",
+    "cfrt_released",
+    "flipped",
+    "class_kept",
+    "others_kept",
+)
 INDIFFERENT = ("name", "output_dir", "overwrite", "from_run", "weights_dir", "dry_run", "figures", "compare")
 
 
@@ -48,6 +57,8 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
         names = ", ".join(run.name for run in runs)
         raise UserError(f"compare: {names} share no class and attribute, so nothing can be compared")
     tables = _tables(runs, classes, attributes)
+    compared = [paired_table(runs[0], other, classes, attributes) for other in runs[1:]]
+    paired = [table for table in compared if table is not None]
     script = page_script()
     page = (
         environment()
@@ -56,6 +67,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
             runs=runs,
             made=datetime.now(UTC).strftime("%-d %B %Y"),
             overall=_overall(runs),
+            paired=paired,
             tables=tables,
             settings=_settings(runs),
             sides=_sides(runs, classes),
@@ -63,7 +75,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
             threshold=runs[0].threshold,
             script=Markup(script),
             script_hash=Markup(script_hash(script)),
-            payload=payload({}, None, [_overall(runs), *tables], run=runs[0]),
+            payload=payload({}, None, [_overall(runs), *paired, *tables], run=runs[0]),
         )
     )
     out.mkdir(parents=True, exist_ok=True)
