@@ -13,6 +13,7 @@ import torch
 from latentpath.commands import classify, evaluate, finetune, phantom, report, traverse
 from latentpath.commands import run as everything
 from latentpath.errors import UserError
+from latentpath.traversal import tuning
 from latentpath.traversal.store import read_flips, read_index, read_latents
 
 
@@ -198,3 +199,12 @@ def test_another_runs_model_and_judge_are_taken_with_from_run(made, tmp_path):
     assert "Classifier on the held-out images" in page
     with pytest.raises(UserError, match=r"finetune.max_steps: 1 there, 2 now"):
         traverse.run(configured(*overrides, "finetune.max_steps=2"), folder.parent / "another")
+
+
+def test_the_base_is_sampled_as_the_fine_tuned_model_was_tuned(run, monkeypatch):
+    """On a GPU to try batch sizes and attention takes a while, and another shape is compiled for minutes."""
+    tried, largest = [], tuning.largest_batch
+    monkeypatch.setattr(tuning, "largest_batch", lambda *a, **k: tried.append(largest(*a, **k)) or tried[-1])
+    folder = run("sampler.batch_size=auto", "metric.compare_base=true")
+    assert len(tried) == 1
+    assert len(read_index(folder / "traverse" / "base")) == 2 * 3 * (1 + 2)

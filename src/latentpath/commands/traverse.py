@@ -63,17 +63,22 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             _print_cost(cfg, plan, tuned)
             write_json(stage.path / "plan.json", plan.describe() | {"inversion": cfg.inversion.method})
         if cfg.inversion.method is not None:
-            calls = _sweep_originals(cfg, plan, tuned, stage.path, rank)
+            denoise = _sweep_originals(cfg, plan, tuned, stage.path, rank)
         elif cfg.timesteps.bisect:
-            calls = _search(cfg, plan, tuned, stage.path, rank, stage_dir(run_dir, "classify", cfg))
+            denoise = _search(cfg, plan, tuned, stage.path, rank, stage_dir(run_dir, "classify", cfg))
         else:
-            calls = _sweep(cfg, plan, tuned, stage.path, rank, "sweeping")
+            denoise = _sweep(cfg, plan, tuned, stage.path, rank, "sweeping")
         left = unfinished(plan, stage.path)
         if cfg.metric.compare_base and cfg.inversion.method is None:
             few, folder = plan.plain([min(cfg.timesteps.swap_steps)], seeds=BASE_SEEDS), stage.path / "base"
-            _sweep(cfg, few, _base(cfg), folder, rank, "sampling the base")
+            denoise.unet = None  # two U-Nets need not fit into memory
+            _sweep(cfg, few, _base(cfg), folder, rank, "sampling the base", like=denoise)
             left += unfinished(few, folder)
-        stage.figures = {"unet_calls": plan.unet_calls, "unet_calls_now": calls, "images": plan.images}
+        stage.figures = {
+            "unet_calls": plan.unet_calls,
+            "unet_calls_now": denoise.calls,
+            "images": plan.images,
+        }
         if left:
             stage.left = f"{left} seeds are left to other processes"
             log.info("process %d of %d is done; %s", rank.index, rank.world_size, stage.left)
@@ -107,7 +112,9 @@ def _print_cost(
     Console().print("\n".join(prefix + line for line in lines), soft_wrap=True, markup=False, highlight=False)
 
 
-def _search(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank, judge: Path) -> int:
+def _search(
+    cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank, judge: Path
+) -> GuidedDenoiser:
     """Search the flip points of the sweep, then print them."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     vae: Any = model.vae()
@@ -118,15 +125,17 @@ def _search(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: 
         "threshold": steps.threshold,
         "checks": steps.checks,
     }
-    calls = _sweep(
+    denoise = _sweep(
         cfg, plan, model, folder, rank, "searching", lambda sampler, _: bisecting(plan, sampler, **search)
     )
     if not unfinished(plan, folder):
         Console().print(flips_table(read_flips(folder), plan.num_inference_steps))
-    return calls
+    return denoise
 
 
-def _sweep_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank) -> int:
+def _sweep_originals(
+    cfg: Config, plan: SweepPlan, model: BaseModel, folder: Path, rank: Rank
+) -> GuidedDenoiser:
     """Sweep from inverted real images, then report their reconstruction error without an edit."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     vae: Any = model.vae()
@@ -135,7 +144,7 @@ def _sweep_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Pat
         load_dataset(cfg.dataset, plugins=cfg.plugins), split=cfg.inversion.split, seeds=plan.seeds
     )
     originals = encode_originals(chosen, ImageSpec.of(cfg.dataset), vae=vae)
-    calls = _sweep(
+    denoise = _sweep(
         cfg,
         plan,
         model,
@@ -146,7 +155,7 @@ def _sweep_originals(cfg: Config, plan: SweepPlan, model: BaseModel, folder: Pat
     )
     if not unfinished(plan, folder):
         log.info(reconstruct(folder, originals, vae=vae))
-    return calls
+    return denoise
 
 
 def _sweep(
@@ -157,10 +166,11 @@ def _sweep(
     rank: Rank,
     description: str,
     way: Callable[[Sampler, GuidedDenoiser], Sample] | None = None,
-) -> int:
+    like: GuidedDenoiser | None = None,
+) -> GuidedDenoiser:
     """Sample this process's waves of `plan` in the given `way`, else from noise; returns the U-Net calls."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
-    denoise = _denoiser(cfg, plan, model, device)
+    denoise = _denoiser(cfg, plan, model, device, tuned=like)
     # DDPM inversion needs the noise that DDPM adds.
     eta = 1.0 if cfg.inversion.method == "ddpm" else cfg.sampler.eta
     solver = build_solver(cfg.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
@@ -178,12 +188,18 @@ def _sweep(
             processes=rank.world_size,
             on_skipped=lambda seeds: advance(seeds * plan.calls_per_seed),
         )
-    return denoise.calls
+    return denoise
 
 
-def _denoiser(cfg: Config, plan: SweepPlan, model: BaseModel, device: torch.device) -> GuidedDenoiser:
+def _denoiser(
+    cfg: Config,
+    plan: SweepPlan,
+    model: BaseModel,
+    device: torch.device,
+    tuned: GuidedDenoiser | None = None,
+) -> GuidedDenoiser:
     size, dtype = cfg.dataset.image_size, dtype_of(cfg.trainer.precision)
-    return build_denoiser(plan, model, cfg.sampler, image_size=size, device=device, dtype=dtype)
+    return build_denoiser(plan, model, cfg.sampler, image_size=size, device=device, dtype=dtype, tuned=tuned)
 
 
 def _base(cfg: Config) -> BaseModel:

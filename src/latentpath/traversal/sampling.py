@@ -60,8 +60,13 @@ def build_denoiser(
     image_size: int,
     device: torch.device,
     dtype: torch.dtype,
+    tuned: GuidedDenoiser | None = None,
 ) -> GuidedDenoiser:
-    """Build the guided U-Net of `model` on `device`, tuned for `plan`, compiled if `settings` say so."""
+    """Build the guided U-Net of `model` on `device`, tuned for `plan`, compiled if `settings` say so.
+
+    If `tuned` is given, a denoiser whose U-Net has the same architecture, its batch size and attention kernel
+    are used instead of being tried again, so a compiled U-Net keeps its shape.
+    """
     unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=settings.channels_last)
     denoise = denoiser(
         plan,
@@ -71,15 +76,18 @@ def build_denoiser(
         guidance_scale=settings.guidance_scale,
         static=settings.compile or device.type == "cuda",
     )
-    seeds = min(settings.shard_seeds, len(plan.seeds))
-    tune(
-        denoise,
-        latent_shape=model.latent_shape(image_size),
-        batch_size=settings.batch_size,
-        attention=settings.attention,
-        step_rows=[seeds * nodes for nodes in plan.nodes],
-        device=device,
-    )
+    if tuned is None:
+        seeds = min(settings.shard_seeds, len(plan.seeds))
+        tune(
+            denoise,
+            latent_shape=model.latent_shape(image_size),
+            batch_size=settings.batch_size,
+            attention=settings.attention,
+            step_rows=[seeds * nodes for nodes in plan.nodes],
+            device=device,
+        )
+    else:
+        denoise.batch_size, denoise.attention = tuned.batch_size, tuned.attention
     denoise.unet = prepare(unet, device=device, dtype=dtype, compile=settings.compile)
     return denoise
 
