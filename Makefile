@@ -42,7 +42,7 @@ WORKERS ?= 2
 test: $(STAMP) ## run the tests, offline, in WORKERS processes; ARGS="-k solvers" narrows them
 	$(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
-SEED ?= $(shell date +%s)
+SEED := $(or $(SEED),$(shell date +%s))
 KILLS ?= 24
 test-hostile: $(STAMP) ## attack every promise of docs/promises.md; SEED=7 repeats a failure, KILLS=100 kills more
 	SEED=$(SEED) KILLS=$(KILLS) $(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m '' \

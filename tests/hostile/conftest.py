@@ -1,7 +1,7 @@
 """Shared fixtures of the hostile tests: seed, log of inputs, command line, and a tiny finished run.
 
-`make test-hostile` draws SEED and prints it, so that a failure can be repeated, and bounds the kills by
-KILLS. `make test` runs only the tests without the mark `hostile`, with seed 0.
+`make test-hostile` draws SEED and prints it, so that a failure can be repeated; KILLS bounds the kills.
+`make test` runs only the tests without the mark `hostile`, with seed 0.
 """
 
 from __future__ import annotations
@@ -83,14 +83,20 @@ def calls(monkeypatch) -> list[tuple[Any, Path]]:
     return noted
 
 
-def tiny(base: Path, data: Path, outputs: Path) -> list[str]:
-    """Overrides of a job that takes seconds, with every stage in it."""
+@pytest.fixture(scope="session")
+def kills() -> int:
+    """How many kills to try, from the environment."""
+    return KILLS
+
+
+@pytest.fixture(scope="session")
+def tiny_job(tiny_sd: Path, isic_32: Path) -> list[str]:
+    """Overrides, but for output_dir, of a job named `tiny` that takes seconds, with every stage in it."""
     return [
         "experiment=demo",
         "name=tiny",
-        f"output_dir={outputs}",
-        f"model.name={base}",
-        f"dataset.root={data}",
+        f"model.name={tiny_sd}",
+        f"dataset.root={isic_32}",
         "dataset.phantom.count=40",
         "dataset.phantom.size=32",
         "dataset.image_size=32",
@@ -112,15 +118,14 @@ def tiny(base: Path, data: Path, outputs: Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(once, tiny_sd: Path, isic_32: Path) -> tuple[list[str], Path]:
-    """(overrides, outputs folder) of a finished run named `tiny`; copy the folder before damaging it."""
+def finished(once, tiny_job: list[str]) -> Path:
+    """The outputs folder of a finished `tiny` run, shared by all tests: copy it before damaging it."""
 
     def build(folder: Path) -> None:
         sys.argv = ["latentpath"]
-        main(["run", *tiny(tiny_sd, isic_32, folder)])
+        main(["run", *tiny_job, f"output_dir={folder}"])
 
-    folder = once("hostile_run", build)
-    return tiny(tiny_sd, isic_32, folder), folder
+    return once("hostile_run", build)
 
 
 def pytest_report_header() -> str:

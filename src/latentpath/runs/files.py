@@ -37,6 +37,7 @@ REMEDIES = {
     errno.EISDIR: "A folder lies in its place: move it away.",
 }
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{6}")  # what `_temporary_name` makes
 
 
 @contextmanager
@@ -96,6 +97,13 @@ def is_abandoned(temporary: Path) -> bool:
     if not before.endswith(f".{gethostname()[:40]}") or not process.isdigit():  # a host name may contain dots
         return False
     return int(process) == os.getpid() or not is_alive(int(process))
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove every temporary file and folder below `folder` that a killed process has left there."""
+    for path in list(folder.rglob(".*.*")):
+        if _TEMPORARY.fullmatch(path.name) and is_abandoned(path):
+            remove(path)
 
 
 def is_alive(process: int) -> bool:

@@ -24,6 +24,7 @@ from latentpath.runs.files import (
     make_folder,
     read_json,
     remove,
+    remove_abandoned,
     write_json,
     write_text,
 )
@@ -114,6 +115,8 @@ def open_stage(
             return
         stage = Stage(path, complete=False)
         make_folder(path)
+        if rank.is_zero:
+            remove_abandoned(path)
         record = {
             "stage": command.name,
             "status": "started",

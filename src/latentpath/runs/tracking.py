@@ -6,13 +6,10 @@ or command line, because these can identify patients or people.
 
 from __future__ import annotations
 
-import csv
 import logging
-import math
 import os
 import re
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 
 from latentpath.config.schema import Config, LoggerConfig
 from latentpath.errors import UserError
 from latentpath.runs.files import write_text
+from latentpath.runs.metrics_file import MetricsFile
 from latentpath.runs.provenance import facts
 from latentpath.runs.ranks import SINGLE, Rank
 
@@ -50,11 +48,9 @@ def build_loggers(
     """
     if not rank.is_zero:
         return []
-    # ContinuedCSV keeps the file that Lightning warns it will delete.
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     made_by = facts(config)
     write_text(stage_path / "run.yaml", yaml.safe_dump(made_by, sort_keys=False, allow_unicode=True))
-    loggers: list[Logger] = [ContinuedCSV(stage_path)]
+    loggers: list[Logger] = [MetricsFile(stage_path)]
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:
         name = f"{run_name}/{stage_path.name}"
@@ -117,33 +113,6 @@ def log_images(
             sheet = pixels.transpose(0, 2, 1, 3, 4).reshape(rows * h, across * w, 3)
             logger.experiment.add_image(name, sheet, step, dataformats="HWC")
             logger.experiment.flush()  # the training may have closed it
-
-
-class ContinuedCSV(CSVLogger):
-    """A CSVLogger that continues the file of an interrupted run; rows that are logged again are replaced."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="", flush_logs_every_n_steps=1)
-        file = folder / "metrics.csv"
-        self._earlier: list[dict[str, str]] = []
-        if file.exists():
-            with file.open(newline="") as lines:
-                self._earlier = list(csv.DictReader(lines))
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        self._restore(before=step if step is not None else 0)
-        super().log_metrics(metrics, step)
-
-    def save(self) -> None:
-        self._restore()  # for a run with nothing left to train, which logged nothing
-        super().save()
-
-    def _restore(self, before: float = math.inf) -> None:
-        earlier, self._earlier = self._earlier, []
-        for row in earlier:
-            if int(row["step"]) < before:
-                values = {key: float(text) for key, text in row.items() if key != "step" and text}
-                self.experiment.log_metrics(values, int(row["step"]))
 
 
 def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:

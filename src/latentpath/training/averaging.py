@@ -38,6 +38,11 @@ class WeightEMA(WeightAveraging):
             # Each update asks how many came before it: on a GPU the answer would wait for the training step.
             self._average_model.n_averaged = torch.tensor(0)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Copy the average also when there was nothing left to train, which skips `on_train_end`: a kill can
+        come after the last checkpoint and before the weights are saved."""
+        self._copy_average_to_current(pl_module)
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % self.every == 0
 

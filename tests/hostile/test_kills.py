@@ -1,0 +1,67 @@
+"""A job killed at any instant: the same command ends with what a run that was never killed makes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
+
+
+def facts(file: Path) -> object:
+    """What must be the same: bytes, but for times, the run's folder and the identity of each making."""
+    if file.name == "manifest.json":
+        manifest = json.loads(file.read_text())
+        times = {key: 0 for key in manifest["figures"] if "second" in key or key == "unet_calls_now"}
+        return manifest["status"], manifest["config"], {**manifest["figures"], **times}
+    if file.name in ("config.yaml", "run.yaml"):
+        content = yaml.safe_load(file.read_text())
+        content.get("config", content).pop("output_dir", None)
+        return content
+    return file.read_bytes()
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The files of two runs that are not the same; checkpoints are for resuming alone, the cost is a time."""
+    found = []
+    names = {path.relative_to(folder) for folder in (one, other) for path in folder.rglob("*")}
+    for name in sorted(names):
+        if name.suffix in (".ckpt", ".lock") or name.name in ("cost.csv", "cost.tex", "index.html"):
+            continue
+        both = (one / name, other / name)
+        if not all(path.exists() for path in both):
+            found.append(f"{name} only in one")
+        elif both[0].is_file() and facts(both[0]) != facts(both[1]):
+            found.append(str(name))
+    return found
+
+
+@pytest.mark.hostile
+def test_kills_at_random_writes_and_instants_change_no_value(tiny_job, kills, tmp_path, rng, tried):
+    each = max(1, kills // len(STAGES))
+    script = Path(__file__).with_name("killed.py")
+    done = subprocess.run(
+        [sys.executable, script, str(each), str(rng.randrange(10**6)), tmp_path, *STAGES, "--", *tiny_job],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    story = json.loads(done.stdout.splitlines()[-1])
+    tried("kills", sum(status == -9 for _, _, status in story["kills"]))
+    assert set(story["ends"].values()) == {0}, f"{story}\n{done.stderr[-3000:]}"
+    assert any(status == -9 for _, _, status in story["kills"]), story
+    assert not differences(tmp_path / "whole", tmp_path / "shaken"), story
+
+
+@pytest.mark.hostile
+def test_two_shells_that_start_the_same_run_make_it_once(tiny_job, tmp_path):
+    line = [sys.executable, "-m", "latentpath", "classify", *tiny_job, f"output_dir={tmp_path}"]
+    shells = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [shell.communicate()[1] for shell in shells]
+    assert [shell.returncode for shell in shells] == [0, 0], errors
+    assert sum("classifier is complete" in error or "is complete" in error for error in errors) == 1, errors
