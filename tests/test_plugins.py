@@ -2,14 +2,137 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import latentpath
+from latentpath.commands import evaluate
 from latentpath.config.checks import check
 from latentpath.config.plugins import fingerprints, load
 from latentpath.errors import UserError
+from latentpath.judge.classifier import load_classifier
+
+PAGE = Path(latentpath.__file__).parents[2] / "docs" / "extending.md"
+OVERRIDES = [
+    "experiment=demo",
+    "name=tiny",
+    "plugins=[my_module]",
+    "dataset.layout=my_module:read",
+    "dataset.phantom.count=0",
+    "dataset.attributes=[hair,ink]",
+    "dataset.image_size=32",
+    "attribute.methods=[my_module:ramp]",
+    "metric.measures=[my_module:brightness_change]",
+    "classifier.arch=my_module:build",
+    "classifier.pretrained=false",
+    "classifier.epochs=1",
+    "finetune.max_steps=2",
+    "finetune.batch_size=4",
+    "timesteps.num_inference_steps=4",
+    "timesteps.swap_steps=[0,2]",
+    "sampler.seeds=2",
+    "metric.frames=3",
+    "metric.examples=1",
+    "metric.resamples=50",
+    "metric.lpips=[]",
+    "metric.tsne=false",
+]
+
+
+@pytest.fixture(scope="module")
+def job(compose, tiny_sd: Path, isic_32: Path, tmp_path_factory: pytest.TempPathFactory):
+    """(overrides, run folder, module file) of a run with the very module of the page, on a folder a class."""
+    folder = tmp_path_factory.mktemp("plugins")
+    module = folder / "code" / "my_module.py"
+    module.parent.mkdir()
+    module.write_text(re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])
+    truth = pd.read_csv(isic_32 / "ISIC_2019_Training_GroundTruth.csv")
+    inferred = pd.read_csv(isic_32 / "isic_inferred_wocarcinoma.csv")
+    for k, (image, cls) in enumerate(zip(truth["image"], truth.iloc[:, 1:].idxmax(axis=1), strict=True)):
+        visible = "+".join(name for name in ("hair", "ink") if inferred[name][k] > 0.5)
+        target = folder / "data" / cls / f"p{k // 2}_{visible}_{k}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(isic_32 / "ISIC_2019_Training_Input" / f"{image}.jpg", target)
+    overrides = [
+        *OVERRIDES,
+        f"dataset.root={folder / 'data'}",
+        f"output_dir={folder / 'out'}",
+        f"model.name={tiny_sd}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "latentpath", "run", *overrides],
+        env=os.environ | {"PYTHONPATH": str(module.parent)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return overrides, folder / "out" / "tiny", module
+
+
+def test_the_data_set_is_read(job):
+    _, folder, module = job
+    images = json.loads((folder / "classify" / "manifest.json").read_text())["figures"]["images"]
+    files = [file.parent.name for file in (module.parents[1] / "data").rglob("*.jpg")]
+    assert sum(images.values()) == sum(cls in ("MEL", "NV") for cls in files) > 10
+
+
+def test_images_of_the_method_are_scored_and_shown(job):
+    _, folder, _ = job
+    scores = pd.read_parquet(folder / "evaluate" / "scores.parquet").query("model == 'finetuned'")
+    ramp, swap = (scores[scores["method"] == method] for method in ("ramp", "swap"))
+    assert len(ramp) == len(swap) == 2 * 2 * 2 * 2  # classes, attributes, seeds, swap steps
+    assert (ramp["l1"].to_numpy() != swap["l1"].to_numpy()).all() and (ramp["l1"] > 0).all()
+    edits = pd.read_csv(folder / "report" / "tables" / "edits.csv")
+    assert (edits.iloc[:, 0] == "ramp").sum() == 2 * 2 * 2
+    assert ">ramp<" in (folder / "report" / "index.html").read_text()
+
+
+def test_the_measure_has_its_column_and_its_place_on_the_page(job):
+    _, folder, _ = job
+    scores = pd.read_parquet(folder / "evaluate" / "scores.parquet")
+    assert scores.loc[scores["method"] == "neutral", "brightness_change"].eq(0).all()
+    changes = scores.loc[scores["method"] == "swap", "brightness_change"]
+    assert (changes > 0).all() and (changes <= scores.loc[changes.index, "l1"] + 1e-6).all()
+    figures = pd.read_parquet(folder / "evaluate" / "figures.parquet")
+    assert (figures["figure"] == "brightness_change").any()
+    page = (folder / "report" / "index.html").read_text()
+    assert ">brightness change<" in page and "Absolute difference of the mean pixel" in page
+
+
+def test_the_classifier_is_built_again_only_where_its_module_is_allowed(job, monkeypatch):
+    _, folder, module = job
+    settings = json.loads((folder / "classify" / "classifier.json").read_text())
+    assert settings["arch"] == "my_module:build"
+    with pytest.raises(
+        UserError, match=r"my_module:build names the module 'my_module', .* add plugins=\[my_module\]"
+    ):
+        load_classifier(folder / "classify")
+    monkeypatch.syspath_prepend(str(module.parent))
+    classifier = load_classifier(folder / "classify", plugins=["my_module"])
+    assert classifier.network[0].weight.shape == (16, 3, 3, 3)
+
+
+def test_another_version_of_the_plugin_is_another_configuration(job, compose, monkeypatch):
+    overrides, folder, module = job
+    monkeypatch.syspath_prepend(str(module.parent))
+    monkeypatch.setattr(evaluate, "_evaluate", lambda *_: pytest.fail("complete work was done again"))
+    evaluate.run(compose("evaluate", *overrides), folder)
+    before = module.read_text()
+    try:
+        module.write_text(before + "# changed\n")
+        with pytest.raises(UserError, match=r"plugins.my_module: \w{16} there, \w{16} now"):
+            evaluate.run(compose("evaluate", *overrides), folder)
+    finally:
+        module.write_text(before)
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 An image is identified by the columns of IMAGE_KEY:
 
     class, seed      the class in its prompt, and the seed of its noise
-    attribute        what the edit adds or removes: `hair`, or `hair+ruler` for a combination; NEUTRAL for
-    none method           how it was made: one of METHODS, or one of INTERPOLATIONS swap_step        first
-    step_index that uses the target prompt, 0..N; empty for a frame of an interpolation until            first
-    step_index that uses the source prompt again, N = never; empty for a frame strength         1 is the
-    target prompt itself frame            index on an interpolation, 0 = the neutral image; empty for every
-    other image model            FINETUNED or BASE
+    attribute        what the edit adds or removes: `hair`, or `hair+ruler` for both; NEUTRAL for none
+    method           how it was made: one of METHODS, one of INTERPOLATIONS, or a method of a plugin
+    swap_step        first step_index that uses the target prompt, 0..N; empty for a frame of an interpolation
+    until            first step_index that uses the source prompt again, N = never; empty for a frame
+    strength         1 is the target prompt itself
+    frame            index on an interpolation, 0 = the neutral image; empty for every other image
+    model            FINETUNED or BASE
 """
 
 from collections.abc import Iterable

@@ -45,6 +45,7 @@ from latentpath.metrics import (
     strong_swap_steps,
 )
 from latentpath.metrics.figure_table import FigureTable
+from latentpath.metrics.measures import own_measures
 from latentpath.runs.files import read_json, read_parquet, write_csv, write_json
 from latentpath.runs.progress import bar
 from latentpath.runs.stages import open_stage, stage_dir
@@ -63,7 +64,10 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     for name in _other_networks(cfg):
         weights[f"features {name}"] = "there" if folder.feature_network(name).is_file() else "missing"
-    with open_stage(run_dir, EVALUATE, cfg, weights=weights) as stage:
+    with (
+        own_measures(cfg.metric.measures, cfg.plugins),
+        open_stage(run_dir, EVALUATE, cfg, weights=weights) as stage,
+    ):
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
         else:

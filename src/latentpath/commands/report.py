@@ -6,6 +6,7 @@ from pathlib import Path
 
 from latentpath.commands import REPORT
 from latentpath.config.schema import Config
+from latentpath.metrics.measures import own_measures
 from latentpath.report.artefacts import read_run
 from latentpath.report.charts import write_figures
 from latentpath.report.compare import write_comparison
@@ -23,6 +24,11 @@ def run(cfg: Config, run_dir: Path) -> None:
     `figures` names a format for charts in figures/. With `compare`, it writes compare.html into the first
     run's report instead.
     """
+    with own_measures(cfg.metric.measures, cfg.plugins):
+        _write(cfg, run_dir)
+
+
+def _write(cfg: Config, run_dir: Path) -> None:
     if cfg.compare:
         folders = [Path(cfg.output_dir) / name for name in cfg.compare]
         log.info("wrote %s", write_comparison(folders, folders[0] / "report"))

@@ -47,7 +47,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     Returns the U-Net calls of the whole plan.
     """
     tuned = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
-    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler)
+    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, plugins=cfg.plugins)
     if cfg.dry_run:
         _print_cost(cfg, plan, tuned if Path(tuned.source).is_dir() else _base(cfg), measure=True)
         return None
@@ -89,7 +89,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 def say_cost(cfg: Config) -> None:
     """Print the cost of the plan as comments of a YAML file, without a measurement."""
-    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler)
+    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, plugins=cfg.plugins)
     _print_cost(cfg, plan, _base(cfg), prefix="# ")
 
 

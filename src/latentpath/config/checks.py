@@ -9,7 +9,7 @@ from latentpath.config.names import check_label, check_run_name
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
 from latentpath.errors import UserError, near
-from latentpath.keys import JOIN, RESERVED
+from latentpath.keys import INTERPOLATIONS, JOIN, METHODS, RESERVED
 
 
 def check(cfg: Config, *, reads_images: bool = True) -> None:
@@ -60,6 +60,8 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
                 raise UserError(
                     f"{key}: {name!r} is not a function of a plugin, expected my_module:function."
                 )
+            if (own := name.partition(":")[2]) in (*METHODS, *INTERPOLATIONS) and key == "attribute.methods":
+                raise UserError(f"{key}: {own!r} is a method of latentpath; give {name} another name.")
         if len({name.split(":")[-1] for name in names}) < len(names):
             raise UserError(f"{key}: two functions of {list(names)} have one name.")
     _check_sweep(cfg)

@@ -79,7 +79,8 @@ def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame,
     if not is_reference(dataset.layout):
         return LAYOUTS[choice("dataset.layout", dataset.layout, LAYOUTS)](dataset)
     rows, problems = load("dataset.layout", dataset.layout, plugins)(dataset)
-    check_rows(rows, dataset.classes, dataset.attributes, made_by=dataset.layout)
+    if len(rows):
+        check_rows(rows, dataset.classes, dataset.attributes, made_by=dataset.layout)
     return rows.copy(), list(problems)
 
 

@@ -1,32 +1,40 @@
 """The registry of distances between an edited image and its unedited image: LPIPS, SSIM, L1.
 
 A new measure is a function in a file of this room and a line here: it is then computed for every image, and
-scores.parquet, figures.parquet, the tables and the page have it.
+scores.parquet, figures.parquet, the tables and the page have it. A measure of the user's own is a function of
+a plugin, which stands in the registry while `own_measures` is open.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from latentpath.metrics.figures import Figure
+from latentpath.config.plugins import load
+from latentpath.errors import UserError
+from latentpath.keys import IMAGE_KEY
+from latentpath.metrics.figures import FIGURES, Figure
 
 
 @dataclass(frozen=True)
 class Measure(Figure):
     """A distance or similarity of two images.
 
-    function   '<module of metrics>.<name>': a function of images (n, 3, h, w) and a reference (1 or n, 3, h,
-               w), both in [0, 1], that returns (n,); loaded when it is needed
+    function   '<module of metrics>.<name>', which is loaded when it is needed, or the function itself: of
+               images (n, 3, h, w) and a reference (1 or n, 3, h, w), both in [0, 1], that returns (n,)
     net        for LPIPS the backbone, whose loaded network is the function's first argument
     """
 
-    function: str = ""
+    function: str | Callable[..., Any] = ""
     net: str = ""
 
     def load(self, networks: Mapping[str, Any]) -> Callable[..., Any] | None:
         """Return the function, or None if it needs a network whose weights are missing."""
+        if not isinstance(self.function, str):
+            return self.function
         module, name = self.function.split(".")
         compute = getattr(import_module(f"latentpath.metrics.{module}"), name)
         if not self.net:
@@ -80,6 +88,45 @@ def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] 
     """
     wanted = [m for m in MEASURES.values() if not m.net or m.net in networks]
     return {measure.key: measure.load(networks) for measure in wanted}
+
+
+@contextmanager
+def own_measures(references: Iterable[str], plugins: Sequence[str]) -> Iterator[None]:
+    """Inside, the functions `references` of the modules `plugins` are measures, each by its own name.
+
+    A function takes images (n, 3, h, w) and a reference (1, 3, h, w) with values in [0, 1], and returns (n,).
+    The first line of its docstring is the measure's definition. Raises UserError for a name that another
+    column of the scores has.
+    """
+    own = {}
+    for reference in references:
+        key = reference.partition(":")[2]
+        if key in (*MEASURES, *FIGURES, *IMAGE_KEY, "cosine") or key.startswith(("prob_", "class_prob_")):
+            raise UserError(
+                f"metric.measures: {key!r} is a column of the scores already; rename the function."
+            )
+        function = load("metric.measures", reference, plugins)
+        definition = (function.__doc__ or f"{reference}.").strip().splitlines()[0]
+        compute = partial(_one_value_each, reference, function)
+        own[key] = Measure(
+            key, key.replace("_", " "), definition, range=(-math.inf, math.inf), digits=3, function=compute
+        )
+    MEASURES.update(own)
+    try:
+        yield
+    finally:
+        for key in own:
+            del MEASURES[key]
+
+
+def _one_value_each(reference: str, function: Callable[..., Any], images: Any, origin: Any) -> Any:
+    values = function(images, origin)
+    if tuple(getattr(values, "shape", ())) != (len(images),):
+        raise UserError(
+            f"{reference} returned {getattr(values, 'shape', values)!r}, expected one value an image: "
+            f"({len(images)},)"
+        )
+    return values
 
 
 def measures_in(columns: Iterable[Any]) -> list[str]:

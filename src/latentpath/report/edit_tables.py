@@ -14,9 +14,9 @@ EDITS = {
 
 
 def edits_table(run: RunArtefacts) -> Table | None:
-    """Make the table of combinations, strengths, windows and removals; None if there are none."""
+    """Make the table of combinations, strengths, windows, removals and own methods; None without any."""
     table = run.tables.get("edits")
-    edits = [] if table is None else table[table["method"].isin(list(EDITS))].to_dict("records")
+    edits = [] if table is None else table[table["method"] != "swap"].to_dict("records")
     if not edits:
         return None
     head = ["edit", "class", "attribute", "steps", "strength"]
@@ -25,7 +25,8 @@ def edits_table(run: RunArtefacts) -> Table | None:
         [*head, "there before", "there after", "all attributes as asked", "others kept", "seeds"],
         name="edits",
     )
-    for method, name in EDITS.items():
+    own = {edit["method"]: words(edit["method"]) for edit in edits if edit["method"] not in EDITS}
+    for method, name in (EDITS | own).items():
         rows = [edit for edit in edits if edit["method"] == method]
         group = []
         for k, edit in enumerate(rows):

@@ -79,7 +79,7 @@ def direction_curves(run: RunArtefacts) -> Chart | None:
 def distance_curves(run: RunArtefacts) -> Chart | None:
     """Make panels per class, one line per attribute: distance from neutral in latents, LPIPS and pixels."""
     names = {"distance": "distance of latents"}
-    names |= {key: measure.label for key, measure in MEASURES.items() if measure.better == "lower"}
+    names |= {key: measure.label for key, measure in MEASURES.items() if measure.better != "higher"}
     return _band_chart(run, names, "distances")
 
 

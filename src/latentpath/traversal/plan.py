@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
+from latentpath.errors import UserError
 from latentpath.keys import JOIN
 from latentpath.traversal.tree import Level, build_trie
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One image of a seed; `method` is one of `keys.METHODS`.
-
-    `swap_step` is the first step_index that uses the target prompt: 0 = from the start, N = never. `until` is
-    the first that uses the source prompt again, N = never. `strength` 1 is the target prompt itself.
-    """
-
-    method: str
-    attributes: tuple[str, ...]
-    swap_step: int
-    until: int
-    strength: float = 1.0
-
-    @property
-    def attribute(self) -> str:
-        """The name in tables: `hair`, or `hair+ruler` for a combination."""
-        return JOIN.join(self.attributes)
 
 
 @dataclass(frozen=True)
@@ -44,6 +25,39 @@ class Prompt:
     text: str
     strength: float = 1.0
     origin: str | None = None
+
+
+def blend(origin: str, text: str, strength: float) -> Prompt:
+    """The prompt that lies `strength` of the way from `origin` to `text`: 0 is `origin`, 1 is `text`."""
+    if strength in (0, 1):
+        return Prompt(text if strength else origin)
+    return Prompt(text, strength, origin)
+
+
+# A method of the user's own: (neutral, target, *, swap_step, num_inference_steps) -> the prompt of each step.
+# `neutral` and `target` are captions; `swap_step` is the first step_index that uses the target.
+Method = Callable[..., Sequence[Prompt | str]]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One image of a seed; `method` is one of `keys.METHODS`, or the name of `own`, the user's own method.
+
+    `swap_step` is the first step_index that uses the target prompt: 0 = from the start, N = never. `until` is
+    the first that uses the source prompt again, N = never. `strength` 1 is the target prompt itself.
+    """
+
+    method: str
+    attributes: tuple[str, ...]
+    swap_step: int
+    until: int
+    strength: float = 1.0
+    own: Method | None = None
+
+    @property
+    def attribute(self) -> str:
+        """The name in tables: `hair`, or `hair+ruler` for a combination."""
+        return JOIN.join(self.attributes)
 
 
 @dataclass(frozen=True)
@@ -82,16 +96,15 @@ class SweepPlan:
         if branch.method in ("neutral", "removal"):
             return Prompt(neutral)
         text = self.captions.caption(cls, branch.attributes)
-        if branch.strength == 1:
-            return Prompt(text)
-        if branch.strength == 0 and not self.scale:
-            return Prompt(neutral)
-        return Prompt(text, branch.strength, None if self.scale else neutral)
+        return Prompt(text, branch.strength) if self.scale else blend(neutral, text, branch.strength)
 
     def steps(self, cls: str, branch: Branch) -> list[Prompt]:
         """Return the prompt of each of the N steps."""
         source, target, n = self.source(cls, branch), self.target(cls, branch), self.num_inference_steps
         first, last = (min(s + self.one_step_late, n) for s in (branch.swap_step, branch.until))
+        if branch.own is not None:
+            given = branch.own(source.text, target.text, swap_step=first, num_inference_steps=n)
+            return _prompts(branch.method, given, n)
         return [target if first <= step < last else source for step in range(n)]
 
     def plain(self, swap_steps: Iterable[int], *, seeds: int | None = None) -> SweepPlan:
@@ -184,13 +197,15 @@ def plan_sweep(
     removal: bool = False,
     strengths: Sequence[float] = (),
     windows: Sequence[tuple[int, int]] = (),
+    methods: Mapping[str, Method] | None = None,
     one_step_late: bool = False,
     scale: bool = False,
 ) -> SweepPlan:
     """Plan the neutral image, swaps of every attribute and combination at every swap step, and other edits.
 
     removal: also edit from an image with the attribute to the neutral prompt. strengths: also use targets at
-    strengths other than 1. windows: pairs (s, r), also use the target in steps s..r-1 only.
+    strengths other than 1. windows: pairs (s, r), also use the target in steps s..r-1 only. methods: also
+    edit by the user's own methods, name -> function, every attribute at every swap step.
     """
     n = num_inference_steps
     steps = sorted(swap_steps)
@@ -203,6 +218,8 @@ def plan_sweep(
     if removal:
         branches += [Branch("present", a, n, n) for a in single]
         branches += [Branch("removal", a, s, n) for s in steps for a in single]
+    for name, own in (methods or {}).items():
+        branches += [Branch(name, a, s, n, own=own) for s in steps for a in single]
     return SweepPlan(
         captions=captions,
         classes=tuple(classes),
@@ -212,3 +229,17 @@ def plan_sweep(
         one_step_late=one_step_late,
         scale=scale,
     )
+
+
+def _prompts(method: str, given: Sequence[Prompt | str], n: int) -> list[Prompt]:
+    """What the user's own method gave, as prompts; UserError where it is not one for each of the n steps."""
+    prompts = [Prompt(prompt) if isinstance(prompt, str) else prompt for prompt in given]
+    if strange := [prompt for prompt in prompts if not isinstance(prompt, Prompt)]:
+        raise UserError(
+            f"the method {method!r} gave {strange[0]!r}, expected a text or a Prompt for each step"
+        )
+    if len(prompts) != n:
+        raise UserError(
+            f"the method {method!r} gave {len(prompts)} prompts, expected one for each of {n} steps"
+        )
+    return prompts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from latentpath.config.plugins import load
 from latentpath.config.schema import (
     AttributeConfig,
     DatasetConfig,
@@ -17,9 +20,14 @@ from latentpath.traversal.plan import SweepPlan, plan_sweep
 
 
 def plan_of(
-    dataset: DatasetConfig, attribute: AttributeConfig, timesteps: TimestepsConfig, sampler: SamplerConfig
+    dataset: DatasetConfig,
+    attribute: AttributeConfig,
+    timesteps: TimestepsConfig,
+    sampler: SamplerConfig,
+    *,
+    plugins: Sequence[str] = (),
 ) -> SweepPlan:
-    """Build the plan from these sections of the configuration.
+    """Build the plan from these sections of the configuration; `attribute.methods` are of modules `plugins`.
 
     With `timesteps.bisect` the only plain swap is the strongest one; the search samples the others.
     """
@@ -35,6 +43,9 @@ def plan_of(
         removal=attribute.removal,
         strengths=attribute.strengths,
         windows=[(s, r) for s, r in timesteps.windows],
+        methods={
+            name.partition(":")[2]: load("attribute.methods", name, plugins) for name in attribute.methods
+        },
         one_step_late=timesteps.one_step_late,
         scale=attribute.strength_by.value == "scale",
     )
