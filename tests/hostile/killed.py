@@ -1,8 +1,9 @@
 """Runs a command many times, each time in a fork that is killed, at a random write or at a random instant.
 
 `python killed.py KILLS SEED OUTPUTS COMMAND... -- OVERRIDES...`: torch and the commands are imported once, so
-that a kill costs no more than the work of the stage. After the kills of a command the same line is called once
-more and left to finish. Prints one JSON line: what was killed where, and the exit status of each last call.
+that a kill costs no more than the work of the stage. After the kills of a command the same line is called
+once more and left to finish. Prints one JSON line: what was killed where, and the exit status of each last
+call.
 """
 
 from __future__ import annotations

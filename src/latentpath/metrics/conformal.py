@@ -1,9 +1,9 @@
 """Conformal p-values: how unusual a score is among the scores of images that cannot be copies.
 
-The rule "lower than every held-out image" rings by itself: of n images as ordinary as m held-out ones, one
-is the lowest of all with probability n / (n + m). Here each seed gets one p-value, for the lowest score of
-all its images together, and Benjamini and Hochberg's procedure bounds the share of false alarms among the
-seeds that it names.
+The rule "lower than every held-out image" gives false alarms: among n ordinary images and m held-out ones,
+one of the n is the lowest with probability n / (n + m). Instead each seed gets one p-value, for the lowest
+score of all its images, and the procedure of Benjamini and Hochberg bounds the share of false alarms among
+the seeds that it names.
 """
 
 import numpy as np

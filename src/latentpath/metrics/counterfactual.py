@@ -33,12 +33,11 @@ def correlation_difference(
         CD_A = sum_h | corr( delta_A, delta_h ) - corr( label_A, label_h ) |,   in [0, 2 (H - 1)]
         delta_h = decision of head h on the edited image - decision on its original, in {-1, 0, 1}
 
-    `labels` (n, H) are the labels 0, 1 or NaN of real images, a pair of heads by the images that have both.
-    0 means that what changes together is what occurs together: an edit that changes A alone has the CD of
-    the data's own correlations, not 0. A head that never changes, or a label that never varies, has
-    correlation 0. NaN if no image has all scores, or where A itself never changes: then nothing
-    correlates with it.
-    Source: Jeanneret, Simon and Jurie 2022, DiME, with their code.
+    `labels` (n, H): labels 0, 1 or NaN of real images; each pair of heads uses the images that have both
+    labels. CD is 0 if attributes change together as often as they occur together. So an edit that changes A
+    alone has the CD of the data's own correlations, not 0. A head that never changes and a label that never
+    varies have correlation 0. NaN if no image has all scores, or if A itself never changes. Source:
+    Jeanneret, Simon and Jurie 2022, DiME, with their code.
     """
     before, after = hard_label(neutral, threshold), hard_label(edited, threshold)
     change = (after - before[:, None]).reshape(-1, before.shape[-1])  # (S P, H)

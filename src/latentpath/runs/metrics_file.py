@@ -16,8 +16,8 @@ from latentpath.runs.files import write_text, writing
 class MetricsFile(CSVLogger):
     """Lightning's CSV logger, but it continues the file of an interrupted run.
 
-    Rows that are logged again replace the earlier ones. Lightning's own writer deletes the file when a run resumes and rewrites it in place for a new column, so
-    that a kill in between loses the rows before it.
+    Rows that are logged again replace the earlier ones. Lightning's own writer deletes the file when a run
+    resumes and rewrites it in place for a new column, so that a kill in between loses the rows before it.
     """
 
     def __init__(self, folder: Path) -> None:
