@@ -381,7 +381,7 @@ def test_patience_stops_also_after_a_kill(
         raise Killed
 
     with monkeypatch.context() as patch:  # when it has stopped and nothing is written yet
-        patch.setattr(classify, "judge", dies)
+        patch.setattr(classify, "judge_splits", dies)
         with pytest.raises(Killed):
             classify.run(cfg, tmp_path / "late")
     classify.run(cfg, tmp_path / "late")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import lightning as L
@@ -17,6 +16,7 @@ from latentpath.data.records import ImageTable
 from latentpath.data.splits import assert_disjoint, copies_across_splits
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
+from latentpath.runs.files import remove
 from latentpath.runs.ranks import current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers
@@ -87,7 +87,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         stage.figures = shared(stage.figures, rank)  # the others wait here
         if rank.is_zero:
             for scaffold in ("checkpoints", "pixels"):  # the stage is complete: nothing will resume from them
-                shutil.rmtree(stage.path / scaffold)
+                remove(stage.path / scaffold)
         return stage.figures["val_accuracy"]
 
 

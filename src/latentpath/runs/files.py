@@ -118,9 +118,17 @@ def is_alive(process: int) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with its content, or a symbolic link (but not its target)."""
+    """Remove a file, a folder with its content, or a symbolic link but not what it points to.
+
+    A folder is renamed first, so that a kill leaves it whole or gone, never half of it under its name.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        aside = path.with_name(_temporary_name(path.name))
+        try:
+            path.rename(aside)
+        except OSError:  # a mounted folder, or one above it that cannot be written to
+            aside = path
+        shutil.rmtree(aside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 

@@ -7,16 +7,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from latentpath.config.schema import Config
+from latentpath.config.written import written_config
 from latentpath.runs.masking import mask_config
 from latentpath.runs.stages import versions
 
 
 def facts(config: Config | None) -> dict[str, Any]:
     """Return {"config", "git", "versions"}: the configuration without paths and secrets, commit, versions."""
-    plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True) if config is not None else {}
+    plain = written_config(config) if config is not None else {}
     return {"config": mask_config(plain), "git": git_state(), "versions": versions()}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from latentpath.config.plugins import fingerprints
 from latentpath.config.schema import Config
+from latentpath.config.written import written_config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.files import (
@@ -171,7 +172,7 @@ def versions() -> dict[str, str]:
 def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True) if OmegaConf.is_config(cfg) else cfg
+    plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
     flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
     decisive = command.decided_by
     found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
@@ -263,4 +264,4 @@ def _write_config(path: Path, cfg: Config) -> None:
     from omegaconf import OmegaConf
 
     if OmegaConf.is_config(cfg):
-        write_text(path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(written_config(cfg))))

@@ -71,8 +71,21 @@ class UNetFinetuner(L.LightningModule):
             timestep=draws.timestep.to(moments.device),
             min_snr_gamma=self.min_snr_gamma,
         )
-        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=self.trainer.world_size > 1)
+        self.loss = loss.detach()
+        self.log("train/loss", self.loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the step's loss: Lightning logs it after the checkpoint, and a kill can come in between."""
+        step, every = checkpoint["global_step"], self.trainer.log_every_n_steps
+        if step and step % every == 0:
+            checkpoint["unlogged"] = {"step": step - 1, "train/loss": self.trainer.strategy.reduce(self.loss)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        row = dict(checkpoint.get("unlogged", {}))
+        if row and self.trainer.loggers:
+            step = row.pop("step")
+            self.trainer.loggers[0].log_metrics({"epoch": 0, **row}, step)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move all but `places`, which are read on the CPU; reading them from a GPU would stall it."""

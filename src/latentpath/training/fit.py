@@ -72,4 +72,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """
     there = [file for file in folder.glob("*.ckpt") if file.exists()]
     files = sorted(there, key=lambda file: (file.stat().st_mtime_ns, file.is_symlink()), reverse=True)
-    return next((file for file in files if zipfile.is_zipfile(file)), None)
+    return next((file for file in files if is_whole(file)), None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Is it there with its end, which is written last?"""
+    return zipfile.is_zipfile(checkpoint)

@@ -16,11 +16,12 @@ from latentpath.config.schema import ClassifierConfig, TrainerConfig
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier, class_outputs
+from latentpath.runs.files import remove
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier
 from latentpath.training.augment import Augmentation
 from latentpath.training.classify import AttributeClassifier, Patience, balance
-from latentpath.training.fit import fit, newest_checkpoint
+from latentpath.training.fit import fit, is_whole, newest_checkpoint
 from latentpath.training.labelled_images import ImageData, label_tensors
 from latentpath.training.launch import trainer_options
 
@@ -46,6 +47,8 @@ def fit_classifier(
     """
     table = data.table
     if rank.is_zero:
+        if not is_whole(checkpoints / "best.ckpt") and len(table.split("val")):
+            remove(checkpoints)  # the last epoch alone does not say which one was the best
         check_checkpoints(checkpoints, folder / "metrics.csv")
     barrier(rank)
     weights = (None, None)

@@ -1,0 +1,133 @@
+"""Every file that a stage reads, damaged in every way: status 2, one message naming it, nothing executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CANARY = "HOSTILE_CANARY"
+
+
+class Canary:
+    """When its pickle is executed, it makes the file that the environment variable HOSTILE_CANARY names."""
+
+    def __reduce__(self) -> Any:
+        return (eval, (f"open(__import__('os').environ[{CANARY!r}], 'w').close()",))
+
+
+def truncated(file: Path, content: bytes) -> None:
+    file.write_bytes(content[: len(content) // 2])
+
+
+def flipped(file: Path, content: bytes) -> None:
+    half = len(content) // 2
+    file.write_bytes(content[:half] + bytes([content[half] ^ 0xFF]) + content[half + 1 :])
+
+
+def emptied(file: Path, content: bytes) -> None:
+    file.write_bytes(b"")
+
+
+def a_folder(file: Path, content: bytes) -> None:
+    file.mkdir()
+
+
+def pickled(file: Path, content: bytes) -> None:
+    file.write_bytes(pickle.dumps(Canary()))
+
+
+def other_json(file: Path, content: bytes) -> None:
+    file.write_text("[1, null]")
+
+
+DAMAGES: dict[str, Callable[[Path, bytes], None]] = {
+    damage.__name__: damage for damage in (truncated, flipped, emptied, a_folder, pickled, other_json)
+}
+# The stage that is made again, and the files of finished stages that it reads. A flipped byte within the
+# numbers of a file has no checksum to betray it; what it must not do is end in a traceback.
+READ = {
+    "traverse": [
+        "finetune/manifest.json",
+        "finetune/pipeline/model_index.json",
+        "finetune/pipeline/scheduler/scheduler_config.json",
+        "finetune/pipeline/unet/config.json",
+        "finetune/pipeline/unet/diffusion_pytorch_model.safetensors",
+        "finetune/pipeline/tokenizer/tokenizer.json",
+    ],
+    "evaluate": [
+        "classify/manifest.json",
+        "classify/classifier.json",
+        "classify/classifier.safetensors",
+        "traverse/manifest.json",
+        "traverse/plan.json",
+        "traverse/index.parquet",
+        "traverse/shards/*.safetensors",
+    ],
+    "report": [
+        "classify/metrics.json",
+        "evaluate/manifest.json",
+        "evaluate/metrics.json",
+        "evaluate/scores.parquet",
+        "evaluate/figures.parquet",
+        "evaluate/examples.parquet",
+        "evaluate/config.yaml",
+        "evaluate/tables/*.csv",
+        "evaluate/examples/*.png",
+        "finetune/samples/final.png",
+    ],
+}
+CASES = [(stage, pattern) for stage, patterns in READ.items() for pattern in patterns]
+
+
+@pytest.fixture
+def harm(finished: Path, tiny_job: list[str], cli, tmp_path, monkeypatch):
+    """`harm(stage, pattern, damage)` damages a file and calls its reader: (file, how that ended)."""
+    monkeypatch.setenv(CANARY, str(tmp_path / "executed"))
+
+    def harmed(stage: str, pattern: str, damage: str) -> tuple[Path, Any]:
+        outputs = tmp_path / "outputs"
+        shutil.rmtree(outputs, ignore_errors=True)
+        shutil.copytree(finished, outputs, copy_function=os.link)
+        for later in list(READ)[list(READ).index(stage) :]:
+            shutil.rmtree(outputs / "tiny" / later)
+        file = sorted((outputs / "tiny").glob(pattern))[0]
+        content = file.read_bytes()
+        file.unlink()
+        DAMAGES[damage](file, content)
+        return file, cli(stage, *tiny_job, f"output_dir={outputs}")
+
+    return harmed
+
+
+def faults_of(harm, stage: str, pattern: str, damage: str, canary: Path) -> list[str]:
+    """What was wrong with the answer to a damaged file; with none, it was refused by name or did no harm."""
+    case = f"{stage} with {pattern} {damage}"
+    try:
+        file, ended = harm(stage, pattern, damage)
+    except Exception as error:
+        return [f"{case}: {type(error).__name__}: {error}"]
+    found = [f"{case}: a planted pickle was executed"] if canary.exists() else []
+    named = file.name in ended.err or str(file.parent) in ended.err
+    if ended.status == 2 and ended.is_plain and not named:
+        found.append(f"{case}: not named in {ended.err[-300:]!r}")
+    if ended.status not in (0, 2) or not ended.is_plain:
+        found.append(f"{case}: status {ended.status}: {ended.err[-300:]}")
+    if ended.status == 0 and damage != "flipped" and not file.name.endswith((".png", "config.yaml")):
+        found.append(f"{case}: taken as it is")
+    return found
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("stage, pattern", CASES, ids=[f"{stage}-{pattern}" for stage, pattern in CASES])
+def test_a_damaged_file_is_named_and_never_executed(harm, tried, tmp_path, stage, pattern):
+    faults = []
+    for damage in DAMAGES:
+        faults += faults_of(harm, stage, pattern, damage, tmp_path / "executed")
+    tried("artefacts", len(DAMAGES))
+    assert not faults, "\n".join(faults)
