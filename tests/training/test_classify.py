@@ -377,7 +377,7 @@ def test_patience_stops_also_after_a_kill(
     classify.run(cfg, tmp_path / "early")
     assert_same_end(tmp_path / "straight", tmp_path / "early")
 
-    def dies(*_: Any) -> None:
+    def dies(*_: Any, **__: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:  # when it has stopped and nothing is written yet

@@ -172,7 +172,7 @@ def _fidelity(
     networks |= {name: partial(in_batches, network) for name, network in scorer.networks.items()}
     there = {name: networks[name] for name in cfg.metric.features if name in networks}
     originals = source / "originals.parquet"  # of real images that were inverted
-    own = pd.read_parquet(originals).get("group", []) if originals.is_file() else []
+    own = read_parquet(originals).get("group", []) if originals.is_file() else []
     spec, vae = ImageSpec.of(cfg.dataset), scorer.vae
     held_out = held_out_features(there, dataset, spec, vae=vae, without=own)
     shown = {"classes": dataset.classes, "attributes": dataset.attributes}

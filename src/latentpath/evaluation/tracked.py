@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
-from PIL import Image
 
 from latentpath.keys import FINETUNED
-from latentpath.runs.files import read_json, read_parquet
+from latentpath.runs.files import read_image, read_json, read_parquet
 from latentpath.runs.tracking import log_figures, log_images
 
 
@@ -43,6 +42,6 @@ def _examples(folder: Path, attributes: Sequence[str]) -> NDArray[np.uint8]:
     kept.loc[kept["method"] == "neutral", "attribute"] = "neutral"
     files = kept.pivot(index=["class", "seed"], columns="attribute", values="file")
     files = files.reindex(columns=["neutral", *attributes]).dropna()
-    images = [[Image.open(folder / "examples" / file).convert("RGB") for file in row] for row in files.values]
+    images = [[read_image(folder / "examples" / file) for file in row] for row in files.values]
     pixels = np.array([[np.asarray(image) for image in row] for row in images])
     return pixels.transpose(0, 1, 4, 2, 3) if len(images) else pixels

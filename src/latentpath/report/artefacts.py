@@ -1,6 +1,5 @@
 """Reads everything that a run wrote to disk into one object; optional parts are None or empty."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,12 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.keys import INTERPOLATIONS, trajectories_in
 from latentpath.metrics.figure_table import FigureTable
-from latentpath.runs.files import read_parquet
+from latentpath.runs.files import read_csv, read_json, read_parquet, read_yaml, reading
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
+NEEDED = ("classes", "attributes", "heads", "threshold", "swap_steps", "strong_swap_steps")  # of metrics.json
 _KEY = ["class", "seed", "attribute", "method", "position", "model"]
 
 
@@ -103,9 +103,9 @@ class RunArtefacts:
 def read_run(run_dir: Path) -> RunArtefacts:
     """Read a run's folder. Raises UserError if it was not evaluated, or by an older version."""
     metrics_file, figures_file = (run_dir / "evaluate" / name for name in ("metrics.json", "figures.parquet"))
-    metrics = _json(metrics_file)
-    if not metrics:
+    if not metrics_file.exists():
         raise UserError(f"no {metrics_file}: run `latentpath evaluate` for this run first")
+    metrics = read_json(metrics_file, keys=NEEDED)
     if not figures_file.exists():
         raise UserError(
             f"no {figures_file}: version 0.1.0 evaluated this run, and later versions write their figures "
@@ -145,7 +145,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
 
 def _folders(run_dir: Path) -> dict[str, Path]:
     """Map each stage to its folder, which may belong to another run (`from_run`)."""
-    config = _yaml(run_dir / "evaluate" / "config.yaml") or {}
+    config = _yaml(run_dir / "evaluate" / "config.yaml")
     where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
     return {stage: stage_dir(run_dir, stage, where) for stage in STAGES}
 
@@ -179,7 +179,7 @@ def _tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Read the tables; names of classes and attributes stay text even if they look like numbers or NaN."""
     names = {"class": str, "attribute": str, "head": str}
     kept = {
-        file.stem: pd.read_csv(file, dtype=names, keep_default_na=False, na_values=[""])
+        file.stem: read_csv(file, dtype=names, keep_default_na=False, na_values=[""])
         for file in sorted(folder.glob("*.csv"))
     }
     return {name: table for name, table in kept.items() if len(table)}
@@ -198,16 +198,20 @@ def _positioned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is no JSON ({error}): run its stage again") from error
+    """The object in a JSON file, empty where there is none. Raises UserError if the file is damaged."""
+    return _mapping(file, read_json(file)) if file.exists() else {}
 
 
-def _yaml(file: Path) -> Any:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+def _yaml(file: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, empty where there is none. Raises UserError if the file is damaged."""
+    return _mapping(file, read_yaml(file)) if file.exists() else {}
+
+
+def _mapping(file: Path, content: Any) -> dict[str, Any]:
+    with reading(file):
+        if not isinstance(content, dict):
+            raise ValueError(f"expected names and values, found {type(content).__name__}")
+    return content
 
 
 def _masked(value: Any, secret: Sequence[str]) -> Any:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageOps
 
+from latentpath.runs.files import reading
+
 EXACT_SIDE = 96  # px; images up to this size keep every pixel
 SHOWN_SIDE = 128  # px; small images are enlarged to at least this by whole factors, not by the browser
 REDUCED_SIDE = 224  # px; twice the displayed size, for high-resolution screens
@@ -13,8 +15,8 @@ FULL_CHANGE = 128  # of 255: a change of half the range is black
 
 
 def open_picture(file: Path) -> Image.Image:
-    """Read a stored image as L or RGB, pixels only, without metadata."""
-    with Image.open(file) as opened:
+    """Read a stored image as L or RGB, pixels only, without metadata. Raises UserError if it is damaged."""
+    with reading(file), Image.open(file) as opened:
         return opened.convert("L" if opened.mode in ("L", "1") else "RGB")
 
 

@@ -272,3 +272,11 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
 
     with reading(path):
         return pd.read_csv(path, **options)
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image of a run as RGB. Raises UserError that names the file if it is damaged."""
+    from PIL import Image
+
+    with reading(path), Image.open(path) as image:
+        return image.convert("RGB")

@@ -13,7 +13,7 @@ from latentpath.config.checks import check
 from latentpath.config.names import expand_home
 from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config
-from latentpath.errors import UserError
+from latentpath.errors import UserError, near
 from latentpath.runs.command import Command
 from latentpath.runs.submitted import reported
 
@@ -67,6 +67,8 @@ def _checked(
     resolve(cfg)
     expand_home(cfg)
     check(cfg, reads_images=command.reads_images(cfg))
+    if cfg.from_run is not None:
+        _check_from_run(cfg.from_run, Path(cfg.output_dir))
     rank, hydra = current_rank(), HydraConfig.get()
     together = rank if command.batches else SINGLE
     if command.batches:
@@ -78,6 +80,14 @@ def _checked(
     with connected(together, accelerator=cfg.trainer.accelerator):
         agree(OmegaConf.to_yaml(cfg, resolve=True), together)
         return function_of(command)(cfg, run_dir)
+
+
+def _check_from_run(name: str, outputs: Path) -> None:
+    """Raise UserError unless there is a run of this name in `outputs`."""
+    if not (outputs / name).is_dir():
+        runs = [path.name for path in outputs.glob("*") if path.is_dir() and not path.name.startswith(".")]
+        there = near(name, runs) if runs else " It holds no run yet."
+        raise UserError(f"from_run is {name!r}, expected a run in {outputs}.{there}")
 
 
 def fail(error: UserError) -> NoReturn:

@@ -77,9 +77,10 @@ class UNetFinetuner(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the step's loss: Lightning logs it after the checkpoint, and a kill can come in between."""
-        step, every = checkpoint["global_step"], self.trainer.log_every_n_steps
-        if step and step % every == 0:
-            checkpoint["unlogged"] = {"step": step - 1, "train/loss": self.trainer.strategy.reduce(self.loss)}
+        trainer: Any = self.trainer
+        step = checkpoint["global_step"]
+        if step and step % trainer.log_every_n_steps == 0:
+            checkpoint["unlogged"] = {"step": step - 1, "train/loss": trainer.strategy.reduce(self.loss)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         row = dict(checkpoint.get("unlogged", {}))
