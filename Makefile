@@ -46,7 +46,8 @@ SEED := $(or $(SEED),$(shell date +%s))
 KILLS ?= 24
 test-hostile: $(STAMP) ## attack every promise of docs/promises.md; SEED=7 repeats a failure, KILLS=100 kills more
 	SEED=$(SEED) KILLS=$(KILLS) $(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m '' \
-		--hypothesis-seed=$(SEED) tests/hostile $(ARGS)
+		--hypothesis-seed=$(SEED) \
+		tests/hostile $$(grep -o 'tests/[a-z_/0-9.]*::[a-z_0-9]*' docs/promises.md | grep -v hostile | sort -u) $(ARGS)
 
 test-slurm: $(STAMP) ## test on a real one-node SLURM (installed by apt if possible, removed afterwards)
 	$(OFFLINE) $(PY) tests/slurm/run.py

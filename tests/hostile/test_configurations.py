@@ -67,6 +67,24 @@ def test_some_values_for_some_keys(cli, calls, rng, tried):
     assert not faults, "\n".join(faults)
 
 
+CODE = (
+    "name='${oc.eval:1}'",
+    "+_target_=os.system",
+    "++model._target_=os.system",
+    "model.name='!!python/object/apply:os.mkdir [executed]'",
+    'logger.project=\'${__import__("os").mkdir("executed")}\'',
+)
+
+
+@pytest.mark.parametrize("override", CODE)
+def test_a_configuration_runs_no_code(cli, calls, tried, tmp_path, override):
+    """Sections of the schema are never instantiated; what `plugins` and `hydra.*` name is the user's own."""
+    ended = cli("report", "experiment=demo", override)
+    assert ended.status in (0, 2) and ended.is_plain, ended.err
+    assert not (tmp_path / "executed").exists()
+    tried("configurations", 1)
+
+
 @pytest.mark.hostile
 @pytest.mark.parametrize("section", sorted({key.split(".")[0] for key, _ in keys_of()}))
 def test_every_value_for_every_key(cli, calls, tried, section):
