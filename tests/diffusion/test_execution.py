@@ -171,7 +171,7 @@ def test_a_gpu_that_is_not_there_is_missed(monkeypatch):
 
 
 def test_precisions():
-    from latentpath.config.checks import PRECISIONS
+    from latentpath.config.choices import PRECISIONS
 
     half = {"bf16": torch.bfloat16, "16": torch.float16, "32": torch.float32}
     assert {name: dtype_of(name) for name in PRECISIONS} == {n: half[n.split("-")[0]] for n in PRECISIONS}

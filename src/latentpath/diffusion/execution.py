@@ -22,7 +22,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from latentpath.config.choices import ACCELERATORS
 from latentpath.errors import UserError
+from latentpath.runs.preflight import check_accelerator
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +43,15 @@ def device_of(accelerator: str, local_rank: int = 0) -> torch.device:
 
     `local_rank` is the index of the process on its host. Raises UserError if the device does not exist.
     """
-    if accelerator == "cpu":
-        return torch.device("cpu")
-    if accelerator == "mps":
-        if not torch.backends.mps.is_available():
-            raise UserError(
-                "trainer.accelerator is mps, but this machine has no Apple GPU that torch can use."
-            )
-        return torch.device("mps")
-    if accelerator not in ("auto", "gpu", "cuda"):
-        raise ValueError(f"accelerator {accelerator!r}: expected auto, gpu, cuda, mps or cpu")
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"accelerator {accelerator!r}: expected one of {', '.join(ACCELERATORS)}")
+    check_accelerator(accelerator)
+    if accelerator in ("cpu", "mps"):
+        return torch.device(accelerator)
     if torch.cuda.is_available():
         # A cluster may show each process only its own GPU, as number 0.
         return torch.device("cuda", local_rank % torch.cuda.device_count())
-    if accelerator == "auto":
-        return torch.device("cpu")
-    raise UserError(
-        f"trainer.accelerator is {accelerator}, but torch sees no CUDA device here; "
-        "trainer.accelerator=auto takes the CPU then."
-    )
+    return torch.device("cpu")
 
 
 def dtype_of(precision: str) -> torch.dtype:

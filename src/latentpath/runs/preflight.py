@@ -22,9 +22,26 @@ SMALLEST_FOR_LPIPS = 32  # pixels: the networks of LPIPS halve an image five tim
 def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
     """Raise UserError for what would stop `command`, or a stage that it calls, after minutes or hours."""
     stages = command.stages or (command,)
+    if any(stage.decided_by for stage in stages) and not cfg.dry_run:
+        check_accelerator(cfg.trainer.accelerator)
     if any("metrics" in stage.weights(cfg) for stage in stages):
         _check_metrics(cfg)
     check_weights(cfg, command, run_dir)
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raise UserError if this machine does not have what `trainer.accelerator` asks for."""
+    if accelerator in ("auto", "cpu"):
+        return
+    import torch
+
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator is mps, but this machine has no Apple GPU that torch can use.")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator is {accelerator}, but torch sees no CUDA device here; "
+            "trainer.accelerator=auto takes the CPU then."
+        )
 
 
 def _check_metrics(cfg: Config) -> None:

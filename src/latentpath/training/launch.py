@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -19,17 +21,27 @@ def trainer_options(
 
     static_graph: for DDP, whether each backward pass has the same graph; None uses Lightning's own DDP.
     """
-    strategy: Any = settings.strategy
-    if static_graph is not None and rank.world_size > 1 and strategy in ("auto", "ddp"):
+    shared = rank.world_size > 1
+    # One process needs no strategy of several, whose addresses only torchrun and srun give.
+    strategy: Any = settings.strategy if shared else "auto"
+    if static_graph is not None and shared and strategy in ("auto", "ddp"):
         strategy = DDPStrategy(gradient_as_bucket_view=True, static_graph=static_graph)
+    devices, nodes = settings.devices, settings.num_nodes
+    if shared and _sees_one_gpu(settings.accelerator):
+        # As srun --gpus-per-task=1 gives it. Lightning counts the GPUs that it sees, and takes number 0.
+        devices, nodes, rank = 1, rank.world_size, replace(rank, local_index=0)
     return {
         "accelerator": settings.accelerator,
-        "devices": settings.devices,
-        "num_nodes": settings.num_nodes,
+        "devices": devices,
+        "num_nodes": nodes,
         "strategy": strategy,
         "plugins": [Started(rank)],
         "precision": settings.precision,
     }
+
+
+def _sees_one_gpu(accelerator: str) -> bool:
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.device_count() == 1
 
 
 class Started(ClusterEnvironment):
