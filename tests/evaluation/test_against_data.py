@@ -12,17 +12,10 @@ from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.components import BaseModel
-from latentpath.evaluation import against_data
-from latentpath.evaluation.against_data import (
-    HeldOut,
-    copy_table,
-    decoded_features,
-    fidelity_table,
-    held_out_features,
-    held_out_latents,
-    training_latents,
-)
+from latentpath.evaluation import fidelity
+from latentpath.evaluation.copies import copy_table, decoded_features, held_out_latents, training_latents
 from latentpath.evaluation.copies_page import likeliest, write_copies_page
+from latentpath.evaluation.fidelity import HeldOut, fidelity_table, held_out_features
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.features import features_of, noting_features
 from latentpath.judge.networks import build_network
@@ -179,8 +172,8 @@ def table(tmp_path) -> ImageTable:
 
 
 def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, tiny_sd, monkeypatch):
-    monkeypatch.setattr(against_data, "encode", lambda vae, images: images[:, :1])
-    monkeypatch.setattr(against_data, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
+    monkeypatch.setattr(fidelity, "encode", lambda vae, images: images[:, :1])
+    monkeypatch.setattr(fidelity, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
     networks = {"mean": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
     found = held_out_features(networks, table, SPEC, vae=None)
     assert found.rows["group"].tolist() == ["0", "2"]  # image 1 is no image

@@ -11,7 +11,8 @@ import yaml
 from PIL import Image, ImageChops, ImageDraw
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.evaluation.against_data import HeldOut, copies_by_class, copy_table, fidelity_table
+from latentpath.evaluation.copies import copies_by_class, copy_table
+from latentpath.evaluation.fidelity import HeldOut, fidelity_table
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Picture
 from latentpath.evaluation.summary import summarise

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentpath.evaluation.against_data import copies_by_class
+from latentpath.evaluation.copies import copies_by_class
 from latentpath.report.cells import Table
 from latentpath.report.data_tables import copies_table, fidelity_table
 

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
 from omegaconf import OmegaConf
 
 from latentpath.commands import EVALUATE
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
-from latentpath.data.records import ImageTable
 from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
-from latentpath.evaluation.against_data import (
-    FDR,
-    copies_by_class,
-    copy_table,
-    decoded_features,
-    fidelity_table,
-    held_out_features,
-    held_out_latents,
-    training_latents,
-)
-from latentpath.evaluation.copies_page import NAMES, write_copies_page
+from latentpath.evaluation.copies import held_out_latents, training_latents, write_copies
+from latentpath.evaluation.fidelity import write_fidelity
 from latentpath.evaluation.latents import geometry, write_map
 from latentpath.evaluation.scoring import Scorer
-from latentpath.evaluation.shards import read_features, score_shards, stored_sweeps
+from latentpath.evaluation.shards import StoredSweep, read_features, score_shards, stored_sweeps
 from latentpath.evaluation.summary import print_summary, summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import load_classifier
-from latentpath.judge.features import features_of, in_batches, network_or_none
+from latentpath.judge.features import network_or_none
 from latentpath.metrics import (
     Scored,
     lpips_or_none,
@@ -46,12 +32,11 @@ from latentpath.metrics import (
 )
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.measures import own_measures
-from latentpath.runs.files import read_json, read_parquet, write_csv, write_json
-from latentpath.runs.progress import bar
+from latentpath.runs.files import read_json, read_parquet, write_json
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
-from latentpath.traversal.store import read_flips, read_latents
+from latentpath.traversal.store import read_flips
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +116,7 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         strong=strong,
     )
     if cfg.metric.against_data:
-        metrics["notes"] += _against_data(cfg, folder, scorer, tuned.index, tuned.folder)
+        metrics["notes"] += _against_data(cfg, folder, scorer, tuned)
     missing = [net for net, model in lpips.items() if model is None]
     metrics["notes"] += [
         f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
@@ -146,87 +131,21 @@ def _other_networks(cfg: Config) -> list[str]:
     return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
 
 
-def _against_data(cfg: Config, folder: Path, scorer: Scorer, index: pd.DataFrame, source: Path) -> list[str]:
+def _against_data(cfg: Config, folder: Path, scorer: Scorer, sweep: StoredSweep) -> list[str]:
     """Compare with held-out images and search copies of training images; return notes."""
     if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
         return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
-    dataset = load_dataset(cfg.dataset, plugins=cfg.plugins)
-    features = read_features(folder)
-    return [
-        *_fidelity(cfg, folder, scorer, dataset, index, features, source),
-        *_copies(cfg, folder, scorer, dataset, index, features, read_latents(source, index)),
-    ]
-
-
-def _fidelity(
-    cfg: Config,
-    folder: Path,
-    scorer: Scorer,
-    dataset: ImageTable,
-    index: pd.DataFrame,
-    features: pd.DataFrame,
-    source: Path,
-) -> list[str]:
-    """Write tables/fidelity.csv."""
-    networks: dict[str, Any] = {"judge": partial(features_of, scorer.classifier)}
-    networks |= {name: partial(in_batches, network) for name, network in scorer.networks.items()}
-    there = {name: networks[name] for name in cfg.metric.features if name in networks}
-    originals = source / "originals.parquet"  # of real images that were inverted
-    own = read_parquet(originals).get("group", []) if originals.is_file() else []
-    spec, vae = ImageSpec.of(cfg.dataset), scorer.vae
-    held_out = held_out_features(there, dataset, spec, vae=vae, without=own)
-    shown = {"classes": dataset.classes, "attributes": dataset.attributes}
-    compared = features["compared"]
-    generated = index[compared.to_numpy()].reset_index(drop=True)
-    tables = {
-        name: fidelity_table(
-            generated, np.stack(features.loc[compared, name].tolist()), held_out, name, **shown
-        )
-        for name in there
-    }
-    if tables:
-        table = pd.concat(tables, names=["features"]).reset_index(level="features")
-        write_csv(folder / "tables" / "fidelity.csv", table)
-    missing = [name for name in cfg.metric.features if name not in networks]
-    return [f"FID ({name}) is n/a: its weights are not on this machine" for name in missing]
-
-
-def _copies(
-    cfg: Config,
-    folder: Path,
-    scorer: Scorer,
-    dataset: ImageTable,
-    index: pd.DataFrame,
-    features: pd.DataFrame,
-    latents: torch.Tensor,
-) -> list[str]:
-    """Write tables/copies.csv and copies.html."""
+    table, spec = load_dataset(cfg.dataset, plugins=cfg.plugins), ImageSpec.of(cfg.dataset)
     base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
-    cache = cached_latents(
-        base,
-        dataset,
-        ImageSpec.of(cfg.dataset),
-        caches=Path(cfg.output_dir) / ".latents",
-        device=scorer.device,
+    caches = Path(cfg.output_dir) / ".latents"
+    cache = cached_latents(base, table, spec, caches=caches, device=scorer.device)
+    features = read_features(folder)
+    notes = write_fidelity(folder, sweep, features, scorer, table, spec, names=cfg.metric.features)
+    return notes + write_copies(
+        folder,
+        sweep,
+        features,
+        scorer,
+        training=training_latents(cache, base.scaling_factor()),
+        held_out=held_out_latents(scorer.vae, table, spec),
     )
-    vae, judge = scorer.vae, partial(features_of, scorer.classifier)
-    training = training_latents(cache, vae.config.scaling_factor)
-    held_out = held_out_latents(vae, dataset, ImageSpec.of(cfg.dataset))
-    with bar("judging real images", len(training) + len(held_out)) as advance:
-        judged = [decoded_features(vae, judge, z, advance) for z in (training, held_out)]
-    spaces = {
-        "latent": (latents.numpy(), training.numpy(), held_out.numpy()),
-        "judge": (np.stack(features["judge"].tolist()), *judged),
-    }
-    found = copy_table(index, spaces)
-    for name, table in (("copies", found), ("copies_by_class", copies_by_class(found))):
-        write_csv(folder / "tables" / f"{name}.csv", table)
-    lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
-    write_copies_page(folder / "copies.html", found, latents, training, vae, lpips)
-    log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
-    return [
-        f"{rows['flagged'].sum()} of {len(rows[['class', 'seed']].drop_duplicates())} seeds look like copies "
-        f"of a training image by {NAMES[str(space)]}, at a false discovery rate of {FDR}"
-        for space, rows in found.groupby("space", sort=False)
-        if rows["flagged"].any()
-    ]

@@ -27,7 +27,7 @@ from latentpath.runs.progress import bar
 from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.weights import WeightsFolder
-from latentpath.traversal.bisect import bisecting, flips_table, judge_of
+from latentpath.traversal.bisect import bisecting, flips_table, judge_of_latents
 from latentpath.traversal.originals import choose_originals, encode_originals, from_originals, reconstruct
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.planning import calls_besides, describe_cost, plan_of
@@ -121,7 +121,7 @@ def _search(
     steps = cfg.timesteps
     search = {
         "swap_steps": list(steps.swap_steps),
-        "judge": judge_of(load_classifier(judge, plugins=cfg.plugins).to(device), vae.to(device)),
+        "judge": judge_of_latents(load_classifier(judge, plugins=cfg.plugins).to(device), vae.to(device)),
         "threshold": steps.threshold,
         "checks": steps.checks,
     }

@@ -9,7 +9,7 @@ from base64 import b64encode
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -19,6 +19,10 @@ from torch import Tensor
 from latentpath.data.pixels import to_uint8
 from latentpath.diffusion.autoencoder import decode
 from latentpath.metrics import lpips_distance
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+    from lpips import LPIPS
 
 SHOWN = 8  # training images of each space
 NAMES = {"latent": "latents", "judge": "the judge’s features"}
@@ -31,8 +35,8 @@ def write_copies_page(
     table: pd.DataFrame,
     latents: Tensor,
     training: Tensor,
-    vae: Any,
-    lpips: tuple[str, Any] | None = None,
+    vae: AutoencoderKL,
+    lpips: tuple[str, LPIPS] | None = None,
 ) -> None:
     """Write the page of `copy_table` as one file with inlined images and without network requests.
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.judge.features import in_batches, noting_features
+from latentpath.judge.features import features_of, in_batches
+from latentpath.judge.protocol import Judge
 from latentpath.keys import FINETUNED, NULLABLE, ORIGINS, origin_of
 from latentpath.metrics import direction_cosines, lpips_maps
 from latentpath.metrics.measures import image_measures
 from latentpath.traversal.engine import Leaf
 from latentpath.traversal.interpolate import interpolate
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+    from lpips import LPIPS
 
 
 @dataclass(frozen=True)
@@ -32,19 +38,19 @@ class Picture:
 class Scorer:
     """Turns the latents of one seed into rows of `scores.parquet`.
 
-    `classifier.predict(images (n, 3, h, w) in [-1, 1])` gives class and attribute probabilities; `lpips` maps
-    a net's name to its model, or to None if its weights cannot be had: the column is then NaN.
+    `lpips` maps a backbone's name to its network, or to None where its weights are missing: the column is
+    then NaN. `networks` are those besides the judge whose features are compared with real images.
     """
 
-    vae: Any
-    classifier: Any
-    lpips: dict[str, Any]
+    vae: AutoencoderKL
+    classifier: Judge
+    lpips: Mapping[str, LPIPS | None]
     interpolations: Sequence[str]
     frames: int
     arc_length: bool = False
     device: torch.device | str = "cpu"  # of the networks
     batch_size: int = 32
-    networks: dict[str, Any] = field(default_factory=dict)  # of `metric.features`, without the judge
+    networks: Mapping[str, nn.Module] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     features: list[pd.DataFrame] = field(default_factory=list)  # of stored latents, not of curves
 
@@ -57,10 +63,9 @@ class Scorer:
         pixels = (images + 1) / 2
         origins = self._origins(keys)
         table = pd.DataFrame(keys)
-        with noting_features(self.classifier.network) as seen:
-            class_probs, attribute_probs = self.classifier.predict(images)
+        class_probs, attribute_probs, features = self.classifier.predict_with_features(images)
         if model == FINETUNED:
-            self._keep_features(rows, torch.cat(seen), images)
+            self._keep_features(rows, features, images)
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
             table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
         for i, attribute in enumerate(self.classifier.attributes):
@@ -72,6 +77,12 @@ class Scorer:
         if keep_pictures:
             self._keep(keys, pixels, pixels[origins])
         return table
+
+    @property
+    def feature_networks(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Name -> images (n, 3, h, w) in [-1, 1] to features (n, d) on the CPU: the judge, and `networks`."""
+        others = {name: partial(in_batches, network) for name, network in self.networks.items()}
+        return {"judge": partial(features_of, self.classifier)} | others
 
     def _with_interpolations(
         self, rows: pd.DataFrame, latents: Tensor, model: str
@@ -163,7 +174,7 @@ class Scorer:
                         columns[name][places] = measure(images, reference).cpu()
         return columns
 
-    def _maps(self, network: Any, pixels: Tensor, reference: Tensor) -> Tensor:
+    def _maps(self, network: LPIPS, pixels: Tensor, reference: Tensor) -> Tensor:
         return lpips_maps(network, pixels.to(self.device), reference.to(self.device)).cpu()
 
     def _keep(self, keys: list[dict], pixels: Tensor, reference: Tensor) -> None:
@@ -179,9 +190,9 @@ def score(
     leaves: Sequence[Leaf],
     latents: Tensor,
     *,
-    vae: Any,
-    classifier: Any,
-    lpips: Mapping[str, Any] | None = None,
+    vae: AutoencoderKL,
+    classifier: Judge,
+    lpips: Mapping[str, LPIPS | None] | None = None,
     interpolations: Sequence[str] = (),
     frames: int = 10,
 ) -> pd.DataFrame:

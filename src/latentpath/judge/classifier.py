@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from latentpath.errors import UserError
+from latentpath.judge.features import noting_features
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import fit_temperature
 from latentpath.runs.files import read_json, reading, write_json, write_whole
@@ -110,6 +111,14 @@ class Classifier(nn.Module):
         logits, c = self.logits(images, batch_size=batch_size), self.class_outputs
         logits = logits / self.temperature.to(logits.device)
         return logits[:, :c].softmax(dim=1), logits[:, c:].sigmoid()
+
+    def predict_with_features(
+        self, images: Tensor, *, batch_size: int = 256
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `predict` gives, and of the same pass the features (n, d), on the CPU (`noting_features`)."""
+        with noting_features(self.network) as seen:
+            class_probs, attribute_probs = self.predict(images, batch_size=batch_size)
+        return class_probs, attribute_probs, torch.cat(seen)
 
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors and classifier.json into `folder`."""

@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,14 @@ from torchvision.models import densenet121
 from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
 from latentpath.judge.networks import deciding_layer
+from latentpath.judge.protocol import Judge
 from latentpath.runs.weights import FEATURES, FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def noting_features(network: Any) -> Iterator[list[Tensor]]:
+def noting_features(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the features (n, d), on the CPU, of every forward pass of `network` within the block.
 
     So no pass is needed besides the one that gives the probabilities. Features are the input of
@@ -40,11 +40,9 @@ def noting_features(network: Any) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def features_of(classifier: Any, images: Tensor) -> Tensor:
-    """Return the classifier's features (n, d) of images (n, 3, h, w) in [-1, 1]."""
-    with noting_features(classifier.network) as seen:
-        classifier.predict(images)
-    return torch.cat(seen)
+def features_of(judge: Judge, images: Tensor) -> Tensor:
+    """Return the judge's features (n, d), on the CPU, of images (n, 3, h, w) in [-1, 1]."""
+    return judge.predict_with_features(images)[2]
 
 
 class Inception(nn.Module):

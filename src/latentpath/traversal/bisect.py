@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -15,15 +15,19 @@ from torch import Tensor
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State
+from latentpath.judge.protocol import Judge
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.sweep import Sample, Sampled, Wave
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 # (rows, swap steps) -> probability that each row's attribute is present when swapped in at that step
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
 
 # (latents, the attribute of each row) -> probability of each row that its attribute is present
-Judge = Callable[[Tensor, Sequence[str]], Sequence[float]]
+LatentJudge = Callable[[Tensor, Sequence[str]], Sequence[float]]
 
 FLIPS, NEVER, ALREADY = "flips", "never", "already present"
 
@@ -43,15 +47,15 @@ class Flip:
     contradictions: list[int] = field(default_factory=list)
 
 
-def judge_of(classifier: Any, vae: Any) -> Judge:
-    """Return `judge(latents, attributes)`, which decodes each row and returns its attribute's probability."""
+def judge_of_latents(judge: Judge, vae: AutoencoderKL) -> LatentJudge:
+    """Return a function that decodes each row of latents and returns its attribute's probability."""
 
-    def judge(latents: Tensor, attributes: Sequence[str]) -> list[float]:
-        _, probabilities = classifier.predict(decode(vae, latents))
-        heads = [classifier.attributes.index(attribute) for attribute in attributes]
-        return probabilities[range(len(heads)), heads].tolist()
+    def probabilities(latents: Tensor, attributes: Sequence[str]) -> list[float]:
+        _, found = judge.predict(decode(vae, latents))
+        heads = [judge.attributes.index(attribute) for attribute in attributes]
+        return found[range(len(heads)), heads].tolist()
 
-    return judge
+    return probabilities
 
 
 def bisect_flips(
@@ -126,7 +130,7 @@ def bisect_wave(
     cls: str,
     seeds: Sequence[int],
     swap_steps: Sequence[int],
-    judge: Judge,
+    judge: LatentJudge,
     threshold: float,
     checks: int,
 ) -> tuple[list[Leaf], Tensor, list[dict[str, Any]]]:
@@ -185,7 +189,7 @@ def bisecting(
     sampler: Sampler,
     *,
     swap_steps: Sequence[int],
-    judge: Judge,
+    judge: LatentJudge,
     threshold: float,
     checks: int,
 ) -> Sample:

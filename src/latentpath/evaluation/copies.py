@@ -1,10 +1,11 @@
-"""Compares generated images with the data: likeness to held-out images, and copies of training images."""
+"""Copies: whether any generated image is a copy of a training image, by latents or by the judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,95 +13,64 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpath.data.images import ImageSpec, load_images
+from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
-from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.evaluation.copies_page import NAMES, write_copies_page
+from latentpath.evaluation.real_images import READ_AT_ONCE, Network, joined, read_images
+from latentpath.evaluation.scoring import Scorer
+from latentpath.evaluation.shards import StoredSweep
 from latentpath.keys import LATENT_KEY
-from latentpath.metrics import copies, fidelity
+from latentpath.metrics import copies
 from latentpath.metrics.conformal import benjamini_hochberg, lowest_score_p
+from latentpath.runs.files import write_csv
+from latentpath.runs.progress import bar
+from latentpath.traversal.store import read_latents
 
-READ_AT_ONCE = 256
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+log = logging.getLogger(__name__)
+
 FDR = 0.1  # false discovery rate: expected share of wrong ones among the seeds named as copies
 
-Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> features (n, d) on the CPU
 
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out images after the VAE: rows of the data set, and the features of each network in that order.
-
-    rows      cls, group and a column an attribute in {0, 1, nan}
-    features  network -> (n, d)
-    """
-
-    rows: pd.DataFrame
-    features: dict[str, NDArray[np.float32]]
-
-    def like(self, cls: str, present: Sequence[str], attributes: Sequence[str]) -> NDArray[np.bool_]:
-        """Mark (n,) images of `cls` that are known to show all of `present` and no other of `attributes`."""
-        pattern = [float(attribute in present) for attribute in attributes]
-        same = (self.rows[list(attributes)].to_numpy(np.float64) == pattern).all(axis=1)
-        return same & (self.rows["cls"] == cls).to_numpy()
-
-
-def fidelity_table(
-    generated: pd.DataFrame,
-    features: NDArray[np.float32],
-    held_out: HeldOut,
-    network: str,
+def write_copies(
+    folder: Path,
+    sweep: StoredSweep,
+    features: pd.DataFrame,
+    scorer: Scorer,
     *,
-    classes: Sequence[str],
-    attributes: Sequence[str],
-) -> pd.DataFrame:
-    """Compare generated with held-out images, for neutral images and each strongest swap.
+    training: Tensor,
+    held_out: Tensor,
+) -> list[str]:
+    """Write copies.html and tables/copies.csv, copies_by_class.csv under `folder`.
 
-    Columns: class, images ("neutral" or the attribute), and those of `metrics.fidelity`.
-
-    `generated` has the columns class, attribute, a row for each row of `features` (n, d), by `network`.
-    Each set is compared with the held-out images of its class that show the same `attributes`: none for
-    neutral images, only the edited attribute for its edits. Figures of different networks are not comparable.
+    `features` are those of the images of `sweep`, as `shards.read_features` reads them; `training` and
+    `held_out` are scaled latents (n, c, h, w) of real images. Returns a note for each space in which a seed
+    is named as a copy.
     """
-    rows = []
-    for cls in classes:
-        for attribute, group in generated[generated["class"] == cls].groupby("attribute", sort=False):
-            present = [str(attribute)] if attribute else []
-            theirs = held_out.features[network][held_out.like(cls, present, attributes)]
-            figures = fidelity(features[group.index.to_numpy()], theirs)
-            rows.append({"class": cls, "images": attribute or "neutral"} | figures)
-    return pd.DataFrame(rows)
-
-
-def held_out_features(
-    networks: Mapping[str, Network],
-    table: ImageTable,
-    spec: ImageSpec,
-    *,
-    vae: Any,
-    without: Iterable[str] = (),
-) -> HeldOut:
-    """Return the features of the images of the test split after encoding and decoding by `vae`.
-
-    Each image is read once for all networks. Real images pass the VAE too, because generated images have
-    passed its decoder, which changes what a network sees. Groups in `without` (whose images were edited) are
-    left out.
-    """
-    rows = table.split("test")
-    rows = rows[~rows["group"].isin(list(without))]
-    parts: dict[str, list[Tensor]] = {name: [] for name in networks}
-    kept: list[pd.DataFrame] = []
-    for start in range(0, len(rows), READ_AT_ONCE):
-        part = rows.iloc[start : start + READ_AT_ONCE]
-        images, places = load_images(part, spec)
-        if len(images):
-            kept.append(part.iloc[places])
-            seen = decode(vae, encode(vae, to_model_range(images)))
-            for name, network in networks.items():
-                parts[name].append(network(seen))
-    features = {name: _joined(part).numpy() for name, part in parts.items()}
-    found = pd.concat(kept, ignore_index=True) if kept else rows.iloc[:0]
-    return HeldOut(found[["cls", "group", *table.attributes]], features)
+    judge = scorer.feature_networks["judge"]
+    with bar("judging real images", len(training) + len(held_out)) as advance:
+        judged = [decoded_features(scorer.vae, judge, z, advance) for z in (training, held_out)]
+    latents = read_latents(sweep.folder, sweep.index)
+    spaces = {
+        "latent": (latents.numpy(), training.numpy(), held_out.numpy()),
+        "judge": (np.stack(features["judge"].tolist()), *judged),
+    }
+    found = copy_table(sweep.index, spaces)
+    for name, table in (("copies", found), ("copies_by_class", copies_by_class(found))):
+        write_csv(folder / "tables" / f"{name}.csv", table)
+    lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
+    write_copies_page(folder / "copies.html", found, latents, training, scorer.vae, lpips)
+    log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
+    return [
+        f"{rows['flagged'].sum()} of {len(rows[['class', 'seed']].drop_duplicates())} seeds look like copies "
+        f"of a training image by {NAMES[str(space)]}, at a false discovery rate of {FDR}"
+        for space, rows in found.groupby("space", sort=False)
+        if rows["flagged"].any()
+    ]
 
 
 def copy_table(
@@ -171,13 +141,13 @@ def training_latents(cache: LatentCache, scaling_factor: float) -> Tensor:
     return scaling_factor * torch.from_numpy(np.asarray(cache.moments[:, :channels], np.float32))
 
 
-def held_out_latents(vae: Any, table: ImageTable, spec: ImageSpec) -> Tensor:
+def held_out_latents(vae: AutoencoderKL, table: ImageTable, spec: ImageSpec) -> Tensor:
     """Return the scaled latents (n, c, h, w) of the images of the test split; (0,) if it is empty."""
-    return _joined(encode(vae, images) for images in _read(table.split("test"), spec))
+    return joined(encode(vae, images) for _, images in read_images(table.split("test"), spec))
 
 
 def decoded_features(
-    vae: Any, network: Network, latents: Tensor, on_images: Callable[[int], object] = lambda n: None
+    vae: AutoencoderKL, network: Network, latents: Tensor, on_images: Callable[[int], object] = lambda n: None
 ) -> NDArray[np.float32]:
     """Decode scaled latents (n, c, h, w) and return their features (n, d); (0,) for no latents.
 
@@ -192,17 +162,4 @@ def decoded_features(
             yield network(decode(vae, part))
             on_images(len(part))
 
-    return _joined(parts()).numpy()
-
-
-def _joined(parts: Iterable[Tensor]) -> Tensor:
-    parts = list(parts)
-    return torch.cat(parts) if parts else torch.empty(0)
-
-
-def _read(rows: pd.DataFrame, spec: ImageSpec) -> Iterator[Tensor]:
-    for start in range(0, len(rows), READ_AT_ONCE):
-        part = rows.iloc[start : start + READ_AT_ONCE]
-        images, _ = load_images(part, spec)
-        if len(images):
-            yield to_model_range(images)
+    return joined(parts()).numpy()
