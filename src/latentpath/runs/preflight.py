@@ -16,6 +16,7 @@ from latentpath.runs.command import Command
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
 
+WANDB_REFUSES = "/\\#?%:"  # in the name of a project
 SMALLEST_FOR_LPIPS = 32  # pixels: the networks of LPIPS halve an image five times
 
 
@@ -26,7 +27,24 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
         check_accelerator(cfg.trainer.accelerator)
     if any("metrics" in stage.weights(cfg) for stage in stages):
         _check_metrics(cfg)
+    if any(stage.decided_by for stage in stages):
+        check_tracker(cfg.logger.name, cfg.logger.project)
     check_weights(cfg, command, run_dir)
+
+
+def check_tracker(name: str, project: str) -> None:
+    """Raise UserError if the tracker would refuse the project, or MLflow the place to write to."""
+    if name == "wandb" and (not project.strip() or set(project) & set(WANDB_REFUSES) or len(project) > 128):
+        raise UserError(
+            f"logger.project is {project!r}: wandb takes 1 to 128 characters, none of {WANDB_REFUSES}. "
+            "WANDB_ENTITY names a team."
+        )
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if name == "mlflow" and uri and urlsplit(uri).scheme in ("", "file"):
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is {uri!r}, a folder, which MLflow no longer writes to. Give a server or a "
+            f"database, such as sqlite:///mlflow.db."
+        )
 
 
 def check_accelerator(accelerator: str) -> None:
