@@ -21,6 +21,8 @@ PATHS = ("output_dir", "weights_dir", "dataset.root", "model.name", "model.vae")
 
 def check_run_name(key: str, name: str) -> None:
     """Raise UserError unless `name` can be the name of one folder in `output_dir`."""
+    if not isinstance(name, str):  # OmegaConf lets a list pass as an element of list[str]
+        raise UserError(f"{key} has {name!r} where a name is expected.")
     if not name.strip():
         raise UserError(f"{key} is empty: give a run's name, such as {key}=mine.")
     if {"/", "\\"} & set(name) or name in (".", "..") or _unprintable(name):
@@ -34,7 +36,7 @@ def check_run_name(key: str, name: str) -> None:
 
 def check_label(key: str, name: str) -> None:
     """Raise UserError for the name of a class or an attribute that is blank or has control characters."""
-    if not name.strip() or _unprintable(name):
+    if not isinstance(name, str) or not name.strip() or _unprintable(name):
         raise UserError(f"{key} has the name {name!r}: expected a name that can be read and printed.")
 
 
