@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import pytest
@@ -261,3 +264,12 @@ def test_captions_whose_attribute_is_cut_are_refused_before_any_training(config,
     )
     with pytest.raises(UserError, match="cannot tell these two prompts apart"):
         finetune.run(config(*templates), tmp_path / "run")
+
+
+@pytest.mark.parametrize("step, stops", [(10, True), (11, False)])
+def test_a_loss_that_is_not_finite_stops_at_the_first_logged_step(step, stops):
+    logged = {"train/loss": torch.tensor(float("nan"))}
+    trainer = SimpleNamespace(global_step=step, log_every_n_steps=10, callback_metrics=logged)
+    task: Any = SimpleNamespace(trainer=trainer)
+    with pytest.raises(UserError, match="not finite at step 10") if stops else nullcontext():
+        UNetFinetuner.on_train_batch_end(task, None, None, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from pathlib import Path
 
 import lightning as L
@@ -17,11 +16,11 @@ from latentpath.data.pixels import save_grid, to_uint8
 from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
-from latentpath.errors import UserError
 from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers, log_images
 from latentpath.runs.weights import WeightsFolder
+from latentpath.training.finetune import check_loss
 from latentpath.training.fit_unet import final_loss, fit_unet, save_unet
 from latentpath.training.sample_grid import SampleGrid, grid_sampler
 
@@ -76,10 +75,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             rank=rank,
         )
         loss = final_loss(stage.path / "metrics.csv")
-        if not math.isfinite(loss):
-            raise UserError(
-                "the loss is not finite. Try a smaller finetune.lr, or trainer.precision=32-true."
-            )
+        check_loss(loss, cfg.finetune.max_steps)
         if rank.is_zero:
             save_unet(
                 task.unet,

@@ -13,6 +13,15 @@ from torch import Tensor
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
+from latentpath.errors import UserError
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Raise UserError if the loss is not finite."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the loss is not finite at step {step}. Try a smaller finetune.lr, or trainer.precision=32-true."
+        )
 
 
 class UNetFinetuner(L.LightningModule):
@@ -74,6 +83,13 @@ class UNetFinetuner(L.LightningModule):
         self.loss = loss.detach()
         self.log("train/loss", self.loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
+
+    def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
+        """Stop at the first logged step whose loss is not finite, for the weights are lost then."""
+        trainer: Any = self.trainer  # log_every_n_steps is set where a type checker does not look
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps == 0 and "train/loss" in trainer.callback_metrics:
+            check_loss(float(trainer.callback_metrics["train/loss"]), step)  # the mean of all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the step's loss: Lightning logs it after the checkpoint, and a kill can come in between."""
