@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from latentpath.metrics.figures import FIGURES, definition, figure
-from latentpath.metrics.measures import MEASURES, Measure, image_measures, measures_in
+from latentpath.metrics.figures import FIGURES
+from latentpath.metrics.measures import MEASURES, Measure, definition, figure, image_measures, measures_in
 
 
 def test_a_new_measure_is_computed_and_described(monkeypatch):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from latentpath.errors import UserError
-from latentpath.metrics.figures import definition
+from latentpath.metrics.measures import definition
 from latentpath.report.artefacts import read_run
 from latentpath.report.contents import every_table, page_tables
 from latentpath.report.page import write_report

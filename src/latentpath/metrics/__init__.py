@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from latentpath.metrics.edits import edit_table
     from latentpath.metrics.embedding import tsne
     from latentpath.metrics.feature_distances import fidelity, vendi_score
-    from latentpath.metrics.figures import Figure, figure
+    from latentpath.metrics.figures import Figure
     from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
     from latentpath.metrics.intervals import Interval, mean_intervals, mean_rate_interval, rate_intervals
+    from latentpath.metrics.measures import figure
     from latentpath.metrics.memorisation import Nearest, copies, nearest
     from latentpath.metrics.perceptual import l1, lpips_distance, lpips_maps, lpips_or_none, ssim
     from latentpath.metrics.published import compare_with_published, published_cfrt
@@ -66,7 +67,8 @@ _MODULES = {
     "edits": ("edit_table",),
     "embedding": ("tsne",),
     "feature_distances": ("fidelity", "vendi_score"),
-    "figures": ("Figure", "figure"),
+    "figures": ("Figure",),
+    "measures": ("figure",),
     "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
     "intervals": ("Interval", "mean_intervals", "mean_rate_interval", "rate_intervals"),
     "memorisation": ("Nearest", "copies", "nearest"),

@@ -4,7 +4,6 @@ The tables of the page and of the terminal, their tooltips and the experiment tr
 CFRT is the Classifier Flip Rate along a Trajectory; `metrics.cfrt` has its formulas.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -182,18 +181,3 @@ FIGURES = {
         ),
     )
 }
-
-
-def figure(key: str) -> Figure:
-    """Return the figure with this key, including image distances. Raises KeyError for an unknown key."""
-    from latentpath.metrics.measures import MEASURES  # which are figures themselves
-
-    return FIGURES[key] if key in FIGURES else MEASURES[key]
-
-
-def definition(label: str) -> str:
-    """Return the definition of the figure with this label or heading, or '' if there is none."""
-    from latentpath.metrics.measures import MEASURES
-
-    known: Iterable[Figure] = (*FIGURES.values(), *MEASURES.values())
-    return next((each.definition for each in known if label in (each.label, each.heading)), "")

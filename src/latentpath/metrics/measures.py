@@ -133,3 +133,14 @@ def measures_in(columns: Iterable[Any]) -> list[str]:
     """Return the measures among the columns of a table of scores."""
     there = set(columns)
     return [key for key in MEASURES if key in there]
+
+
+def figure(key: str) -> Figure:
+    """Return the figure with this key, including image distances. Raises KeyError for an unknown key."""
+    return FIGURES[key] if key in FIGURES else MEASURES[key]
+
+
+def definition(label: str) -> str:
+    """Return the definition of the figure with this label or heading, or '' if there is none."""
+    known: Iterable[Figure] = (*FIGURES.values(), *MEASURES.values())
+    return next((each.definition for each in known if label in (each.label, each.heading)), "")

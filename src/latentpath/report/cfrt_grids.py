@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from latentpath.metrics.figures import figure
+from latentpath.metrics.measures import figure
 
 _SHOWN = (
     "cfrt_released",

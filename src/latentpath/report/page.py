@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from latentpath.metrics.figures import definition, figure
+from latentpath.metrics.measures import definition, figure
 from latentpath.report.artefacts import STAGES, RunArtefacts, read_run
 from latentpath.report.cells import Table
 from latentpath.report.co_change import entangled_pairs
