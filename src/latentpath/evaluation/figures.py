@@ -62,7 +62,8 @@ def _cfrt(table: pd.DataFrame) -> list[dict[str, Any]]:
         reasons = dict(part.split(": ", 1) for part in cell["reason"].split("; ") if part)
         for figure in CFRT:
             ends = {end: cell.get(f"{figure.key}_{end}") for end in ("low", "high")}
-            told = {"n": cell["n_seeds"], "reason": reasons.get(figure.key, "")}
+            n = cell["n_eligible" if figure.key == "flipped_eligible" else "n_seeds"]
+            told = {"n": n, "reason": reasons.get(figure.key, "")}
             rows.append(key | {"figure": figure.key, "value": cell[figure.key]} | ends | told)
     return rows
 

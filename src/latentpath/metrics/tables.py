@@ -38,11 +38,11 @@ def cfrt_table(
     """Return both CFRT definitions and each condition, one row per class and attribute.
 
     `positions`: the strong end, by default `strong_swap_steps` or `strong_frames` of what is there.
-    Columns: class, attribute, method, positions, n_seeds, n_images, cfrt_released, cfrt_strict, flipped,
-    flipped_eligible, dominant_heads, dominant_images, class_kept, others_kept, all_released, all_strict,
-    already_present (in [0, 1], NaN if undefined), of each also <figure>_low and <figure>_high, its 95 %
-    interval over seeds, and reason ('' or 'column: why; ...' for each figure that is undefined or left images
-    out; several reasons of one figure are joined by 'and').
+    Columns: class, attribute, method, positions, n_seeds, n_images, n_eligible (seeds that can flip),
+    cfrt_released, cfrt_strict, flipped, flipped_eligible, dominant_heads, dominant_images, class_kept,
+    others_kept, all_released, all_strict, already_present (in [0, 1], NaN if undefined), for each of these
+    <figure>_low and <figure>_high, its 95 % interval over seeds, and reason ('' or 'column: why; ...' for
+    each figure that is undefined or left images out; several reasons of one figure are joined by 'and').
     """
     return rate_table(_cells(scored, method, positions))
 
@@ -228,11 +228,12 @@ def cfrt_rates(
 
 
 def rate_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return one row per cell: its key, n_seeds, n_images, its rates, their intervals, the reasons."""
+    """Return one row per cell: its key, the numbers of seeds and images, rates, intervals, reasons."""
     ends = _intervals([rate for cell in cells for rate in cell.rates.values()])
     table = []
     for key, rates, _ in cells:
         row = dict(key) | {"n_seeds": len(rates["flipped"].per_seed), "n_images": rates["flipped"].n}
+        row["n_eligible"] = int(np.isfinite(rates["flipped_eligible"].per_seed).sum())
         row |= {name: rate.value for name, rate in rates.items()}
         for name in rates:
             row[f"{name}_low"], row[f"{name}_high"] = next(ends)
