@@ -174,4 +174,4 @@ def test_missing_lpips_weights_are_named_and_nothing_stands_in(job, tmp_path):
 def test_the_report_names_no_folder_of_this_machine(job):
     page = (job[1] / "report" / "index.html").read_text()
     assert str(Path(job[1]).parent) not in page
-    assert "Likeness to the held-out images" in page
+    assert "Likeness to held-out images that show the same" in page

@@ -96,7 +96,7 @@ def test_the_slider_moves_picture_numbers_and_words(opened: Opened, complete_run
         assert numbers["hair"] == pytest.approx(row["prob_hair"], abs=0.006)
         assert numbers["gel bubble"] == pytest.approx(row["prob_gel_bubble"], abs=0.006)
         assert numbers["NV"] == pytest.approx(row["class_prob_NV"], abs=0.006)
-        name = f"MEL_0_{'hair' if position else 'neutral'}_{method}_{step}.png"
+        name = f"MEL_0_{'hair' if position else 'neutral'}_{method}_{step}_finetuned.png"
         with Image.open(complete_run / "evaluate" / "examples" / name) as stored:
             away = np.abs(_pixels(page, "x-edited") - np.asarray(stored.convert("RGB"), dtype=float)).mean()
         assert away < 5, name  # what the compression costs

@@ -455,7 +455,7 @@ def test_a_planted_leak_is_refused_before_training(tmp_path: Path, monkeypatch: 
     table = load_dataset(cfg.dataset)
     train, test = (table.rows.index[table.rows["split"] == name][0] for name in ("train", "test"))
     table.rows.loc[[train, test], "group"] = "lesion7"
-    monkeypatch.setattr(classify, "load_dataset", lambda _: table)
+    monkeypatch.setattr(classify, "load_dataset", lambda *_, **__: table)
     with pytest.raises(UserError, match=r"lesion7 is in (train and test|test and train) at once"):
         classify.run(cfg, tmp_path / "run")
     assert not (tmp_path / "run" / "classify" / "pixels").exists()
@@ -488,9 +488,9 @@ def test_what_validation_cannot_tell(changes: dict[str, Any], message: str, tmp_
     [
         ("classifier.monitor=auc", "classifier.monitor is 'auc'. Did you mean 'auroc'"),
         ("classifier.patience=-1", "classifier.patience is -1"),
-        ("classifier.rotation=270", "classifier.rotation is 270.0, expected 0 to 180"),
-        ("classifier.color_jitter=2", "classifier.color_jitter is 2.0, expected 0 to 1"),
-        ("classifier.blur=-1", "classifier.blur is -1.0, expected 0 or more"),
+        ("classifier.rotation=270", "classifier.rotation is 270.0, expected a number from 0 to 180"),
+        ("classifier.color_jitter=2", "classifier.color_jitter is 2.0, expected a number from 0 to 1"),
+        ("classifier.blur=-1", "classifier.blur is -1.0, expected a number from 0 to 100"),
     ],
 )
 def test_settings_out_of_range(override: str, message: str, compose: Any):

@@ -265,7 +265,7 @@ def small_disk(at: Path, options: str) -> Iterator[Path]:
 def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_room(whole, tmp_path, full, room, finished):
     asked = plan()
     with small_disk(tmp_path / "disk", full) as disk:
-        with pytest.raises(UserError, match=r"cannot be written: No space left on device.*make room"):
+        with pytest.raises(UserError, match=r"cannot be written: No space left on device.*Make room"):
             run(disk, asked)
         assert not list(disk.rglob(".*"))  # the one that did not fit is gone
         missing = unfinished(asked, disk)

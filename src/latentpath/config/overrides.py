@@ -90,13 +90,13 @@ def _typed(arg: str) -> list[str]:
 def _quoted(raw: str) -> str:
     """`raw` in quotes if Hydra would read it as a number or a boolean, or not at all because of a `~`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     if raw.startswith("~"):
         return f"'{raw}'"
     try:
         value = OverridesParser.create().parse_override(f"key={raw}").value()
-    except OverrideParseException:
+    except HydraException:
         return raw
     return f"'{raw.strip()}'" if isinstance(value, bool | int | float) else raw
 
@@ -146,10 +146,16 @@ def plainly(error: Exception) -> UserError:
     if isinstance(error.__cause__, UserError):  # of our own resolvers
         return error.__cause__
     causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
-    lines = [cause.strip().splitlines()[0].removesuffix(".") for cause in causes if cause.strip()]
+    lines = [_first_sentence(cause) for cause in causes if cause.strip()]
     message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")
     key = getattr(error, "full_key", None)
     return UserError(f"{key}: {message}." if key and key not in message else f"{message}.")
+
+
+def _first_sentence(message: str) -> str:
+    """The first line of a message, and the line that its colon announces."""
+    first, *rest = [line.strip().removesuffix(".") for line in message.strip().splitlines()]
+    return f"{first} {rest[0]}" if first.endswith(":") and rest else first
 
 
 def _options(override: Any) -> list[str]:
