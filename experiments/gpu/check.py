@@ -1,7 +1,7 @@
 """Check that everything runs on a GPU and how fast, within one time budget, the most valuable step first.
 
     python experiments/gpu/check.py                          # on a GPU; 560 s
-    python experiments/gpu/check.py --device cpu --tiny      # the same code in two minutes on two cores
+    python experiments/gpu/check.py --device cpu --tiny      # the same code, tiny, on a CPU
     python experiments/gpu/check.py --wheels DIR             # download wheels for a machine without network
     python experiments/gpu/check.py --fill FOLDER            # write the results of a check into README.md
 

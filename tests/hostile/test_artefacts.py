@@ -54,7 +54,6 @@ DAMAGES: dict[str, Callable[[Path, bytes], None]] = {
 READ = {
     "traverse": [
         "finetune/manifest.json",
-        "finetune/pipeline/model_index.json",
         "finetune/pipeline/scheduler/scheduler_config.json",
         "finetune/pipeline/unet/config.json",
         "finetune/pipeline/unet/diffusion_pytorch_model.safetensors",

@@ -121,7 +121,7 @@ def test_a_truncated_table_is_named(tmp_path, share):
 
 
 @pytest.mark.parametrize(
-    "content, why", [("[]", "expected an object"), ("{}", "it has no 'a'"), ("", "Expec")]
+    "content, why", [("[]", "expected a JSON object"), ("{}", "it has no 'a'"), ("", "Expec")]
 )
 def test_json_of_another_kind_is_named(tmp_path, content, why):
     (tmp_path / "it.json").write_text(content)

@@ -40,6 +40,8 @@ from latentpath.traversal.store import read_flips
 
 log = logging.getLogger(__name__)
 
+PLAN_KEYS = ("classes", "attributes", "num_inference_steps", "swap_steps", "seeds")  # of plan.json
+
 
 def run(cfg: Config, run_dir: Path) -> float | None:
     """Score and evaluate; return the mean CFRT over classes and attributes (swaps, released definition)."""
@@ -67,7 +69,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
     traverse = stage_dir(run_dir, "traverse", cfg)
     weights = WeightsFolder(cfg.weights_dir)
-    plan = read_json(traverse / "plan.json")
+    plan = read_json(traverse / "plan.json", keys=PLAN_KEYS)
     classifier = load_classifier(stage_dir(run_dir, "classify", cfg), plugins=cfg.plugins)
     device = device_of(cfg.trainer.accelerator)
     vae: Any = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae()

@@ -139,8 +139,11 @@ class BaseModel:
         self.check()
         location, subfolder, revision = self._place(part)
         try:
-            return getattr(kind, how)(location, subfolder=subfolder, revision=revision, **options)
-        except (OSError, ValueError, SafetensorError) as error:
+            loaded = getattr(kind, how)(location, subfolder=subfolder, revision=revision, **options)
+            if how == "load_config" and not isinstance(loaded, dict):
+                raise ValueError("its config.json holds no settings by name")
+            return loaded
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             if Path(location).is_dir():
                 raise UserError(f"{Path(location, subfolder)} cannot be loaded: {error}") from None
             key = "model.vae" if location == self.vae_source else "model.name"

@@ -235,14 +235,14 @@ def _stage_of(path: Path) -> Path:
 
 
 def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
-    """Read a JSON file; with `keys`, require an object that has these keys.
+    """Read a JSON file that holds an object, and require that the object has `keys`.
 
-    Raises UserError, naming the file, if it is missing or damaged.
+    Raises UserError, naming the file, if it is missing, damaged, or holds something else.
     """
     with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if keys and not isinstance(content, dict):
-            raise ValueError(f"expected an object with {', '.join(keys)}")
+        if not isinstance(content, dict):
+            raise ValueError("expected a JSON object" + (f" with {', '.join(keys)}" if keys else ""))
         if missing := [key for key in keys if key not in content]:
             raise ValueError(f"it has no {missing[0]!r}")
         return content
