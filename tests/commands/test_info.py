@@ -61,3 +61,23 @@ def test_no_readable_image_is_one_sentence(cfg, root):
         file.write_bytes(b"\0" * 128 + b"DICM")
     with pytest.raises(UserError, match=r"none of \d+ images.*is a DICOM file.*Convert it to PNG"):
         info.run(cfg(), root)
+
+
+def test_unknown_is_not_counted_as_absent(cfg, root, capsys):
+    """Of 40 images 20 show hair; 10 of the others are known to be free of it, 10 are not known."""
+    lines = (root / "labels.csv").read_text().splitlines()
+    unknown = [line[:-1] if k % 4 == 0 else line for k, line in enumerate(lines[1:])]
+    (root / "labels.csv").write_text("\n".join([lines[0], *unknown]))
+    info.run(cfg("dataset.val_fraction=0", "dataset.test_fraction=0"), root)
+    counts, _, captions = capsys.readouterr().out.partition("captions")
+    told = {
+        words[0]: words[1]
+        for words in ([w.strip() for w in line.strip("│ \n").split("│")] for line in counts.splitlines())
+        if len(words) == 2
+    }
+    assert (told["hair"], told["none of these"], told["not known whether any"]) == (
+        "20 / 0 / 0",
+        "10 / 0 / 0",
+        "10 / 0 / 0",
+    )
+    assert "10 │" in captions and "20 │" in captions and "30 │" not in captions

@@ -26,8 +26,8 @@ CAPTIONS_SHOWN = 4  # most frequent captions per class
 def run(cfg: Config, run_dir: Path) -> None:
     """Print counts per class, split and attribute, the captions and what was left out; writes nothing.
 
-    The headers of all images are read, or of OPENED of them; UserError if none tells of an image, and with
-    dataset.on_error=fail where one does not.
+    It reads the headers of at most OPENED images. Raises UserError if none of them is an image, and with
+    dataset.on_error=fail if any of them is not.
     """
     table = load_dataset(cfg.dataset, plugins=cfg.plugins)
     opened, unreadable = look_at_images(table)
@@ -78,7 +78,9 @@ def _counts(table: ImageTable) -> Table:
         add(name, lambda part, name=name: (part[name] == 1).sum())
         if rows[name].isna().any():
             add(f"{name} not known", lambda part, name=name: part[name].isna().sum())
-    add("none of these", lambda part: (~(part[attributes] == 1).any(axis=1)).sum())
+    add("none of these", lambda part: (part[attributes] == 0).all(axis=1).sum())
+    if not (captioned := table.is_captioned(rows)).all():
+        add("not known whether any", lambda part: (~captioned[part.index]).sum())
     return grid
 
 
@@ -86,9 +88,10 @@ def _captions(table: ImageTable) -> Table:
     grid = Table(title="captions, the most frequent of each class", title_justify="left")
     grid.add_column("images", justify="right")
     grid.add_column("caption")
-    captions = table.captions_of(table.rows)
+    rows = table.rows[table.is_captioned(table.rows)]  # the others are left out of the fine-tune
+    captions = table.captions_of(rows)
     for cls in table.classes:
-        counted = Counter(text for text, own in zip(captions, table.rows["cls"], strict=True) if own == cls)
+        counted = Counter(text for text, own in zip(captions, rows["cls"], strict=True) if own == cls)
         for text, count in counted.most_common(CAPTIONS_SHOWN):
             grid.add_row(f"{count:,}", escape(text))
     return grid

@@ -67,6 +67,15 @@ class ImageTable:
             raise UserError(f"no split {name!r}.{near(name, SPLITS)}")
         return self.rows[self.rows["split"] == name]
 
+    def is_captioned(self, rows: pd.DataFrame) -> pd.Series:
+        """Say for each row whether its caption is certainly true: one bool per row.
+
+        The caption of an image without a known attribute is the neutral prompt, which says that no attribute
+        is present. It may be false if one of them is unknown.
+        """
+        labels = rows[list(self.attributes)]
+        return (labels == 1).any(axis=1) | labels.notna().all(axis=1)
+
     def captions_of(self, rows: pd.DataFrame) -> list[str]:
         """Return the training captions of the given rows; unknown attributes (nan) are not mentioned."""
         present = (rows[list(self.attributes)] == 1).to_numpy(dtype=bool).tolist()

@@ -69,20 +69,17 @@ def cached_latents(
 
 
 def captioned(table: ImageTable) -> pd.DataFrame:
-    """Select the training images whose caption is certainly true.
+    """Select the training images whose caption is certainly true (`ImageTable.is_captioned`).
 
-    An image is left out if no attribute is known to be present and at least one is unknown, because its
-    caption would be the neutral prompt, which says that none is present. Raises UserError if no image is
-    left.
+    Raises UserError if no image is left.
     """
     rows = table.split("train")
-    labels = rows[list(table.attributes)]
-    unsaid = ~(labels == 1).any(axis=1) & labels.isna().any(axis=1)
-    if unsaid.any():
-        log.info("%d images without a known attribute are left out of the fine-tune", int(unsaid.sum()))
-    if unsaid.all():
+    kept = table.is_captioned(rows)
+    if not kept.all():
+        log.info("%d images without a known attribute are left out of the fine-tune", int((~kept).sum()))
+    if not kept.any():
         raise UserError("no training image has a known attribute: there is nothing to caption.")
-    return rows[~unsaid].reset_index(drop=True)
+    return rows[kept].reset_index(drop=True)
 
 
 def _reported(cache: LatentCache, spec: ImageSpec) -> LatentCache:
