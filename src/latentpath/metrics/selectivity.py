@@ -94,11 +94,13 @@ def selectivity(neutral: ArrayLike, edited: ArrayLike) -> Selectivity:
 
 
 def matches(counts: Sequence[int]) -> Array:
-    """P(j matches), j = 0..A, between A labels and A cards in random order, counts[a] of which show label a.
+    """P(j edits match), j = 0..A, if the A edits of a seed are labelled at random; an array (A + 1,).
+
+    counts[a] is the number of edits under which head a moves most. An edit matches if the head that moves
+    most is the one of its label; an edit under which two heads move equally far matches no label.
 
     With r_k the elementary symmetric polynomials of the counts, the permutations with at least the k given
-    matches number r_k (A - k)!, and inclusion and exclusion give those with exactly j. Cards may show no
-    label.
+    matches number r_k (A - k)!, and inclusion and exclusion give those with exactly j.
     """
     size = len(counts)
     rook = [1] + [0] * size
