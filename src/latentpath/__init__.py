@@ -16,7 +16,7 @@ Each name is imported when it is first used, so that `import latentpath` is inst
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from latentpath.data.captions import CaptionTemplate
