@@ -86,7 +86,7 @@ def instructions() -> list[tuple[str, str]]:
 def test_the_container_runs_latentpath_as_a_plain_user():
     words = dict(instructions())  # the last of each instruction
     assert {word for word, _ in instructions()} <= set(
-        "FROM RUN COPY USER WORKDIR ENV VOLUME ENTRYPOINT CMD".split()
+        ["FROM", "RUN", "COPY", "USER", "WORKDIR", "ENV", "VOLUME", "ENTRYPOINT", "CMD"]
     )
     assert words["USER"].split(":")[0] not in ("root", "0")
     assert json.loads(words["ENTRYPOINT"]) == ["latentpath"]
