@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from latentpath import __version__
-from latentpath.commands import CFRT, COMMANDS, RUN, TRAVERSE, function_of
+from latentpath.commands import COMMANDS, RUN, TRAVERSE, function_of
 from latentpath.config.checks import check
 from latentpath.config.overrides import as_typed, check_launcher, check_overrides, plain_errors
 from latentpath.config.schema import Config, conf_dir
@@ -57,8 +57,8 @@ def _call(name: str, args: list[str]) -> None:
     if name not in COMMANDS:
         raise UserError(f"no command {name!r}.{near(name, COMMANDS)} `latentpath --help` describes them.")
     command = COMMANDS[name]
-    if command is CFRT:  # it takes files instead of a configuration
-        import_module("latentpath.commands.cfrt").main(args)
+    if not command.takes_config:  # it takes files instead of a configuration
+        import_module(f"latentpath.commands.{command.name}").main(args)
         return
     check_launcher(args)
     args = as_typed(args)

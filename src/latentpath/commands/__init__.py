@@ -83,6 +83,11 @@ CFRT = Command(
     "CFRT of any table of probabilities, ours or the paper's authors'",
     takes_config=False,
 )
+POWER = Command(
+    "power",
+    "how many seeds a run's figures need, and how far another training would move them",
+    takes_config=False,
+)
 FETCH = Command(
     "fetch",
     "download the weights that a configuration needs, for nodes without network",
@@ -91,7 +96,7 @@ FETCH = Command(
 # In the order in which data flow through them.
 COMMANDS = {
     command.name: command
-    for command in (PHANTOM, INFO, CLASSIFY, FINETUNE, TRAVERSE, EVALUATE, REPORT, RUN, CFRT, FETCH)
+    for command in (PHANTOM, INFO, CLASSIFY, FINETUNE, TRAVERSE, EVALUATE, REPORT, RUN, CFRT, POWER, FETCH)
 }
 
 

@@ -4,11 +4,16 @@ More seeds shorten an interval over seeds; they do not say how far the figure mo
 fine-tuned again or the judge trained again. A study with several of each can tell these apart.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def seeds_needed(
     v = v[np.isfinite(v)]
     if len(v) < 2:
         return None
-    deviation = float(v.std(ddof=1)) or (1 / (len(v) + 1)) ** 0.5
+    deviation = _deviation(v)
     low, high = 2, most  # the half-width falls as S grows
     if _half(deviation, most, level) > half_width:
         return None
@@ -104,5 +109,87 @@ def seeds_needed(
     return low
 
 
+def _deviation(v: NDArray[np.float64]) -> float:
+    return float(v.std(ddof=1)) or (1 / (len(v) + 1)) ** 0.5
+
+
 def _half(deviation: float, seeds: int, level: float) -> float:
     return float(stats.t.ppf((1 + level) / 2, seeds - 1)) * deviation / seeds**0.5
+
+
+def seeds_table(of_seeds: "pd.DataFrame", half_width: float) -> "pd.DataFrame":
+    """Say of each figure how many seeds its interval needs: on the mean over cells, and on the hardest cell.
+
+    of_seeds: rows class, attribute, figure, seed, value (`metrics.tables.cfrt_of_seeds`). Columns: figure,
+    value, half_width (of the mean over cells, as the seeds are), seeds, needed (for the mean over cells),
+    cell ("<class> <attribute>"), cell_needed (for that cell, which needs most). needed and cell_needed are
+    <NA> where `seeds_needed` is None. Figures that no seed has are left out.
+    """
+    import pandas as pd
+
+    rows = []
+    for figure, wide in _by_figure(of_seeds):
+        means = wide.mean(axis=1).dropna()
+        if means.empty:
+            continue
+        each = {cell: seeds_needed(values, half_width) for cell, values in wide.items()}
+        known = {cell: needed for cell, needed in each.items() if needed is not None}
+        hardest = max(known, key=lambda cell: known[cell], default="")
+        half = (
+            _half(_deviation(means.to_numpy(np.float64)), len(means), 0.95)
+            if len(means) > 1
+            else float("nan")
+        )
+        row = {"figure": figure, "value": wide.mean().mean(), "half_width": half, "seeds": len(means)}
+        row |= {"needed": seeds_needed(means, half_width), "cell": hardest, "cell_needed": known.get(hardest)}
+        rows.append(row)
+    columns = ["figure", "value", "half_width", "seeds", "needed", "cell", "cell_needed"]
+    return pd.DataFrame(rows, columns=columns).astype({"needed": "Int64", "cell_needed": "Int64"})
+
+
+def variance_table(of_runs: Mapping[tuple[str, str], "pd.DataFrame"]) -> "pd.DataFrame":
+    """Split the variance of each figure's mean over cells by runs, judges and seeds.
+
+    of_runs: (run, judge) -> rows as in `seeds_table`, of every run with every judge. Seeds that are not in
+    all of them are left out. Columns: figure, value, runs, judges, seeds; sd_run, sd_judge, sd_seed, sd_rest
+    (NaN for what was not varied); share_run, share_judge, share_seed of the variance that the figure of one
+    run, one judge and these seeds has, the rest counted with the seeds; half_width, 1.96 times the root of
+    that variance; endless, the same for infinitely many seeds.
+    Raises ValueError where a run lacks a judge.
+    """
+    import pandas as pd
+
+    runs, judges = (list(dict.fromkeys(key[i] for key in of_runs)) for i in (0, 1))
+    if lacking := [(r, j) for r in runs for j in judges if (r, j) not in of_runs]:
+        raise ValueError(f"there is no run {lacking[0][0]} with the judge {lacking[0][1]}")
+    means = {
+        key: {figure: wide.mean(axis=1).dropna() for figure, wide in _by_figure(table)}
+        for key, table in of_runs.items()
+    }
+    rows = []
+    for figure in next(iter(means.values())):
+        each = [means[r, j].get(figure, pd.Series(dtype=float)) for r in runs for j in judges]
+        wide = pd.concat(each, axis=1, join="inner")
+        if len(wide) == 0 or wide.size < 2:
+            continue
+        v = wide.to_numpy(np.float64).T.reshape(len(runs), len(judges), len(wide))
+        c = variance_components(v)
+        parts = np.nan_to_num([c.run, c.judge, (c.seed + np.nan_to_num(c.residual)) / len(wide)])
+        share = parts / parts.sum() if parts.sum() > 0 else np.full(3, np.nan)
+        row = {"figure": figure, "value": v.mean(), "runs": len(runs), "judges": len(judges)}
+        row |= {"seeds": len(wide)}
+        row |= {f"sd_{k}": x**0.5 for k, x in zip(("run", "judge", "seed", "rest"), _all(c), strict=True)}
+        row |= {f"share_{k}": x for k, x in zip(("run", "judge", "seed"), share, strict=True)}
+        rows.append(row | {"half_width": 1.96 * parts.sum() ** 0.5, "endless": 1.96 * parts[:2].sum() ** 0.5})
+    return pd.DataFrame(rows)
+
+
+def _all(c: Components) -> tuple[float, float, float, float]:
+    return c.run, c.judge, c.seed, c.residual
+
+
+def _by_figure(of_seeds: "pd.DataFrame") -> Iterator[tuple[str, "pd.DataFrame"]]:
+    """Yield each figure with its values: one row per seed, a column for each cell."""
+    for figure, rows in of_seeds.groupby("figure", sort=False):
+        rows = rows.assign(cell=rows["class"].astype(str) + " " + rows["attribute"].astype(str))
+        yield str(figure), rows.pivot(index="seed", columns="cell", values="value")

@@ -1,0 +1,133 @@
+"""`latentpath power RUN...`: how precise a run's figures are, and what would make them more precise."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from latentpath.errors import UserError
+
+if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
+    import pandas as pd
+
+HELP = """How many seeds do the figures need, and how far would another training move them?
+
+Of one evaluated run: the half-width of each figure's 95 % interval over seeds, and how many seeds would give
+the half-width that is asked for, on the mean over classes and attributes and on the cell that needs most.
+
+Of several runs of one configuration, which differ in their seed, in their classifier or in both: how much of
+a figure's variance comes from the training, from the judge and from the seeds of the images. Every seed must
+have been run with every classifier. Runs that differ in their seed alone were fine-tuned and judged anew, so
+"training" then holds both."""
+
+EXAMPLES = """examples
+  latentpath power outputs/demo --half-width 0.05
+  latentpath run experiment=demo -m seed=0,1,2 classifier=resnet_micro,efficientnet_tiny name=study
+  latentpath power outputs/study/*/ --json variance.json
+"""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print one table, of one run or of several, and write it to --json if asked for."""
+    args = _parse(argv)
+    from latentpath.metrics.precision import seeds_table, variance_table
+    from latentpath.report.power_grids import print_seeds, print_variance
+    from latentpath.runs.files import write_json
+
+    if len(args.runs) == 1:
+        table = seeds_table(_of_seeds(args.runs[0]), args.half_width)
+        print_seeds(table, args.runs[0].absolute().name, args.half_width)
+    else:
+        table = variance_table(_crossed(args.runs))
+        print_variance(table)
+    if args.json is not None:
+        records = [
+            {k: None if v != v else v for k, v in row.items()}
+            for row in table.astype(object).where(table.notna(), None).to_dict("records")
+        ]
+        write_json(args.json, {"half_width": args.half_width, "figures": records})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"power: {message}. `latentpath power --help` shows the options.")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="latentpath power",
+        description=HELP,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="the folder of an evaluated run")
+    parser.add_argument("--half-width", type=float, default=0.05, help="of the interval (default 0.05)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the table there")
+    args = parser.parse_args(list(argv))
+    if not args.runs:
+        raise UserError("power: expected the folder of a run, as in latentpath power outputs/demo.")
+    if not 0 < args.half_width < 1:
+        raise UserError(f"power: --half-width {args.half_width:g}: expected a number between 0 and 1.")
+    if missing := [run for run in args.runs if not run.is_dir()]:
+        raise UserError(f"power: no folder {missing[0]}.")
+    return args
+
+
+def _of_seeds(run: Path) -> pd.DataFrame:
+    from latentpath.runs.files import read_parquet
+
+    file = run / "evaluate" / "seeds.parquet"
+    if not file.is_file():
+        raise UserError(f"power: no {file}: run `latentpath evaluate` for this run first.")
+    return read_parquet(file)
+
+
+def _crossed(runs: Sequence[Path]) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return (seed of the training, judge) -> the figures of each seed; UserError if they do not fit."""
+    found: dict[tuple[str, str], pd.DataFrame] = {}
+    settings = [_settings(run) for run in runs]
+    first = settings[0]
+    for run, of_run in zip(runs, settings, strict=True):
+        differ = sorted(key for key in {*first, *of_run} if first.get(key) != of_run.get(key))
+        if others := [key for key in differ if not _may_differ(key)]:
+            key = others[0]
+            raise UserError(
+                f"power: {runs[0]} and {run} differ in {key} ({first.get(key)} and {of_run.get(key)}). Give "
+                "runs that differ in their seed or their classifier only."
+            )
+    varied = [key for key in first if len({str(of_run.get(key)) for of_run in settings}) > 1]
+    for run, of_run in zip(runs, settings, strict=True):
+        seed, judge = str(of_run["seed"]), ", ".join(f"{k}={of_run[k]}" for k in varied if k != "seed")
+        if (seed, judge) in found:
+            raise UserError(f"power: {run} has the seed {seed} and the classifier of another run: give one.")
+        found[seed, judge] = _of_seeds(run)
+    seeds, judges = (list(dict.fromkeys(key[i] for key in found)) for i in (0, 1))
+    if lacking := [(seed, judge) for seed in seeds for judge in judges if (seed, judge) not in found]:
+        raise UserError(
+            f"power: there is no run with seed={lacking[0][0]}, {lacking[0][1]}. Every seed must have been "
+            "run with every classifier."
+        )
+    return found
+
+
+def _may_differ(key: str) -> bool:
+    return key == "seed" or key.startswith("classifier.")
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    """Return what the stages of a run were decided by: setting -> value, without what changes no figure."""
+    from latentpath.config.schema import Config
+    from latentpath.runs.files import read_json, read_yaml
+    from latentpath.runs.stages import stage_dir
+
+    config = read_yaml(run / "evaluate" / "config.yaml")
+    where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
+    settings: dict[str, Any] = {}
+    for stage in ("evaluate", "traverse", "finetune", "classify"):
+        manifest = read_json(stage_dir(run, stage, where) / "manifest.json", keys=("config",))
+        settings |= manifest["config"]
+    ignored = ("metric.tsne", "metric.examples", "metric.against_data", "metric.features", "dataset.root")
+    return {key: value for key, value in settings.items() if key not in ignored}
