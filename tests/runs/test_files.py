@@ -7,10 +7,12 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from latentpath.errors import UserError
+from latentpath.runs.arrays import new_array
 from latentpath.runs.files import (
     create_whole,
     read_csv,
@@ -127,3 +129,16 @@ def test_json_of_another_kind_is_named(tmp_path, content, why):
     (tmp_path / "it.json").write_text(content)
     with pytest.raises(UserError, match=why):
         read_json(tmp_path / "it.json", keys=("a",))
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve bytes of a file")
+def test_an_array_that_does_not_fit_on_the_disk_is_refused_before_it_is_filled(tmp_path, monkeypatch):
+    def full(descriptor: int, start: int, length: int) -> None:
+        assert (start, length) == (0, 128 + 4 * 3 * 8)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    new_array(tmp_path / "it.npy", "f8", (4, 3))[:] = 1
+    assert np.load(tmp_path / "it.npy").sum() == 12
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"it\.npy cannot be written: No space left on device\. Make room"):
+        new_array(tmp_path / "it.npy", "f8", (4, 3))

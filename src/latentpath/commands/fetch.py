@@ -9,7 +9,7 @@ from pathlib import Path
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
-from latentpath.runs.files import write_json
+from latentpath.runs.files import make_folder, write_json, write_whole
 from latentpath.runs.weights import ENVIRONMENT, RECORD, Need, WeightsFolder, missing, needed
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def run(cfg: Config, run_dir: Path) -> None:
         log.info("fetching %s to %s", need.source, place)
         for name in lacking:
             (place / name).unlink(missing_ok=True)  # a truncated copy would count as complete
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         try:
             _FETCH[need.kind](need, place)
         except UserError:
@@ -107,8 +107,7 @@ def _from_xrayvision(need: Need, place: Path) -> None:
     try:
         torch.hub.download_url_to_file(need.source, str(pickled))
         tensors = {name: value.contiguous() for name, value in tensors_of(pickled).items()}
-        pickled.write_bytes(save(tensors))
-        pickled.replace(kept)  # whole or not at all
+        write_whole(kept, save(tensors))
     finally:
         pickled.unlink(missing_ok=True)
     _record(place, source=need.source)

@@ -20,6 +20,7 @@ from latentpath.data.image_file import read_rgb
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ON_ERROR, Problem, choice, report_problems
 from latentpath.errors import UserError
+from latentpath.runs.arrays import new_array
 
 RESIZES = ("squash", "crop")
 RULES = 2  # version of the rules that turn files into pixels: raise it when the pixels of a file change
@@ -93,11 +94,7 @@ def read_images(
     """
     paths = rows["path"].tolist()
     shape = (len(paths), 3, spec.size, spec.size)
-    if out is None:
-        images = np.empty(shape, np.uint8)
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        images = np.lib.format.open_memmap(out, mode="w+", dtype=np.uint8, shape=shape)
+    images = np.empty(shape, np.uint8) if out is None else new_array(out, np.uint8, shape)
 
     def read_into(place: int) -> str | None:
         try:

@@ -20,7 +20,8 @@ from torch import Tensor
 from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
-from latentpath.runs.files import write_text
+from latentpath.runs.arrays import new_array, save_array
+from latentpath.runs.files import make_folder, write_json, write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
 READ_AT_ONCE = 256  # images in memory at once; at 512 px they take 200 MB
@@ -141,7 +142,7 @@ def build_cache(
     try:
         if rank.is_zero:
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process with the same id
-            temporary.mkdir(parents=True)
+            make_folder(temporary)
         barrier(rank)
         mine = range(rank.index, len(captions), rank.world_size)
         _encode_part(
@@ -152,13 +153,12 @@ def build_cache(
             kept, unreadable = _join_parts(temporary, rank.world_size)
             unique = ["", *sorted({captions[i] for i in kept} - {""})]
             row_of = {caption: row for row, caption in enumerate(unique)}
-            np.save(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
-            np.save(
-                temporary / "caption_of.npy", np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
-            )
+            save_array(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
+            caption_of = np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
+            save_array(temporary / "caption_of.npy", caption_of)
             shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
             record = {"moments": shape, "captions": unique, "unreadable": unreadable}
-            (temporary / "cache.json").write_text(json.dumps(record))
+            write_json(temporary / "cache.json", record)
             if not folder.exists():
                 temporary.replace(folder)
         barrier(rank)
@@ -189,14 +189,14 @@ def _encode_part(
             encoded = torch.cat([posterior.mean, posterior.logvar], dim=1).half().cpu().numpy()
             if moments is None:
                 shape = (len(places), *encoded.shape[1:])
-                moments = np.lib.format.open_memmap(f"{part}.npy", "w+", np.float16, shape)
+                moments = new_array(Path(f"{part}.npy"), np.float16, shape)
             moments[len(kept) : len(kept) + len(encoded)] = encoded
             kept += [block[k] for k in read_ones[first : first + len(encoded)]]
         on_images(len(block))
     if moments is not None:
         moments.flush()
-    np.save(f"{part}.kept.npy", np.array(kept, dtype=np.int64))
-    Path(f"{part}.unreadable.json").write_text(json.dumps(unreadable))
+    save_array(Path(f"{part}.kept.npy"), np.array(kept, dtype=np.int64))
+    write_text(Path(f"{part}.unreadable.json"), json.dumps(unreadable))
 
 
 def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]:
@@ -212,7 +212,7 @@ def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]
     row = np.empty(len(kept), np.int64)  # row of the concatenated parts -> its row in moments.npy
     row[np.argsort(kept)] = np.arange(len(kept))
     shape = (len(kept), *next(iter(parts.values())).shape[1:])
-    moments = np.lib.format.open_memmap(folder / "moments.npy", "w+", np.float16, shape)
+    moments = new_array(folder / "moments.npy", np.float16, shape)
     begin = 0
     for k, part in parts.items():
         for start in range(0, len(kepts[k]), READ_AT_ONCE):

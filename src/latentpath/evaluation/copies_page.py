@@ -19,6 +19,7 @@ from torch import Tensor
 from latentpath.data.pixels import to_uint8
 from latentpath.diffusion.autoencoder import decode
 from latentpath.metrics import lpips_distance
+from latentpath.runs.files import write_text
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -70,7 +71,8 @@ def write_copies_page(
         )
     template = files("latentpath.evaluation").joinpath("copies.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    file.write_text(
+    write_text(
+        file,
         page.from_string(template).render(
             cards=list(cards.values()),
             names=SHORT,
@@ -82,7 +84,6 @@ def write_copies_page(
             images=len(latents),
             training=len(training),
         ),
-        encoding="utf-8",
     )
 
 

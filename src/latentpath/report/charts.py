@@ -116,11 +116,8 @@ class HeatMap(Panel):
     cells: Sequence[Sequence[tuple[float | None, str]]]
     width: float
     height: float
+    says: str
     margins: tuple[float, float, float, float] = (110, 0, 50, 0)
-
-    @property
-    def says(self) -> str:
-        return self.title
 
     def draw(self, axes: Axes) -> None:
         from matplotlib.colors import LinearSegmentedColormap
@@ -201,7 +198,6 @@ def write_figures(charts: Iterable[Chart], folder: Path, format: str) -> list[Pa
     if format not in FIGURE_FORMATS:
         raise UserError(f"figures is {format!r}. Choose from: {', '.join(FIGURE_FORMATS)}.")
     files = [(chart, folder / f"{chart.name}.{format}") for chart in charts]
-    folder.mkdir(parents=True, exist_ok=True)
     for chart, file in files:
         save(chart.figure(), file, chart.name)
     return [file for _, file in files]

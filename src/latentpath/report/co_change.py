@@ -65,7 +65,7 @@ def co_change_chart(run: RunArtefacts) -> Chart | None:
         title = f"{words(cls)}: change of the classifier’s probabilities, by what was asked for"
         names = [words(a) for a in run.attributes], [words(h) for h in heads]
         width, height = 110 + 76 * len(heads), 50 + 30 * len(run.attributes)
-        panels.append(HeatMap(title, *names, cells, width, height))
+        panels.append(HeatMap(title, *names, cells, width, height, title))
     legend = [Key("rises", "c0", "square"), Key("falls", "c1", "square")]
     return Chart(panels, legend, name="co_change", columns=1) if panels else None
 

@@ -21,6 +21,7 @@ from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import Gallery, Grid, words
 from latentpath.report.slider import payload, script_hash
 from latentpath.report.tables import figure_cell
+from latentpath.runs.files import write_text
 
 MAX_SEEDS = 3  # of each class, side by side
 FIGURES = (
@@ -78,8 +79,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
             payload=payload({}, None, [_overall(runs), *paired, *tables], run=runs[0]),
         )
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "compare.html").write_text(page, encoding="utf-8")
+    write_text(out / "compare.html", page)
     return out / "compare.html"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from latentpath.report.cells import Cell, Table
+from latentpath.runs.files import write_text
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -71,12 +72,11 @@ def to_latex(table: Table) -> str:
 
 def write_table_files(tables: Iterable[Table], folder: Path) -> list[Path]:
     """Write `folder`/<name>.csv and .tex for each table; return the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
         for ending, text in ((".csv", to_csv(table)), (".tex", to_latex(table))):
             written.append(folder / f"{table.name}{ending}")
-            written[-1].write_text(text, encoding="utf-8")
+            write_text(written[-1], text)
     return written
 
 

@@ -9,6 +9,7 @@ from latentpath.config.names import file_name
 from latentpath.report.artefacts import read_run
 from latentpath.report.encode import open_picture
 from latentpath.report.pictures import Gallery, Grid, Picture, words
+from latentpath.runs.files import write_image
 
 TILE, GAP, HEAD, TITLE, MARGIN = 128, 4, 24, 30, 14  # px
 INK, SOFT, PAPER = "#1d2125", "#5b646d", "#ffffff"
@@ -22,18 +23,17 @@ def write_grids(run_dir: Path, out: Path, *, seeds: int = 6) -> list[Path]:
     """
     run = read_run(run_dir)
     gallery = Gallery(run)
-    out.mkdir(parents=True, exist_ok=True)
     written = []
     for cls in run.classes:
         for attribute in run.attributes:
             grid = gallery.trajectory_seeds(cls, attribute, seeds=seeds)
             if grid.rows:
                 written.append(out / f"trajectory_{file_name(cls)}_{file_name(attribute)}.png")
-                _draw([grid], [f"{words(cls)}: {words(attribute)}"]).save(written[-1])
+                write_image(written[-1], _draw([grid], [f"{words(cls)}: {words(attribute)}"]))
     overview = _overview(gallery, run.classes)
     if overview is not None:
         written.insert(0, out / "overview.png")
-        overview.save(written[0])
+        write_image(written[0], overview)
     return written
 
 

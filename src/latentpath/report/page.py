@@ -23,6 +23,7 @@ from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, wor
 from latentpath.report.slider import explorer, payload, script_hash
 from latentpath.report.tables import METHOD_NAMES
 from latentpath.runs.figure_style import colour_variables
+from latentpath.runs.files import write_text
 
 # Bytes of the pictures that stand still; with the slider's, charts and tables the page stays below 15 MB.
 TRAJECTORY_BYTES = 2_200_000
@@ -38,9 +39,8 @@ def write_report(run_dir: Path, out: Path) -> Path:
     Raises UserError if the run has no evaluate/metrics.json.
     """
     run = read_run(run_dir)
-    out.mkdir(parents=True, exist_ok=True)
     page = out / "index.html"
-    page.write_text(_render(run, Gallery(run)), encoding="utf-8")
+    write_text(page, _render(run, Gallery(run)))
     write_table_files(every_table(page_tables(run)), out / "tables")
     return page
 

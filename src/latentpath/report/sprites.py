@@ -45,10 +45,12 @@ def encode_sheets(sheets: Sequence[Sheet], budget: int) -> Iterator[tuple[int, s
     if stored < SETTINGS[0][0] and stored not in (side for side, _ in settings):
         settings = [(stored, 88), (stored, 75), *settings]
     boards = [_board(sheet, settings[0][0]) for sheet in some]
-    for side, quality in settings:
-        scaled = [_scaled(board, side, settings[0][0]) for board in boards]
-        if sum(len(_encode(board, quality)) for board in scaled) / len(some) * len(sheets) <= budget:
-            break
+
+    def fit(side: int, quality: int) -> bool:
+        scaled = (_scaled(board, side, settings[0][0]) for board in boards)
+        return sum(len(_encode(board, quality)) for board in scaled) / len(some) * len(sheets) <= budget
+
+    side, quality = next((setting for setting in settings if fit(*setting)), settings[-1])
     for sheet in sheets:
         uri = _encode(_board(sheet, side), quality)
         budget -= len(uri)

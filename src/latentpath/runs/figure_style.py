@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+from latentpath.runs.files import write_text, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,11 +122,13 @@ def set_tips(line: Line2D, tips: Sequence[str]) -> None:
 def save(figure: Figure, file: Path, label: str) -> None:
     """Write the figure as SVG, PDF or PNG without a date; `label` is for screen readers (SVG only)."""
     if file.suffix == ".svg":
-        file.write_text(to_svg(figure, file.stem, label), encoding="utf-8")
+        write_text(file, to_svg(figure, file.stem, label))
     else:
+        content = BytesIO()
         with figure_style():
             metadata = {"CreationDate": None} if file.suffix == ".pdf" else {}
-            figure.savefig(file, metadata=metadata, **TIGHT)
+            figure.savefig(content, format=file.suffix[1:], metadata=metadata, **TIGHT)
+        write_whole(file, content.getvalue())
 
 
 def to_svg(figure: Figure, name: str, label: str, *, inline: bool = False) -> str:

@@ -20,6 +20,7 @@ from latentpath.data.batches import affordable_workers
 from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
+from latentpath.runs.arrays import save_array
 
 
 class LabelledImages(Dataset[dict[str, Tensor]]):
@@ -111,7 +112,7 @@ class ImageData(L.LightningDataModule):
         _, kept = load_images(self.table.rows, self.spec, progress=True, out=self.pixels / "images.npy")
         if not (self.table.rows["split"].iloc[kept] == "train").any():
             raise UserError("no training image can be read; the warning above names the first of them")
-        np.save(kept_file, kept)  # written last: it marks the pixels as complete
+        save_array(kept_file, kept)  # written last: it marks the pixels as complete
 
     def setup(self, stage: str | None = None) -> None:
         images, kept = np.load(self.pixels / "images.npy", mmap_mode="r"), np.load(self.pixels / "kept.npy")

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from latentpath.data.chexpert import NO_FINDING, PATHOLOGIES
 from latentpath.errors import UserError
+from latentpath.runs.files import remove, write_json, writing
 
 from .canvas import stream
 from .chest import draw_chest
@@ -194,19 +194,19 @@ def _publish(root: Path, parameters: dict[str, object], fill: Callable[[Path], N
             raise UserError(f"{name} must be at least {least}, got {parameters[name]}")
     if _holds(root, parameters):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
     partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    remove(partial)
     try:
-        fill(partial)
-        (partial / _PARAMETERS).write_text(json.dumps(parameters, indent=2) + "\n")
-        if not _holds(root, parameters):  # another process may have been faster
-            if root.exists():
-                root.rmdir()  # empty; Windows does not rename onto it
-            partial.rename(root)
+        with writing(root):
+            partial.mkdir(parents=True)
+            fill(partial)
+            write_json(partial / _PARAMETERS, parameters)
+            if not _holds(root, parameters):  # another process may have been faster
+                if root.exists():
+                    root.rmdir()  # empty; Windows does not rename onto it
+                partial.rename(root)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
     return root
 
 
