@@ -11,11 +11,13 @@ from PIL import Image
 from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.records import ImageTable
+from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.components import BaseModel
-from latentpath.evaluation import fidelity
-from latentpath.evaluation.copies import copy_table, decoded_features, held_out_latents, training_latents
+from latentpath.evaluation import real_images
+from latentpath.evaluation.copies import copy_table, training_latents
 from latentpath.evaluation.copies_page import likeliest, write_copies_page
-from latentpath.evaluation.fidelity import HeldOut, fidelity_table, held_out_features
+from latentpath.evaluation.fidelity import fidelity_table
+from latentpath.evaluation.real_images import RealImages, measure_real_images, read_real_images
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.features import features_of, noting_features
 from latentpath.judge.networks import build_network
@@ -79,7 +81,7 @@ def planted(judge, tiny_sd):
     stacks = (latents, training, held_out)
     spaces = {
         "latent": tuple(z.numpy() for z in stacks),
-        "judge": tuple(decoded_features(vae, lambda x: features_of(judge, x), z) for z in stacks),
+        "judge": tuple(features_of(judge, decode(vae, z)).numpy() for z in stacks),
     }
     return latents, training, vae, copy_table(index_of(10), spaces)
 
@@ -171,31 +173,60 @@ def table(tmp_path) -> ImageTable:
     return ImageTable(pd.DataFrame(rows), ("a", "b"), (), captions=None)  # pyright: ignore[reportArgumentType]
 
 
-def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, tiny_sd, monkeypatch):
-    monkeypatch.setattr(fidelity, "encode", lambda vae, images: images[:, :1])
-    monkeypatch.setattr(fidelity, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
-    networks = {"mean": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
-    found = held_out_features(networks, table, SPEC, vae=None)
+def measured(folder, table, training, vae, networks):
+    measure_real_images(folder, table, training, spec=SPEC, vae=vae, networks=networks)
+    return read_real_images(folder, table, training)
+
+
+def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(real_images, "encode", lambda vae, images: images[:, :1])
+    monkeypatch.setattr(real_images, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
+    networks = {"judge": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
+    training = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 32, 32)
+    found, seen = measured(tmp_path / "run", table, training, None, networks)
     assert found.rows["group"].tolist() == ["0", "2"]  # image 1 is no image
+    assert "path" not in found.rows
     np.testing.assert_allclose(found.features["corner"], [[-0.5], [20 / 127.5 - 0.5]], atol=1e-6)
-    assert found.features["mean"].shape == (2, 3)
-    others = held_out_features(networks, table, SPEC, vae=None, without=["0"])
-    assert others.rows["group"].tolist() == ["2"] and len(others.features["mean"]) == 1
-    monkeypatch.undo()
-    vae = BaseModel(str(tiny_sd)).vae()
-    latents = held_out_latents(vae, table, SPEC)
-    assert latents.shape == (2, 4, 8, 8)
+    assert found.features["judge"].shape == (2, 3) and found.latents.shape == (2, 1, 32, 32)
+    np.testing.assert_allclose(seen.features["judge"][:, 0], np.linspace(-0.5, 0.5, 5), atol=1e-6)
+    assert set(seen.features) == {"judge"} and np.array_equal(seen.latents, training.numpy())
+    others = found.without(["0"])
+    assert others.rows["group"].tolist() == ["2"] and len(others.features["judge"]) == 1
+
+
+def test_real_images_are_measured_once_in_parts(table, tmp_path, monkeypatch):
+    """A part that is there is not measured again, and parts of any size give the same."""
+    monkeypatch.setattr(real_images, "encode", lambda vae, images: images[:, :1])
+    monkeypatch.setattr(real_images, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
+    calls = []
+    networks = {"judge": lambda x: calls.append(len(x)) or x.mean((2, 3))}
+    training = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole = measured(tmp_path / "whole", table, training, None, networks)
+    monkeypatch.setattr(real_images, "PART", 2)
+    parts = measured(tmp_path / "parts", table, training, None, networks)
+    assert calls == [2, 5, 1, 1, 2, 2, 1]
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one.features["judge"], other.features["judge"])
+        np.testing.assert_array_equal(one.latents, other.latents)
+    (tmp_path / "parts" / "parts" / "real_training_00000002.parquet").unlink()
+    measured(tmp_path / "parts", table, training, None, networks)
+    assert calls[7:] == [2]
+
+
+def test_a_data_set_without_held_out_images_has_none(table, tiny_sd, tmp_path):
     table.rows["split"] = "train"
-    none = held_out_latents(vae, table, SPEC)
-    assert len(none) == len(decoded_features(vae, networks["mean"], none)) == 0
-    assert len(held_out_features(networks, table, SPEC, vae=vae).rows) == 0
+    vae, networks = BaseModel(str(tiny_sd)).vae(), {"judge": lambda x: x.mean((2, 3))}
+    held_out, training = measured(tmp_path / "run", table, torch.zeros(0, 4, 8, 8), vae, networks)
+    assert len(held_out) == len(training) == len(held_out.seen_by("judge")) == 0
+    assert held_out.latents.shape == (0, 4, 8, 8)
 
 
-def _held_out(*rows: tuple[str, float, float], shift: tuple[float, ...]) -> HeldOut:
+def _held_out(*rows: tuple[str, float, float], shift: tuple[float, ...]) -> RealImages:
     """Forty images of each of `rows` (class, x, y), their features around `shift`."""
     table = pd.DataFrame([row for row in rows for _ in range(40)], columns=["cls", "x", "y"])
     features = RNG.normal(size=(len(table), 3)) + np.repeat(shift, 40)[:, None]
-    return HeldOut(table.assign(group="g"), {"judge": features.astype(np.float32)})
+    latents = np.zeros((len(table), 1), np.float32)
+    return RealImages(table.assign(group="g"), latents, {"judge": features.astype(np.float32)})
 
 
 def test_images_are_held_against_those_of_their_class_that_show_the_same():

@@ -62,6 +62,7 @@ EVALUATE = Command(
     upstream=lambda cfg: (FINETUNE, CLASSIFY, TRAVERSE),
     decided_by=("metric",),
     weights=lambda cfg: ("metrics",),
+    parallel=True,
     result=Result("CFRT (released)", "maximize"),
 )
 REPORT = Command(

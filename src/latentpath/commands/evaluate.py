@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
 from latentpath.commands import EVALUATE
@@ -15,15 +16,20 @@ from latentpath.data.load import load_dataset
 from latentpath.diffusion.cached_latents import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
-from latentpath.evaluation.copies import held_out_latents, training_latents, write_copies
-from latentpath.evaluation.fidelity import write_fidelity
+from latentpath.evaluation.against_data import Data
+from latentpath.evaluation.copies import training_latents
 from latentpath.evaluation.latents import geometry, write_map
 from latentpath.evaluation.scoring import Scorer
-from latentpath.evaluation.shards import StoredSweep, read_features, score_shards, stored_sweeps
+from latentpath.evaluation.shards import (
+    StoredSweep,
+    join_parts,
+    score_shards,
+    stored_sweeps,
+)
 from latentpath.evaluation.summary import print_summary, summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.evaluation.tracked import log_evaluation
-from latentpath.judge.classifier import load_classifier
+from latentpath.judge.classifier import Classifier, load_classifier
 from latentpath.judge.features import network_or_none
 from latentpath.metrics import (
     Scored,
@@ -33,7 +39,8 @@ from latentpath.metrics import (
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.measures import own_measures
 from latentpath.runs.files import read_json, read_parquet, write_json
-from latentpath.runs.stages import open_stage, stage_dir
+from latentpath.runs.ranks import Rank, current_rank
+from latentpath.runs.stages import Stage, open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
 from latentpath.traversal.store import read_flips
@@ -44,57 +51,87 @@ PLAN_KEYS = ("classes", "attributes", "num_inference_steps", "swap_steps", "seed
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Score and evaluate; return the mean CFRT over classes and attributes (swaps, released definition)."""
+    """Score and evaluate; return the mean CFRT over classes and attributes (swaps, released definition).
+
+    Several processes share out the images; the first one then computes the figures, and the others return
+    None.
+    """
+    rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     folder = WeightsFolder(cfg.weights_dir)
     lpips: dict[str, Any] = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
     # If missing weights have been added since, the stage must be made again instead of keeping n/a.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     for name in _other_networks(cfg):
         weights[f"features {name}"] = "there" if folder.feature_network(name).is_file() else "missing"
+    shared = rank.world_size > 1
     with (
         own_measures(cfg.metric.measures, cfg.plugins),
-        open_stage(run_dir, EVALUATE, cfg, weights=weights) as stage,
+        open_stage(run_dir, EVALUATE, cfg, weights=weights, shared=shared) as stage,
     ):
         if stage.complete:
             log.info("evaluate is complete: %s", stage.path)
-        else:
-            trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
-            stage.figures = _evaluate(cfg, run_dir, stage.path, lpips)
-            log_evaluation(trackers, stage.path)
-        figures = FigureTable(read_parquet(stage.path / "figures.parquet"))
-        print_summary(figures, read_json(stage.path / "metrics.json"))
+        elif not _evaluate(cfg, run_dir, stage, lpips, rank):
+            return None
+        if rank.is_zero:
+            figures = FigureTable(read_parquet(stage.path / "figures.parquet"))
+            print_summary(figures, read_json(stage.path / "metrics.json"))
         return stage.figures["cfrt_released"]
 
 
-def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -> dict[str, Any]:
-    traverse = stage_dir(run_dir, "traverse", cfg)
+def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: dict[str, Any], rank: Rank) -> bool:
+    """Score the images with the other processes; return whether this one has computed the figures."""
+    plan = read_json(stage_dir(run_dir, "traverse", cfg) / "plan.json", keys=PLAN_KEYS)
+    device = device_of(cfg.trainer.accelerator, rank.local_index)
+    judge = load_classifier(stage_dir(run_dir, "classify", cfg), plugins=cfg.plugins).to(device)
+    scorer, data = _scorer(cfg, run_dir, judge, lpips, device), _data(cfg, device)
+    sweeps = stored_sweeps(stage_dir(run_dir, "traverse", cfg))
+    score_shards(scorer, sweeps, stage.path, pictured=plan["seeds"][: cfg.metric.examples])
+    if data is not None:
+        data.measure(stage.path, scorer)
+    if not rank.is_zero:
+        stage.left = "the figures are left to process 0"
+        log.info("process %d of %d is done; %s", rank.index, rank.world_size, stage.left)
+        return False
+    trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
+    stage.figures = _figures(cfg, stage.path, plan, judge, scorer, sweeps, data)
+    log_evaluation(trackers, stage.path)
+    return True
+
+
+def _scorer(
+    cfg: Config, run_dir: Path, judge: Classifier, lpips: dict[str, Any], device: torch.device
+) -> Scorer:
     weights = WeightsFolder(cfg.weights_dir)
-    plan = read_json(traverse / "plan.json", keys=PLAN_KEYS)
-    classifier = load_classifier(stage_dir(run_dir, "classify", cfg), plugins=cfg.plugins)
-    device = device_of(cfg.trainer.accelerator)
+    others = {name: network_or_none(name, weights) for name in _other_networks(cfg)}
     vae: Any = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae()
-    scorer = Scorer(
+    return Scorer(
         vae=vae.to(device),
-        classifier=classifier.to(device),
+        classifier=judge,
         lpips={net: network and network.to(device) for net, network in lpips.items()},
-        networks={
-            name: network.to(device)
-            for name in _other_networks(cfg)
-            if (network := network_or_none(name, weights))
-        },
+        networks={name: network.to(device) for name, network in others.items() if network},
         device=device,
         interpolations=list(cfg.metric.interpolations),
         frames=cfg.metric.frames,
         arc_length=cfg.metric.arc_length,
     )
-    sweeps = stored_sweeps(traverse)
-    tuned = sweeps[0]
-    scores = score_shards(scorer, sweeps, folder, pictured=plan["seeds"][: cfg.metric.examples])
+
+
+def _figures(
+    cfg: Config,
+    folder: Path,
+    plan: dict[str, Any],
+    judge: Classifier,
+    scorer: Scorer,
+    sweeps: list[StoredSweep],
+    data: Data | None,
+) -> dict[str, Any]:
+    """Compute every table and figure from the scores of all shards; return those of the manifest."""
+    tuned, scores = sweeps[0], join_parts(sweeps, folder)
     if cfg.metric.tsne:
         write_map(tuned, folder / "tsne.parquet", random_state=cfg.seed)
     scored = Scored(
         scores,
-        heads=classifier.attributes,
+        heads=judge.attributes,
         classes=plan["classes"],
         threshold=cfg.metric.threshold,
         resamples=cfg.metric.resamples,
@@ -107,7 +144,7 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         strong=strong,
         geometry=geometry(tuned, scores),
         flips=read_flips(tuned.folder),
-        temperatures=classifier.temperatures,
+        temperatures=judge.temperatures,
     )
     metrics = summarise(
         figures,
@@ -117,9 +154,13 @@ def _evaluate(cfg: Config, run_dir: Path, folder: Path, lpips: dict[str, Any]) -
         swap_steps=plan["swap_steps"],
         strong=strong,
     )
-    if cfg.metric.against_data:
-        metrics["notes"] += _against_data(cfg, folder, scorer, tuned)
-    missing = [net for net, model in lpips.items() if model is None]
+    if data is not None:
+        metrics["notes"] += data.compare(folder, scorer, tuned, cfg.metric.features)
+    elif cfg.metric.against_data:
+        metrics["notes"].append(
+            "Fidelity and copies of training images are n/a: dataset.root is not on this machine"
+        )
+    missing = [net for net, model in scorer.lpips.items() if model is None]
     metrics["notes"] += [
         f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
     ]
@@ -133,21 +174,13 @@ def _other_networks(cfg: Config) -> list[str]:
     return [name for name in cfg.metric.features if name != "judge" and cfg.metric.against_data]
 
 
-def _against_data(cfg: Config, folder: Path, scorer: Scorer, sweep: StoredSweep) -> list[str]:
-    """Compare with held-out images and search copies of training images; return notes."""
-    if OmegaConf.is_missing(cfg.dataset, "root") or not Path(cfg.dataset.root).is_dir():
-        return ["Fidelity and copies of training images are n/a: dataset.root is not on this machine"]
+def _data(cfg: Config, device: torch.device) -> Data | None:
+    """Load the data set that generated images are compared with, if it is wanted and on this machine."""
+    there = not OmegaConf.is_missing(cfg.dataset, "root") and Path(cfg.dataset.root).is_dir()
+    if not cfg.metric.against_data or not there:
+        return None
     table, spec = load_dataset(cfg.dataset, plugins=cfg.plugins), ImageSpec.of(cfg.dataset)
     base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
     caches = Path(cfg.output_dir) / ".latents"
-    cache = cached_latents(base, table, spec, caches=caches, device=scorer.device)
-    features = read_features(folder)
-    notes = write_fidelity(folder, sweep, features, scorer, table, spec, names=cfg.metric.features)
-    return notes + write_copies(
-        folder,
-        sweep,
-        features,
-        scorer,
-        training=training_latents(cache, base.scaling_factor()),
-        held_out=held_out_latents(scorer.vae, table, spec),
-    )
+    cache = cached_latents(base, table, spec, caches=caches, device=device)
+    return Data(table, spec, training_latents(cache, base.scaling_factor()))

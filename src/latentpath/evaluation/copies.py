@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import LatentCache
-from latentpath.data.records import ImageTable
-from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.evaluation.copies_page import NAMES, write_copies_page
-from latentpath.evaluation.real_images import READ_AT_ONCE, Network, joined, read_images
+from latentpath.evaluation.real_images import RealImages
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.shards import StoredSweep
 from latentpath.keys import LATENT_KEY
 from latentpath.metrics import copies
 from latentpath.metrics.conformal import benjamini_hochberg, lowest_score_p
 from latentpath.runs.files import write_csv
-from latentpath.runs.progress import bar
 from latentpath.traversal.store import read_latents
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
 
 log = logging.getLogger(__name__)
 
@@ -42,28 +35,27 @@ def write_copies(
     features: pd.DataFrame,
     scorer: Scorer,
     *,
-    training: Tensor,
-    held_out: Tensor,
+    training: RealImages,
+    held_out: RealImages,
 ) -> list[str]:
     """Write copies.html and tables/copies.csv, copies_by_class.csv under `folder`.
 
-    `features` are those of the images of `sweep`, as `shards.read_features` reads them; `training` and
-    `held_out` are scaled latents (n, c, h, w) of real images. Returns a note for each space in which a seed
-    is named as a copy.
+    `features` are those of the images of `sweep`, as `shards.read_features` reads them. Returns a note for
+    each space in which a seed is named as a copy.
     """
-    judge = scorer.feature_networks["judge"]
-    with bar("judging real images", len(training) + len(held_out)) as advance:
-        judged = [decoded_features(scorer.vae, judge, z, advance) for z in (training, held_out)]
+    judged = [real.seen_by("judge") for real in (training, held_out)]
     latents = read_latents(sweep.folder, sweep.index)
     spaces = {
-        "latent": (latents.numpy(), training.numpy(), held_out.numpy()),
+        "latent": (latents.numpy(), training.latents, held_out.latents),
         "judge": (np.stack(features["judge"].tolist()), *judged),
     }
     found = copy_table(sweep.index, spaces)
     for name, table in (("copies", found), ("copies_by_class", copies_by_class(found))):
         write_csv(folder / "tables" / f"{name}.csv", table)
     lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
-    write_copies_page(folder / "copies.html", found, latents, training, scorer.vae, lpips)
+    write_copies_page(
+        folder / "copies.html", found, latents, torch.from_numpy(training.latents), scorer.vae, lpips
+    )
     log.info("closest training images, not for others' eyes: %s", folder / "copies.html")
     return [
         f"{rows['flagged'].sum()} of {len(rows[['class', 'seed']].drop_duplicates())} seeds look like copies "
@@ -139,27 +131,3 @@ def training_latents(cache: LatentCache, scaling_factor: float) -> Tensor:
     """Return the scaled means (n, c, h, w) of the cache, for comparison with final latents."""
     channels = cache.moments.shape[1] // 2
     return scaling_factor * torch.from_numpy(np.asarray(cache.moments[:, :channels], np.float32))
-
-
-def held_out_latents(vae: AutoencoderKL, table: ImageTable, spec: ImageSpec) -> Tensor:
-    """Return the scaled latents (n, c, h, w) of the images of the test split; (0,) if it is empty."""
-    return joined(encode(vae, images) for _, images in read_images(table.split("test"), spec))
-
-
-def decoded_features(
-    vae: AutoencoderKL, network: Network, latents: Tensor, on_images: Callable[[int], object] = lambda n: None
-) -> NDArray[np.float32]:
-    """Decode scaled latents (n, c, h, w) and return their features (n, d); (0,) for no latents.
-
-    Use it also for real images that are compared with generated ones, because decoding changes what a network
-    sees. For decoded phantoms the nearest training image was the right one in 100 % of cases among decoded
-    training images, and in 68 % among the original ones.
-    """
-
-    def parts() -> Iterator[Tensor]:
-        for start in range(0, len(latents), READ_AT_ONCE):
-            part = latents[start : start + READ_AT_ONCE]
-            yield network(decode(vae, part))
-            on_images(len(part))
-
-    return joined(parts()).numpy()

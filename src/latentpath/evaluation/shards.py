@@ -1,4 +1,4 @@
-"""Scores the stored latents shard by shard; an interrupted evaluation resumes at the next shard."""
+"""Scores the stored latents shard by shard, in any number of processes; finished shards are kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.keys import BASE, FINETUNED
+from latentpath.runs.claims import share_out
 from latentpath.runs.files import read_parquet, write_parquet
 from latentpath.runs.progress import bar
 from latentpath.traversal.store import read_index, read_latents
@@ -47,25 +48,43 @@ def stored_sweeps(traverse: Path) -> list[StoredSweep]:
 
 def score_shards(
     scorer: Scorer, sweeps: Sequence[StoredSweep], folder: Path, *, pictured: Sequence[int]
-) -> pd.DataFrame:
-    """Score every latent of `sweeps`; write scores.parquet and examples.parquet under `folder`.
+) -> None:
+    """Score every latent of `sweeps` into `folder`/parts, together with all processes that do the same.
 
-    Returns the scores, one row for each image. The images of the seeds `pictured` are kept as PNG files. Each
-    shard leaves its scores, features and keys of pictures in `folder`/parts; a shard whose scores are there
-    is not scored again.
+    Each shard leaves its scores, features and keys of pictures there; a shard whose scores are there is not
+    scored again. The images of the seeds `pictured` are kept as PNG files. When this returns, all shards are
+    scored, whoever did it.
     """
     parts = folder / "parts"
-    with bar("scoring seeds", sum(sweep.seeds for sweep in sweeps)) as advance:
-        scored = [
-            _score_shard(scorer, sweep, name, rows, parts, pictured, advance)
-            for sweep in sweeps
-            for name, rows in sweep.shards
-        ]
-    scores = pd.concat([read_parquet(file) for file in scored], ignore_index=True)
+    shards = {f"{sweep.model}_{name}": (sweep, rows) for sweep in sweeps for name, rows in sweep.shards}
+    seeds = {piece: rows.groupby(["class", "seed"]).ngroups for piece, (_, rows) in shards.items()}
+    with bar("scoring seeds", sum(seeds.values())) as advance:
+        for piece in share_out(
+            list(shards),
+            folder / "claims",
+            done=lambda piece: scores_of(parts, piece).exists(),
+            on_done=lambda piece: advance(seeds[piece]),
+        ):
+            _score_shard(scorer, *shards[piece], parts, piece, pictured, advance)
+
+
+def join_parts(sweeps: Sequence[StoredSweep], folder: Path) -> pd.DataFrame:
+    """Write scores.parquet and examples.parquet from the parts of all shards, and return the scores.
+
+    The scores have one row for each image, in the order of the sweeps and their shards.
+    """
+    parts = folder / "parts"
+    pieces = [f"{sweep.model}_{name}" for sweep in sweeps for name, _ in sweep.shards]
+    scores = pd.concat([read_parquet(scores_of(parts, piece)) for piece in pieces], ignore_index=True)
     write_parquet(folder / "scores.parquet", scores)
     pictures = pd.concat([read_parquet(file) for file in sorted(parts.glob("pictures_*.parquet"))])
     write_parquet(folder / "examples.parquet", pictures)
     return scores
+
+
+def scores_of(parts: Path, piece: str) -> Path:
+    """Return the file with the scores of one shard, which is written last: it says that the shard is done."""
+    return parts / f"scores_{piece}.parquet"
 
 
 def read_features(folder: Path) -> pd.DataFrame:
@@ -78,31 +97,23 @@ def read_features(folder: Path) -> pd.DataFrame:
 def _score_shard(
     scorer: Scorer,
     sweep: StoredSweep,
-    name: str,
     rows: pd.DataFrame,
     parts: Path,
+    piece: str,
     pictured: Sequence[int],
     advance: Callable[[int], object],
-) -> Path:
-    """Score one shard; the file of its scores is written last, since it says that the shard is done."""
-    file = parts / f"scores_{sweep.model}_{name}.parquet"
-    seeds = rows.groupby(["class", "seed"], sort=False)
-    if file.exists():
-        advance(len(seeds))
-        return file
+) -> None:
     scorer.pictures.clear()
     scorer.features.clear()
     tables = []
-    for (_, seed), of_seed in seeds:
-        latents = read_latents(sweep.folder, of_seed)
+    latents = read_latents(sweep.folder, rows)
+    for (_, seed), of_seed in rows.groupby(["class", "seed"], sort=False):
+        own = latents[rows.index.get_indexer(of_seed.index)]
         keep = seed in pictured
-        tables.append(scorer.score_seed(of_seed, latents, model=sweep.model, keep_pictures=keep))
+        tables.append(scorer.score_seed(of_seed, own, model=sweep.model, keep_pictures=keep))
         advance(1)
     if scorer.pictures:
-        kept = write_pictures(parts.parent, scorer.pictures)
-        write_parquet(parts / f"pictures_{sweep.model}_{name}.parquet", kept)
+        write_parquet(parts / f"pictures_{piece}.parquet", write_pictures(parts.parent, scorer.pictures))
     if scorer.features:
-        features = pd.concat(scorer.features, ignore_index=True)
-        write_parquet(parts / f"features_{sweep.model}_{name}.parquet", features)
-    write_parquet(file, pd.concat(tables, ignore_index=True))
-    return file
+        write_parquet(parts / f"features_{piece}.parquet", pd.concat(scorer.features, ignore_index=True))
+    write_parquet(scores_of(parts, piece), pd.concat(tables, ignore_index=True))
