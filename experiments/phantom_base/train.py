@@ -223,7 +223,7 @@ def _noise_scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="epsilon",
+        scheduler_changes={"prediction_type": "epsilon"},
         timestep_spacing="leading",
     )
 

@@ -81,6 +81,13 @@ def test_a_schedule_that_is_not_known_is_named_with_its_folder(copy):
         BaseModel(str(copy)).schedule()
 
 
+def test_zero_terminal_snr_with_a_network_that_predicts_noise_is_refused(copy):
+    with pytest.raises(
+        UserError, match=rf"{copy}/scheduler: rescale_betas_zero_snr .* expected v_prediction"
+    ):
+        BaseModel(str(copy)).schedule(rescale_betas_zero_snr=True)
+
+
 def test_the_shape_of_latents(tiny_sd):
     model = BaseModel(str(tiny_sd))
     assert model.latent_shape(32) == (4, 8, 8)
@@ -112,7 +119,7 @@ def saved(tiny_sd, tmp_path_factory):
         for parameter in unet.parameters():
             parameter += 0.01
     folder = tmp_path_factory.mktemp("run") / "pipeline"
-    save_pipeline(folder, base=base, unet=unet, prediction_type="v_prediction")
+    save_pipeline(folder, base=base, unet=unet, scheduler_changes={"prediction_type": "v_prediction"})
     return folder, base, unet
 
 
@@ -161,7 +168,8 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(saved, tm
     _, base, unet = saved
     folder = tmp_path / "pipeline"
     for prediction_type in ("epsilon", "v_prediction"):
-        save_pipeline(folder, base=base, unet=unet, prediction_type=prediction_type)
+        changes = {"prediction_type": prediction_type}
+        save_pipeline(folder, base=base, unet=unet, scheduler_changes=changes)
     assert BaseModel(str(folder)).schedule().prediction_type == "v_prediction"
     assert list(tmp_path.iterdir()) == [folder]
 

@@ -11,6 +11,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.inversion import ddim_inversion, ddpm_inversion
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
+from latentpath.errors import UserError
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sampling import denoiser
@@ -133,3 +134,25 @@ def test_a_solver_of_the_wrong_kind_is_refused(model, originals):
         ddpm_inversion(originals, seeds=SEEDS, denoise=lambda z, t: z, solver=deterministic)
     with pytest.raises(ValueError, match="eta 0"):
         ddim_inversion(originals, seeds=SEEDS, denoise=lambda z, t: z, solver=stochastic)
+
+
+ZERO_SNR = {
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
+def test_from_zero_terminal_snr_only_ddpm_inversion_finds_the_noise(model, originals):
+    schedule, predict = model.schedule(**ZERO_SNR), lambda z, timestep: 0.1 * z
+    solver = build_solver("ddim", schedule, 5, eta=1.0)
+    noise = ddpm_inversion(originals, seeds=SEEDS, denoise=predict, solver=solver)
+    state = solver.start(noise.initial(SEEDS))
+    for step in range(5):
+        (mean,), sigma = solver.step(state, predict(state[0], solver.timesteps[step]), step)
+        residual = noise.step_noise(SEEDS, step, sigma)
+        assert residual is not None
+        state = (mean + residual,)
+    torch.testing.assert_close(state[0], originals, atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match=r"begins with pure noise .* inversion\.method=ddpm can"):
+        ddim_inversion(originals, seeds=SEEDS, denoise=predict, solver=build_solver("ddim", schedule, 5))

@@ -20,8 +20,16 @@ def both(**changes) -> tuple[NoiseSchedule, DDIMScheduler]:
 @pytest.mark.parametrize("kind", ["scaled_linear", "linear"])
 @pytest.mark.parametrize("steps", [1000, 50])
 @pytest.mark.parametrize("to_one", [True, False])
-def test_alphas_equal_diffusers(kind, steps, to_one):
-    ours, theirs = both(beta_schedule=kind, num_train_timesteps=steps, set_alpha_to_one=to_one)
+@pytest.mark.parametrize("zero", [True, False])
+def test_alphas_equal_diffusers(kind, steps, to_one, zero):
+    ours, theirs = both(
+        beta_schedule=kind,
+        num_train_timesteps=steps,
+        set_alpha_to_one=to_one,
+        rescale_betas_zero_snr=zero,
+        prediction_type="v_prediction",
+    )
+    assert (ours.alphas_cumprod[-1] == 0) == zero
     assert torch.equal(ours.alphas_cumprod, theirs.alphas_cumprod)
     assert ours.final_alpha_cumprod == float(theirs.final_alpha_cumprod)
 
@@ -85,7 +93,7 @@ def test_the_target_of_epsilon_is_the_noise():
     "changes",
     [
         {"beta_schedule": "squaredcos_cap_v2"},
-        {"rescale_betas_zero_snr": True},
+        {"rescale_betas_zero_snr": True, "prediction_type": "epsilon"},
         {"trained_betas": [0.1] * 1000},
     ],
 )

@@ -15,6 +15,7 @@ import torch
 from latentpath.commands import finetune
 from latentpath.data.load import load_dataset
 from latentpath.diffusion import cached_latents
+from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
 from latentpath.training.finetune import UNetFinetuner
@@ -48,15 +49,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return UNet2DConditionModel.from_pretrained(folder / "finetune" / "pipeline" / "unet").state_dict()
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_it_moves_the_unet_alone_and_saves_a_pipeline(config, tiny_sd, tmp_path, prediction):
+@pytest.mark.parametrize(
+    "prediction, zero_snr", [("epsilon", False), ("v_prediction", False), ("v_prediction", True)]
+)
+def test_it_moves_the_unet_alone_and_saves_a_pipeline(config, tiny_sd, tmp_path, prediction, zero_snr):
     from diffusers import StableDiffusionPipeline
 
-    loss = finetune.run(config(f"model.prediction_type={prediction}"), tmp_path / "run")
+    cfg = config(f"model.prediction_type={prediction}", f"model.zero_terminal_snr={zero_snr}")
+    loss = finetune.run(cfg, tmp_path / "run")
     assert loss is not None and loss > 0
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "finetune" / "pipeline")
     base = StableDiffusionPipeline.from_pretrained(tiny_sd)
     assert pipe.scheduler.config.prediction_type == prediction
+    assert (pipe.scheduler.alphas_cumprod[-1] == 0) == zero_snr
+    if zero_snr:  # sampling begins where there is nothing but noise
+        assert BaseModel(str(tmp_path / "run" / "finetune" / "pipeline")).schedule().timesteps(5)[0] == 999
     for part in ("vae", "text_encoder"):
         for (name, a), b in zip(
             getattr(pipe, part).state_dict().items(), getattr(base, part).state_dict().values(), strict=True

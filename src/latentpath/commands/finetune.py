@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import save_grid, to_uint8
 from latentpath.diffusion.cached_latents import cached_latents
-from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.components import BaseModel, scheduler_changes
 from latentpath.diffusion.execution import device_of
 from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import open_stage
@@ -36,6 +35,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
     base.check()
     base.latent_shape(cfg.dataset.image_size)  # refuses a size that the VAE cannot shrink
+    changes = scheduler_changes(cfg.model)
+    schedule = base.schedule(**changes)
     weights = {"model.name": base.fingerprint("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
     with open_stage(run_dir, FINETUNE, cfg, weights=weights, rank=rank) as stage:
         if stage.complete:
@@ -46,9 +47,6 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         caches = Path(cfg.output_dir) / ".latents"
         spec = ImageSpec.of(cfg.dataset)
         cache = cached_latents(base, table, spec, caches=caches, device=device, rank=rank)
-        schedule = base.schedule()
-        if cfg.model.prediction_type is not None:
-            schedule = dataclasses.replace(schedule, prediction_type=cfg.model.prediction_type.value)
         columns, samples = ["neutral", *cfg.attribute.names], stage.path / "samples"
         sample = grid_sampler(
             base,
@@ -82,7 +80,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 stage.path,
                 base=base,
                 trainable=cfg.finetune.trainable.value,
-                prediction_type=schedule.prediction_type,
+                scheduler_changes=changes,
             )
             log.info("fine-tuned pipeline: %s", stage.path / "pipeline")
             images = sample(task.unet.to(device))

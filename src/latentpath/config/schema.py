@@ -159,6 +159,8 @@ class ModelConfig:
     revision: str | None = None
     vae: str | None = None  # another VAE: folder or hub id of a VAE or of a pipeline
     prediction_type: Prediction | None = None  # null: that of the base model
+    # Fine-tune with pure noise at the last timestep, for very dark or bright images; needs v_prediction.
+    zero_terminal_snr: bool = False
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,11 @@ class BaseModel:
             raise UserError(f"{self.location}/tokenizer cannot be loaded: it has no vocabulary.")
         return tokenizer
 
-    def schedule(self) -> NoiseSchedule:
+    def schedule(self, **changes: Any) -> NoiseSchedule:
+        """Return the noise schedule; `changes` replace settings of the folder's scheduler."""
         scheduler = self._load(DDIMScheduler, "scheduler")
         try:
-            return NoiseSchedule.from_config(scheduler.config)
+            return NoiseSchedule.from_config({**scheduler.config, **changes})
         except ValueError as error:
             raise UserError(f"{self.location}/scheduler: {error}") from None
 
@@ -155,14 +157,30 @@ class BaseModel:
             ) from error
 
 
-def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, prediction_type: str) -> None:
+def scheduler_changes(model: ModelConfig) -> dict[str, Any]:
+    """Return the settings of diffusers' scheduler that a fine-tune with `model` changes.
+
+    With zero terminal SNR sampling must begin at the last timestep, so the spacing is trailing
+    (Lin et al. 2023).
+    """
+    changes: dict[str, Any] = {}
+    if model.prediction_type is not None:
+        changes["prediction_type"] = model.prediction_type.value
+    if model.zero_terminal_snr:
+        changes |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return changes
+
+
+def save_pipeline(
+    folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, scheduler_changes: Mapping[str, Any]
+) -> None:
     """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: the base with another U-Net.
 
     Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is
     replaced. There is no safety checker: it blackens medical images.
     """
     scheduler: Any = DDIMScheduler.from_config(
-        base._load(DDIMScheduler, "scheduler").config, clip_sample=False, prediction_type=prediction_type
+        base._load(DDIMScheduler, "scheduler").config, clip_sample=False, **scheduler_changes
     )
     no_checker: Any = {"safety_checker": None, "feature_extractor": None}
     pipeline = StableDiffusionPipeline(

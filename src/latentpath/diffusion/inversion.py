@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentpath.diffusion.noise import step_noise
 from latentpath.diffusion.solvers import Solver, predictions
+from latentpath.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,16 @@ def ddim_inversion(
     The first iteration evaluates eps at z', further `iterations` at the last estimate of z. The inversion is
     exact only in the limit of small steps and only for the guidance of `denoise`; guidance scales above 1
     make the reconstruction worse. `latents` (n, c, h, w); `solver` is DDIM with eta 0. Costs N x iterations
-    U-Net calls per image. Raises ValueError for another solver.
+    U-Net calls per image. Raises ValueError for another solver, and UserError for one that starts at zero
+    terminal SNR, where eps is z whatever the image.
     """
     if solver.eta != 0 or solver.multistep:
         raise ValueError("DDIM inversion needs the DDIM or Euler solver with eta 0")
+    if solver.levels[0][0] == 0:
+        raise UserError(
+            "inversion.method is ddim, but this model's schedule begins with pure noise (zero terminal SNR), "
+            "which DDIM cannot invert; inversion.method=ddpm can."
+        )
     z = latents
     for i in reversed(range(len(solver.timesteps))):
         alpha, after = solver.levels[i]

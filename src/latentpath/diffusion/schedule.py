@@ -17,8 +17,10 @@ from latentpath.errors import UserError
 class NoiseSchedule:
     """z_t = sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) eps   (Ho et al. 2020, eq. 4).
 
-    alphas_cumprod: (T,) float32 in (0, 1), decreasing. final_alpha_cumprod: alpha_bar after the last sampler
-    step; Stable Diffusion uses alphas_cumprod[0] (`set_alpha_to_one=False`).
+    alphas_cumprod: (T,) float32 in [0, 1), decreasing; its last value is 0 with zero terminal SNR.
+    final_alpha_cumprod: alpha_bar after the last sampler step; Stable Diffusion uses alphas_cumprod[0]
+    (`set_alpha_to_one=False`). Raises ValueError for a network that predicts eps at zero terminal SNR: the
+    latents are nothing but noise there, so eps says nothing about z_0.
     """
 
     alphas_cumprod: Tensor
@@ -27,20 +29,28 @@ class NoiseSchedule:
     steps_offset: int = 1
     timestep_spacing: str = "leading"
 
+    def __post_init__(self) -> None:
+        if self.prediction_type == "epsilon" and self.alphas_cumprod[-1] == 0:
+            raise ValueError(
+                "rescale_betas_zero_snr is set (zero terminal SNR) and prediction_type is epsilon; expected "
+                "v_prediction"
+            )
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
         """Build it from a diffusers scheduler's configuration. Raises ValueError for an unknown schedule."""
         steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         kind = config["beta_schedule"]
-        for unsupported in ("trained_betas", "rescale_betas_zero_snr"):
-            if config.get(unsupported):
-                raise ValueError(f"{unsupported} is set, which this schedule does not know")
+        if config.get("trained_betas"):
+            raise ValueError("trained_betas is set, which this schedule does not know")
         if kind == "scaled_linear":  # linear in the square root, as in Stable Diffusion's training
             betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
         elif kind == "linear":
             betas = torch.linspace(start, end, steps, dtype=torch.float32)
         else:
             raise ValueError(f"beta_schedule {kind!r}: expected scaled_linear or linear")
+        if config.get("rescale_betas_zero_snr"):
+            betas = _zero_terminal_snr(betas)
         alphas_cumprod = torch.cumprod(1 - betas, dim=0)
         to_one = config.get("set_alpha_to_one", True)
         return cls(
@@ -95,3 +105,13 @@ class NoiseSchedule:
 
     def _alpha(self, timestep: Tensor, like: Tensor) -> Tensor:
         return self.alphas_cumprod.to(like.device)[timestep].to(like.dtype).view(-1, 1, 1, 1)
+
+
+def _zero_terminal_snr(betas: Tensor) -> Tensor:
+    """Change `betas` (T,) so that the last timestep is pure noise (Lin et al. 2023, algorithm 1).
+
+    sqrt(alpha_bar) is shifted to 0 at the last timestep, and scaled to keep its value at the first.
+    """
+    root = torch.cumprod(1 - betas, dim=0).sqrt()
+    alphas_cumprod = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    return 1 - torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])

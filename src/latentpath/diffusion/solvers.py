@@ -19,6 +19,8 @@ from latentpath.config.choices import SOLVERS
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 
+LEAST_ALPHA = 2**-24  # stands for alpha_bar = 0 where a solver divides by it, as in diffusers
+
 State = tuple[Tensor, ...]  # (rows, ...) each: the latents, then the memory of a multistep solver
 
 
@@ -65,12 +67,12 @@ class Solver:
 def predictions(
     latents: Tensor, model_output: Tensor, alpha: float, prediction_type: str
 ) -> tuple[Tensor, Tensor]:
-    """Return the predictions (z_0, eps) for `latents` (rows, c, h, w) at alpha_bar = `alpha` in (0, 1).
+    """Return the predictions (z_0, eps) for `latents` (rows, c, h, w) at alpha_bar = `alpha` in [0, 1).
 
         epsilon:       z_0 = (z - sqrt(1 - a) eps) / sqrt(a)
         v_prediction:  z_0 = sqrt(a) z - sqrt(1 - a) v,  eps = sqrt(a) v + sqrt(1 - a) z
 
-    (Salimans & Ho 2022). z_0 is not clipped, because latents have no fixed range.
+    (Salimans & Ho 2022); eps needs `alpha` above 0. z_0 is not clipped, because latents have no fixed range.
     """
     a, b = math.sqrt(alpha), math.sqrt(1 - alpha)
     if prediction_type == "epsilon":
@@ -89,7 +91,8 @@ def ddim_step(
     s  = eta sqrt((1 - a') / (1 - a) (1 - a / a'))
     """
     sigma = eta * math.sqrt((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after))
-    return math.sqrt(alpha_after) * clean + math.sqrt(1 - alpha_after - sigma**2) * epsilon, sigma
+    kept = max(0.0, 1 - alpha_after - sigma**2)  # rounding could make it negative
+    return math.sqrt(alpha_after) * clean + math.sqrt(kept) * epsilon, sigma
 
 
 def dpmpp_2m_step(
@@ -136,7 +139,9 @@ def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *
     multistep = name == "dpmpp_2m"
     timesteps = schedule.timesteps(num_inference_steps, extra=int(multistep), whole=multistep)
     # As in diffusers: the interpolated noise-to-signal ratio is 0 after the last step.
-    ratios = np.sqrt((1 - schedule.alphas_cumprod.numpy()) / schedule.alphas_cumprod.numpy())
+    table = schedule.alphas_cumprod.numpy()
+    table = np.where(table == 0, np.float32(LEAST_ALPHA), table)
+    ratios = np.sqrt((1 - table) / table)
     sigmas = np.append(np.interp(timesteps, np.arange(len(ratios)), ratios), 0.0).astype(np.float32)
     alphas = (1 / (1 + sigmas.astype(np.float64) ** 2)).tolist()
     unit = multistep or schedule.timestep_spacing == "leading"

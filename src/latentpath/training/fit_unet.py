@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,9 @@ def fit_unet(
     return task
 
 
-def save_unet(unet: Any, folder: Path, *, base: BaseModel, trainable: str, prediction_type: str) -> None:
+def save_unet(
+    unet: Any, folder: Path, *, base: BaseModel, trainable: str, scheduler_changes: Mapping[str, Any]
+) -> None:
     """Write `folder`/pipeline, the base with the fine-tuned U-Net, and with LoRA `folder`/lora, the adapter.
 
     The adapter is merged into the U-Net, which ends on the CPU and in evaluation mode.
@@ -123,7 +125,7 @@ def save_unet(unet: Any, folder: Path, *, base: BaseModel, trainable: str, predi
     if trainable == "lora":
         save_lora(unet, folder / "lora")
         merge_lora(unet)
-    save_pipeline(folder / "pipeline", base=base, unet=unet, prediction_type=prediction_type)
+    save_pipeline(folder / "pipeline", base=base, unet=unet, scheduler_changes=scheduler_changes)
 
 
 def final_loss(metrics: Path) -> float:
