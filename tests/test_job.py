@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -135,8 +136,6 @@ def test_another_configuration_is_not_mixed_in(job):
 
 
 def test_a_killed_evaluation_scores_only_what_is_left(job, monkeypatch, tmp_path):
-    import shutil
-
     configured, folder = job
     copy = tmp_path / "tiny"
     shutil.copytree(folder, copy)
@@ -162,6 +161,33 @@ def test_a_killed_evaluation_scores_only_what_is_left(job, monkeypatch, tmp_path
         pd.read_parquet(copy / "evaluate" / "scores.parquet"),
         pd.read_parquet(folder / "evaluate" / "scores.parquet"),
     )
+
+
+def test_two_processes_evaluate_as_one_and_the_first_computes_the_figures(job, monkeypatch, tmp_path):
+    configured, folder = job
+    copy = tmp_path / "tiny"
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "evaluate")
+
+    def process(index: int):
+        return configured(f"sampler.process={index}", "sampler.processes=2")
+
+    assert evaluate.run(process(1), copy) is None
+    assert json.loads((copy / "evaluate" / "manifest.json").read_text())["status"] == "started"
+    part = copy / "evaluate" / "parts" / "scores_finetuned_MEL-000000-000001.parquet"
+    part.unlink()  # as if process 1 had been killed in this shard
+    score, scored = Scorer.score_seed, []
+    monkeypatch.setattr(Scorer, "score_seed", lambda *a, **k: scored.append(1) or score(*a, **k))
+    evaluate.run(process(0), copy)
+    assert len(scored) == 2  # the seeds of that shard
+    for file in ("scores.parquet", "figures.parquet", "examples.parquet"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(copy / "evaluate" / file), pd.read_parquet(folder / "evaluate" / file)
+        )
+    for file in ("tables/fidelity.csv", "tables/copies.csv", "metrics.json"):
+        assert (copy / "evaluate" / file).read_text() == (folder / "evaluate" / file).read_text()
+    assert not any((copy / "evaluate" / "claims").iterdir())
+    assert json.loads((copy / "evaluate" / "manifest.json").read_text())["status"] == "complete"
 
 
 def test_missing_lpips_weights_are_named_and_nothing_stands_in(job, tmp_path):
