@@ -17,6 +17,7 @@ from latentpath.metrics import (
     most_entangled,
 )
 from latentpath.metrics.figure_table import FigureTable
+from latentpath.metrics.front_table import front_tables
 from latentpath.runs.files import write_csv, write_parquet
 
 
@@ -40,6 +41,8 @@ def write_tables(
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
     geometry           cosines, curvature, path over chord and distances: means with bands over the seeds
+    front_points       of several ways of editing: effect and leak of every setting (see metrics.front_table)
+    fronts             leaks at equal effect, areas, and paired differences between the ways of editing
     flip_points        of a traversal that searched for its `flips`: how many seeds flip, and where
     Figures come with their 95 % intervals, low and high, over the seeds.
     """
@@ -57,6 +60,9 @@ def write_tables(
     }
     if flips is not None and len(flips):
         tables["flip_points"] = flip_points(flips)
+    points, fronts = front_tables(scored, resamples=scored.resamples)
+    if len(fronts):
+        tables |= {"front_points": points, "fronts": fronts}
     for name, table in tables.items():
         write_csv(folder / "tables" / f"{name}.csv", table)
     figures = figure_table(scored, attributes=attributes, strong=strong, geometry=geometry)

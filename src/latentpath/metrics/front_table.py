@@ -1,0 +1,142 @@
+"""Tables of fronts: methods of editing at equal effect, with paired differences to the first of them."""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from latentpath.metrics.flips import Array
+from latentpath.metrics.front import area, cheapest, leak_at, mean_over_cells, on_front
+from latentpath.metrics.front_outcomes import OTHERS, Outcomes, Setting, cells_of, outcomes, ways_of_editing
+from latentpath.metrics.intervals import mean_intervals
+from latentpath.metrics.measures import MEASURES, measures_in
+from latentpath.metrics.paired import sign_flips
+from latentpath.metrics.scored import Scored
+
+REFERENCE = "swap"  # differences are to it if it is there, otherwise to the first method
+EQUAL = (0.5, 0.8)  # the effects at which methods are compared, and tested
+CURVE = tuple(k / 20 for k in range(1, 21))  # the effects of the curves on the page
+LEAK, AREA = "leak_at", "area"
+
+POINTS = [
+    "class",
+    "attribute",
+    "method",
+    "strength",
+    "swap_step",
+    "measure",
+    "effect",
+    "leak",
+    "on_front",
+    "n",
+]
+FRONTS = ["class", "attribute", "method", "measure", "figure", "level", "value", "low", "high"]
+FRONTS += ["difference", "difference_low", "difference_high", "p", "n", "reason"]
+
+
+def front_tables(scored: Scored, *, resamples: int = 10_000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the points of every setting, and the fronts through them; empty with fewer than two methods.
+
+    points  one row per class, attribute, method, setting (strength and swap_step) and measure of leak: mean
+            effect and leak over the n eligible seeds, and whether it is a corner of the front
+    fronts  one row per class, attribute, method, measure and figure: `leak_at` a level of effect (CURVE),
+            and the `area` under the front (of OTHERS); its difference to REFERENCE on the same seeds with
+            95 % interval, and, at the levels EQUAL and of the area, p of the difference among all of them
+            that are tested in this cell or, of the mean, overall (max-T over sign flips of whole seeds)
+    Class and attribute are empty for the mean over all cells that every method was run for. `value` is NaN
+    with its reason where a method does not reach the level. Without `resamples` there are no p.
+    """
+    methods = ways_of_editing(scored)
+    methods.sort(key=lambda method: method != REFERENCE)
+    if len(methods) < 2:
+        return pd.DataFrame(columns=POINTS), pd.DataFrame(columns=FRONTS)
+    measures = leak_measures(scored)
+    points, fronts = [], []
+    shared = cells_of(scored, methods)
+    groups = [(("", ""), methods, shared)] if shared else []
+    for cell in cells_of(scored, methods[:1]):
+        having = [m for m in methods if cell in cells_of(scored, [m])]
+        groups += [(cell, having, [cell])] if len(having) > 1 else []
+    for cell, having, cells in groups:
+        found = outcomes(scored, having, cells, measures)
+        if not any(np.isfinite(of.effect).any() for of in found.values()):
+            continue
+        effect = {m: mean_over_cells(of.effect) for m, of in found.items()}
+        for measure in (OTHERS, *measures):
+            leak = {m: mean_over_cells(of.leaks[measure]) for m, of in found.items()}
+            points += _points(cell, found, effect, leak, measure)
+            fronts += _fronts(cell, effect, leak, measure, resamples)
+    return pd.DataFrame(points, columns=POINTS), pd.DataFrame(fronts, columns=FRONTS)
+
+
+def leak_measures(scored: Scored) -> list[str]:
+    """Return the distances between images that the scores hold and that count as leak: LPIPS."""
+    rows = scored.rows
+    return [m for m in measures_in(rows) if MEASURES[m].net and rows[m].notna().any()]
+
+
+def setting_at(effect: Array, leak: Array, settings: Sequence[Setting], level: float) -> Setting | None:
+    """Return the setting that the cheapest mixture at this level uses most; None if it is not reached."""
+    known = np.isfinite(effect).all(axis=1)
+    best = cheapest(effect[known].mean(axis=0), leak[known].mean(axis=0), level)
+    return settings[int(best.weights.argmax())] if np.isfinite(best.cost) else None
+
+
+def _points(
+    cell: tuple[str, str],
+    found: Mapping[str, Outcomes],
+    effects: Mapping[str, Array],
+    leaks: Mapping[str, Array],
+    measure: str,
+) -> list[dict]:
+    rows = []
+    for method, of in found.items():
+        known = np.isfinite(effects[method]).all(axis=1)
+        effect, leak = (x[method][known].mean(axis=0) for x in (effects, leaks))
+        corners = on_front(effect, leak)
+        for k, setting in enumerate(of.settings):
+            key = {"class": cell[0], "attribute": cell[1], "method": method, "measure": measure}
+            key |= setting._asdict() | {"effect": effect[k], "leak": leak[k]}
+            rows.append(key | {"on_front": k in corners, "n": int(known.sum())})
+    return rows
+
+
+def _fronts(
+    cell: tuple[str, str],
+    effect: Mapping[str, Array],
+    leak: Mapping[str, Array],
+    measure: str,
+    resamples: int,
+) -> list[dict]:
+    """One row per method and figure; the first method is the reference of the differences."""
+    methods = list(effect)
+    figures = [(LEAK, level) for level in CURVE] + [(AREA, np.nan)] * (measure == OTHERS)
+    tested = [k for k, (_, level) in enumerate(figures) if level in EQUAL or np.isnan(level)]
+    seeds = np.array([[_figure(f, x, effect[m], leak[m]) for f, x in figures] for m in methods])
+    seeds = seeds.transpose(2, 0, 1)  # (S, methods, figures)
+    apart = seeds - seeds[:, :1]
+    ends, ends_apart = (mean_intervals(x.reshape(len(x), -1)) for x in (seeds, apart))
+    p = np.full(seeds.shape[1:], np.nan)
+    if resamples:
+        _, adjusted = sign_flips(apart[:, 1:, tested].reshape(len(apart), -1), resamples=resamples)
+        p[1:, tested] = adjusted.reshape(len(methods) - 1, len(tested))
+    rows = []
+    for (i, method), (k, (figure, level)) in product(enumerate(methods), enumerate(figures)):
+        at, n = i * len(figures) + k, int(np.isfinite(seeds[:, i, k]).sum())
+        row = {"class": cell[0], "attribute": cell[1], "method": method, "measure": measure}
+        row |= {"figure": figure, "level": level, "n": n, "value": _mean(seeds[:, i, k])}
+        row |= {"low": ends.low[at], "high": ends.high[at]}
+        if i:
+            row |= {"difference": _mean(apart[:, i, k]), "p": p[i, k]}
+            row |= {"difference_low": ends_apart.low[at], "difference_high": ends_apart.high[at]}
+        rows.append(row | {"reason": "" if n else f"no mixture of its settings has an effect of {level:g}"})
+    return rows
+
+
+def _figure(figure: str, level: float, effect: Array, leak: Array) -> Array:
+    return leak_at(effect, leak, level) if figure == LEAK else area(effect, leak)
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
