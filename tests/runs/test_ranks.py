@@ -1,4 +1,4 @@
-"""A process knows its place from the configuration, torchrun or srun."""
+"""A process knows its place from the configuration or from its launcher."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def test_alone_it_is_the_only_one():
     [
         {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"},
         {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_ID": "0"},
+        {"JOB_COMPLETION_INDEX": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"},
+        {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1"},
+        {"PMI_RANK": "5", "PMI_SIZE": "8", "MPI_LOCALRANKID": "1"},
+        {"FLUX_TASK_RANK": "5", "FLUX_JOB_SIZE": "8", "FLUX_TASK_LOCAL_ID": "1"},
     ],
 )
 def test_launchers_say_it(monkeypatch, environment):
@@ -66,3 +70,18 @@ def test_processes_wait_for_days_while_the_first_one_works_alone(monkeypatch):
     with connected(Rank(1, 2, 1), accelerator="cpu"):
         pass
     assert asked["timeout"].days >= 1
+
+
+def test_processes_without_a_place_to_meet_are_told_what_to_set(monkeypatch):
+    from latentpath.runs.ranks import connected
+
+    for name in ("MASTER_ADDR", "SLURM_STEP_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="set MASTER_ADDR and MASTER_PORT"), connected(Rank(0, 2, 0)):
+        pass
+
+
+def test_an_index_of_kubernetes_alone_is_one_process(monkeypatch):
+    """Such a job may as well try another seed in each pod."""
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
+    assert current_rank() == Rank(0, 1, 0)

@@ -13,10 +13,18 @@ from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 
-# launcher -> its variables for rank, world size and local rank
+# The variables in which a launcher tells a process its rank, the world size and its rank on the machine.
 LAUNCHERS = (
-    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # torchrun
+    (
+        "JOB_COMPLETION_INDEX",
+        "WORLD_SIZE",
+        "LOCAL_RANK",
+    ),  # Kubernetes, Indexed Job
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),  # srun
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # mpirun of Open MPI
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),  # mpiexec of MPICH and Intel MPI
+    ("FLUX_TASK_RANK", "FLUX_JOB_SIZE", "FLUX_TASK_LOCAL_ID"),  # flux run
 )
 
 
@@ -45,9 +53,9 @@ def current_rank(process: int | None = None, processes: int | None = None) -> Ra
     """Return the rank of this process.
 
     It comes from `process` and `processes` if given (for processes started by hand in several shells), else
-    from the environment of torchrun or srun; otherwise the process is alone. The batch script itself (not
-    under srun) is a single process regardless of the allocation. Raises UserError if the environment makes no
-    sense.
+    from the environment of a launcher (`LAUNCHERS`); otherwise the process is alone. The batch script itself
+    (not under srun) is a single process regardless of the allocation. Raises UserError if the environment
+    makes no sense.
     """
     if process is not None and processes is not None:
         # Shells on one machine: the GPUs are assigned in turn.
@@ -114,8 +122,8 @@ def check_launch(cfg: Config, command: Command, rank: Rank, hydra: Any) -> None:
 def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
     """Connect the processes of a job through torch.distributed within the block; Lightning reuses it.
 
-    The address comes from torchrun or srun. A single process is not connected. Raises UserError if the
-    processes cannot reach each other.
+    The address comes from MASTER_ADDR and MASTER_PORT, or from srun. A single process is not connected.
+    Raises UserError if there is no address or the processes cannot reach each other.
     """
     if rank.world_size == 1:
         yield
@@ -127,6 +135,12 @@ def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(rank.local_index % torch.cuda.device_count())
     if "MASTER_ADDR" not in os.environ:
+        if "SLURM_STEP_NODELIST" not in os.environ:
+            raise UserError(
+                f"there are {rank.world_size} processes, but MASTER_ADDR is not set, the address of the "
+                "machine of process 0, where they meet. torchrun sets it; for mpirun, flux and Kubernetes "
+                "set MASTER_ADDR and MASTER_PORT yourself."
+            )
         from lightning.fabric.plugins.environments import SLURMEnvironment
 
         # The port depends on the job step, because an allocation may run several steps at once.
