@@ -130,14 +130,6 @@ def test_a_stack_of_pictures_is_not_taken_for_its_first(tmp_path):
     assert "holds 3 pictures" in str(check_header(file))
 
 
-def test_dicom_is_named_with_what_to_do(tmp_path):
-    file = tmp_path / "film.dcm"
-    file.write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 100)
-    with pytest.raises(UserError, match=r"film.dcm is a DICOM file.*Convert it to PNG"):
-        read_image(file, ImageSpec(8))
-    assert "is a DICOM file" in str(check_header(file))
-
-
 def test_a_look_at_the_header_finds_what_is_no_image_and_passes_what_is(tmp_path):
     assert check_header(saved(tmp_path / "a.png", Image.new("L", (8, 8)))) is None
     (tmp_path / "b.png").write_bytes(b"no image")

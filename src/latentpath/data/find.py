@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from latentpath.data.image_file import DICOM
+from latentpath.data import dicom
+from latentpath.data.image_file import SUFFIXES
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-DICOM_SUFFIXES = (".dcm", ".dicom")
+ALL_SUFFIXES = (*SUFFIXES, *dicom.SUFFIXES)
 
 
 class ImageFolder:
@@ -20,7 +20,7 @@ class ImageFolder:
 
     A name matches a file if it equals the end of the file's path. The comparison ignores case, the image
     suffix, the kind of slash and the composition of accents: `train/7.png` finds `any/folder/Train/7.JPG`.
-    A name that matches several files finds none.
+    A name that matches several files finds none; a DICOM file counts only where there is no other.
     """
 
     def __init__(self, folder: Path, *, drop: str = "") -> None:
@@ -45,14 +45,12 @@ class ImageFolder:
         found = self._candidates(name)
         if len(found) > 1:
             return f"{len(found)} files are called {name}: {' and '.join(found[:2])}"
-        if dicom := self._all().get("." + _key(Path(name).name, self.drop)):
-            return f"{dicom[0]} {DICOM}"
         if not os.path.splitext(name)[1]:
             return f"no image {name} in {self.folder}"
         return f"no file {os.path.join(self.folder, name)}"
 
     def any(self) -> bool:
-        """Return whether there is any image file, DICOM included."""
+        """Return whether there is any image file."""
         return bool(self._all())
 
     def nearby(self, names: Sequence[str]) -> Path | None:
@@ -68,7 +66,7 @@ class ImageFolder:
         return found[0] if len(found) == 1 else None
 
     def _candidates(self, name: str) -> list[str]:
-        """List the files that match a name; prefer the same suffix and the least nested files."""
+        """List the files that match a name; prefer the least nested, the same suffix, no DICOM."""
         tail, suffix = "/" + _key(name, self.drop), os.path.splitext(name)[1].lower()
         files = self._all().get(tail.rsplit("/", 1)[1], [])
         found = [file for file in files if ("/" + _key(file, self.drop)).endswith(tail)]
@@ -76,20 +74,18 @@ class ImageFolder:
             least = min(file.count(os.sep) for file in found)
             found = [file for file in found if file.count(os.sep) == least]
             found = [file for file in found if suffix and file.lower().endswith(suffix)] or found
+            found = [file for file in found if not file.lower().endswith(dicom.SUFFIXES)] or found
         return found
 
     def _all(self) -> dict[str, list[str]]:
-        """Map the key of each base name to its files; keys of DICOM files begin with a full stop."""
+        """Map the key of each base name to its files."""
         if self._files is None:
             files: dict[str, list[str]] = defaultdict(list)
             for folder, folders, names in os.walk(self.folder, followlinks=True):
                 folders.sort()
                 for name in sorted(names):
-                    suffix = os.path.splitext(name)[1].lower()
-                    if suffix in SUFFIXES and not name.startswith("."):
+                    if name.lower().endswith(ALL_SUFFIXES) and not name.startswith("."):
                         files[_key(name, self.drop)].append(os.path.join(folder, name))
-                    elif suffix in DICOM_SUFFIXES:
-                        files["." + _key(name, self.drop)].append(os.path.join(folder, name))
             self._files = dict(files)
         return self._files
 
@@ -111,7 +107,7 @@ def files_present(paths: Sequence[str]) -> list[bool]:
 def _key(name: str, drop: str) -> str:
     name = unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
     stem, suffix = os.path.splitext(name)
-    return (stem if suffix in (*SUFFIXES, *DICOM_SUFFIXES) else name).removesuffix(drop)
+    return (stem if suffix in ALL_SUFFIXES else name).removesuffix(drop)
 
 
 def _without_shared_root(names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Reads an image file of any colour mode and bit depth as 8-bit RGB, or checks its header only."""
+"""Reads an image file of any kind, colour mode and bit depth as 8-bit RGB, or checks its header only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from latentpath.data import dicom
 from latentpath.errors import UserError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")  # besides those of DICOM
 DEPTHS = (8, 10, 12, 14, 16)  # bits in use by the films and scanners whose images are saved as 16-bit grey
 STACKS = ("TIFF", "GIF", "WEBP", "PNG")  # formats whose second frame is another picture, not a preview
-DICOM = (
-    "is a DICOM file, which latentpath does not read. Convert it to PNG first, for example with "
-    "`dcmj2pnm --write-16-bit-png` of DCMTK"
-)
 
 
 def check_header(path: str | Path) -> str | None:
     """Return why the file cannot be used, or None, by reading its header only (without decoding)."""
     try:
+        if _is_dicom(path):
+            return dicom.check_header(path)
         with _opened(path):
             return None
     except UserError as error:
@@ -31,6 +31,8 @@ def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
 
     Raises UserError, naming the file, if it cannot be read or its values have no known range.
     """
+    if _is_dicom(path):
+        return dicom.read(path).convert("RGB")
     try:
         with _opened(path) as file:
             # A JPEG is decoded at 1/2, 1/4 or 1/8 if that is still twice the needed size: much faster.
@@ -67,8 +69,8 @@ def _opened(path: str | Path) -> Image.Image:
     try:
         image = Image.open(path)
     except Exception as error:
-        if _is_dicom(path):
-            raise UserError(f"{path} {DICOM}") from None
+        if dicom.is_dicom(path):
+            raise UserError(f"{path} is a DICOM file in spite of its suffix: rename it to .dcm") from None
         raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
     frames = getattr(image, "n_frames", 1) if image.format in STACKS else 1
     if frames > 1:
@@ -78,11 +80,7 @@ def _opened(path: str | Path) -> Image.Image:
 
 
 def _is_dicom(path: str | Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM" or Path(path).suffix.lower() in (".dcm", ".dicom")
-    except OSError:
-        return False
+    return Path(path).suffix.lower() not in SUFFIXES and dicom.is_dicom(path)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

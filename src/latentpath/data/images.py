@@ -23,7 +23,7 @@ from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array
 
 RESIZES = ("squash", "crop")
-RULES = 2  # version of the rules that turn files into pixels: raise it when the pixels of a file change
+RULES = 3  # version of the rules that turn files into pixels: raise it when the pixels of a file change
 
 
 @dataclass(frozen=True)

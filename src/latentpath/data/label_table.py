@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from latentpath.data import dicom
 from latentpath.data.find import ImageFolder
 from latentpath.data.read_table import SUFFIXES, plain_name, read_table
 from latentpath.data.records import (
@@ -82,8 +83,14 @@ class LabelTable:
             self._stop_where_most_is_lost()
 
     def find_images(self, folder: ImageFolder, names: pd.Series) -> None:
-        """Add a column `path` with the files of the named images, and drop rows whose image is missing."""
+        """Add a column `path` with the files of the named images, and drop rows whose image is missing.
+
+        Raises UserError if a file is a DICOM file and pydicom is not installed.
+        """
         self.rows["path"] = pd.Series(folder.find(names.tolist()), self.rows.index, dtype="object")
+        films = [file for file in self.rows["path"].dropna() if file.lower().endswith(dicom.SUFFIXES)]
+        if films:
+            dicom.require_pydicom(films[0])
         self.drop(
             self.rows["path"].isna(), MISSING_IMAGE, lambda row: folder.why_not(names.loc[int(str(row.name))])
         )
