@@ -36,15 +36,16 @@ from latentpath.keys import INTERPOLATIONS
 
 @dataclass
 class CaptionsConfig:
+    # caption of an image that shows attributes
     with_attributes: str = "an image of {cls} showing {attributes}"
-    without_attributes: str = "an image of {cls}"
-    class_names: dict[str, str] = field(default_factory=dict)
-    attribute_names: dict[str, str] = field(default_factory=dict)
+    without_attributes: str = "an image of {cls}"  # ... and of one that shows none
+    class_names: dict[str, str] = field(default_factory=dict)  # class: its words in captions
+    attribute_names: dict[str, str] = field(default_factory=dict)  # likewise
 
 
 @dataclass
 class IsicConfig:
-    artefacts: Artefacts = Artefacts.inferred
+    artefacts: Artefacts = Artefacts.inferred  # table of artefacts: inferred by a model, or by hand
     # An artefact is present if its inferred probability is at least this ...
     present: float = number(0.9, low=0, high=1)
     absent: float = number(0.1, low=0, high=1)  # ... absent if it is at most this, and unknown in between
@@ -52,44 +53,44 @@ class IsicConfig:
 
 @dataclass
 class ChexpertConfig:
-    uncertain: Uncertain = Uncertain.ignore
-    frontal_only: bool = True
-    labels_csv: str = "train.csv"
+    uncertain: Uncertain = Uncertain.ignore  # labels of -1 become present, absent, or unknown
+    frontal_only: bool = True  # leave lateral views out
+    labels_csv: str = "train.csv"  # in root
 
 
 @dataclass
 class TableConfig:
-    file: str = "labels.csv"
-    images_dir: str = "images"
-    path_column: str = "image"
-    class_column: str | None = None
-    group_column: str | None = None
+    file: str = "labels.csv"  # in root
+    images_dir: str = "images"  # in root; . if the paths start at root
+    path_column: str = "image"  # file names in images_dir
+    class_column: str | None = None  # null: all images belong to the one class
+    group_column: str | None = None  # patient or lesion; null: each image alone
 
 
 @dataclass
 class PhantomConfig:
     """The phantoms that `latentpath phantom` draws into `dataset.root`; count is 0 for real data."""
 
-    count: int = number(0, low=0, high=10_000_000)
-    size: int = number(64, low=16, high=4096)
-    seed: int = number(0, low=0, high=MOST_SEED)
+    count: int = number(0, low=0, high=10_000_000)  # images; 0: real data
+    size: int = number(64, low=16, high=4096)  # pixels a side
+    seed: int = number(0, low=0, high=MOST_SEED)  # another seed draws other phantoms
 
 
 @dataclass
 class DatasetConfig:
     # One of LAYOUTS, or the reader of a plugin: my_module:read.
     layout: str = choice("isic2019", LAYOUTS, functions=True)
-    root: str = "???"
-    classes: list[str] = field(default_factory=list)
-    attributes: list[str] = field(default_factory=list)
+    root: str = "???"  # the folder of the data set
+    classes: list[str] = field(default_factory=list)  # one class name or several; each image belongs to one
+    attributes: list[str] = field(default_factory=list)  # what an image may show, one 0/1 column each
     captions: CaptionsConfig = field(default_factory=CaptionsConfig)
-    image_size: int = number(64, low=8, high=4096)
-    resize: Resize = Resize.squash
-    on_error: OnError = OnError.skip
-    val_fraction: float = number(0.1, low=0, below=1)
-    test_fraction: float = number(0.2, low=0, below=1)
-    split_salt: str = "latentpath"
-    limit: int | None = number(None, low=1, high=1_000_000_000)
+    image_size: int = number(64, low=8, high=4096)  # pixels a side, for the U-Net and the judge
+    resize: Resize = Resize.squash  # squash ignores the aspect ratio, crop takes the central square
+    on_error: OnError = OnError.skip  # what to do with rows that cannot be used
+    val_fraction: float = number(0.1, low=0, below=1)  # share of groups
+    test_fraction: float = number(0.2, low=0, below=1)  # share of groups
+    split_salt: str = "latentpath"  # another value gives another split
+    limit: int | None = number(None, low=1, high=1_000_000_000)  # use only this many images; null: all
     isic: IsicConfig = field(default_factory=IsicConfig)
     chexpert: ChexpertConfig = field(default_factory=ChexpertConfig)
     table: TableConfig = field(default_factory=TableConfig)
@@ -103,13 +104,14 @@ class AttributeConfig:
     removal: bool = False  # also edit from an image with the attribute to the neutral prompt
     # Weaker or stronger targets; 1 is the prompt itself.
     strengths: list[float] = number([], low=-100, high=100)
-    strength_by: Strength = Strength.interpolate
+    strength_by: Strength = Strength.interpolate  # blend from neutral to target, or multiply the target
     methods: list[str] = field(default_factory=list)  # further edit methods from plugins: [my_module:ramp]
 
 
 @dataclass
 class TimestepsConfig:
-    num_inference_steps: int = number(50, low=1, high=MOST_STEPS)
+    num_inference_steps: int = number(50, low=1, high=MOST_STEPS)  # steps of the reverse diffusion, N
+    # first steps with the target prompt; 0: strongest edit
     swap_steps: list[int] = number(list(range(5, 50, 5)), low=0, high=MOST_STEPS)
     # [[s, r]]: the target prompt in steps s..r-1.
     windows: list[list[int]] = number([], low=0, high=MOST_STEPS)
@@ -125,7 +127,7 @@ class InversionConfig:
     """Start from real images instead of noise: `sampler.seeds` of each class, without any attribute."""
 
     method: str | None = choice(None, INVERSIONS)  # ddpm (edit-friendly), ddim, or null to start from noise
-    split: str = choice("test", SPLITS)
+    split: str = choice("test", SPLITS)  # which images to start from
     # Of DDIM inversion; DDPM inversion takes the sampler's.
     guidance_scale: float = number(1.0, low=0, high=1000)
     # Of DDIM inversion: fixed-point iterations per step, of equal cost.
@@ -134,17 +136,17 @@ class InversionConfig:
 
 @dataclass
 class SamplerConfig:
-    solver: str = choice("ddim", SOLVERS)
-    eta: float = number(0.0, low=0, high=1, zero="deterministic")
-    guidance_scale: float = number(7.5, low=0, high=1000)
-    negative_prompt: str = ""
-    seeds: int = number(16, low=1, high=10_000_000)
-    first_seed: int = number(0, low=0, high=MOST_SAMPLE_SEED)
+    solver: str = choice("ddim", SOLVERS)  # how a step of the reverse diffusion is computed
+    eta: float = number(0.0, low=0, high=1, zero="deterministic")  # of ddim: share of new noise in each step
+    guidance_scale: float = number(7.5, low=0, high=1000)  # classifier-free guidance; 1: none
+    negative_prompt: str = ""  # the prompt that guidance leads away from
+    seeds: int = number(16, low=1, high=10_000_000)  # images per class to start from
+    first_seed: int = number(0, low=0, high=MOST_SAMPLE_SEED)  # the seeds are this one and those that follow
     # Rows per U-Net call, without guidance; auto: found by trying.
     batch_size: int | str = number(32, low=1, high=65536, word="auto")
     # Seeds per shard; an interruption loses at most one shard.
     shard_seeds: int = number(16, low=1, high=10_000_000)
-    channels_last: bool = True
+    channels_last: bool = True  # memory layout; faster on most devices
     compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
     # The kernel; auto: the fastest one.
     attention: str = choice("default", ATTENTION)
@@ -156,7 +158,7 @@ class SamplerConfig:
 @dataclass
 class ModelConfig:
     name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, or a hub id
-    revision: str | None = None
+    revision: str | None = None  # branch, tag or commit of the hub id
     vae: str | None = None  # another VAE: folder or hub id of a VAE or of a pipeline
     prediction_type: Prediction | None = None  # null: that of the base model
     # Fine-tune with pure noise at the last timestep, for very dark or bright images; needs v_prediction.
@@ -165,20 +167,20 @@ class ModelConfig:
 
 @dataclass
 class FinetuneConfig:
-    trainable: Trainable = Trainable.full
-    lora_rank: int = number(8, low=1, high=4096)
-    lora_alpha: int = number(8, low=1, high=65536)
-    max_steps: int = number(500, low=1, high=100_000_000)
-    batch_size: int = number(32, low=1, high=65536)
-    accumulate: int = number(1, low=1, high=65536)
-    lr: float = number(1e-4, above=0, high=1)
-    warmup_steps: int = number(0, low=0, high=100_000_000)
+    trainable: Trainable = Trainable.full  # weights of the U-Net that are trained
+    lora_rank: int = number(8, low=1, high=4096)  # of LoRA
+    lora_alpha: int = number(8, low=1, high=65536)  # LoRA's update is scaled by alpha / rank
+    max_steps: int = number(500, low=1, high=100_000_000)  # optimizer steps
+    batch_size: int = number(32, low=1, high=65536)  # summed over all processes
+    accumulate: int = number(1, low=1, high=65536)  # batches per optimizer step
+    lr: float = number(1e-4, above=0, high=1)  # learning rate of AdamW
+    warmup_steps: int = number(0, low=0, high=100_000_000)  # of linear rise from 0 to lr
     lr_decay: bool = False  # cosine decay to zero over max_steps
-    adam_beta1: float = number(0.9, low=0, below=1)
-    adam_beta2: float = number(0.999, low=0, below=1)
-    weight_decay: float = number(1e-2, low=0, high=100)
-    clip_norm: float = number(1.0, low=0, high=1_000_000, zero="off")
-    caption_dropout: float = number(0.1, low=0, high=1)
+    adam_beta1: float = number(0.9, low=0, below=1)  # of AdamW
+    adam_beta2: float = number(0.999, low=0, below=1)  # of AdamW
+    weight_decay: float = number(1e-2, low=0, high=100)  # of AdamW
+    clip_norm: float = number(1.0, low=0, high=1_000_000, zero="off")  # largest norm of the gradient
+    caption_dropout: float = number(0.1, low=0, high=1)  # share of empty captions, for guidance
     # Weights timesteps with little noise less; usually 5; 0: equal weights.
     min_snr_gamma: float = number(0.0, low=0, high=1000, zero="off")
     # 0.05 to 0.1 lets the model make darker or brighter images.
@@ -188,69 +190,70 @@ class FinetuneConfig:
     # Steps between updates of the EMA, which then use ema_decay ** ema_every.
     ema_every: int = number(1, low=1, high=100_000)
     compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
-    channels_last: bool = True
+    channels_last: bool = True  # memory layout; faster on most devices
     gradient_checkpointing: bool = False  # less memory, about a third more time
     # Steps between sample grids; 0: only one at the end.
     sample_every: int = number(0, low=0, high=100_000_000)
-    checkpoint_every: int = number(200, low=1, high=100_000_000)
-    log_every: int = number(10, low=1, high=100_000_000)
+    checkpoint_every: int = number(200, low=1, high=100_000_000)  # steps between checkpoints
+    log_every: int = number(10, low=1, high=100_000_000)  # steps between logged losses
 
 
 @dataclass
 class ClassifierConfig:
     arch: str = "efficientnet_b0"  # a timm name, efficientnet_tiny, resnet_micro or my_module:build
-    pretrained: bool = True
+    pretrained: bool = True  # start from ImageNet weights
     epochs: int = number(10, low=1, high=100_000)  # at most
     # Stop after this many epochs without improvement; 0: never.
     patience: int = number(0, low=0, high=100_000, zero="never stop")
     # Selects the best epoch on the validation split: loss, or auroc (mean over labels).
     monitor: str = choice("loss", MONITORS)
-    batch_size: int = number(64, low=1, high=65536)
-    lr: float = number(1e-4, above=0, high=1)
-    weight_decay: float = number(1e-2, low=0, high=100)
-    dropout: float = number(0.3, low=0, below=1)
-    horizontal_flip: bool = True
-    vertical_flip: bool = True
+    batch_size: int = number(64, low=1, high=65536)  # summed over all processes
+    lr: float = number(1e-4, above=0, high=1)  # learning rate of AdamW
+    weight_decay: float = number(1e-2, low=0, high=100)  # of AdamW
+    dropout: float = number(0.3, low=0, below=1)  # before the last layer
+    horizontal_flip: bool = True  # flip half of the training images
+    vertical_flip: bool = True  # flip half of the training images
     rotation: float = number(0.0, low=0, high=180)  # degrees: rotate by at most this much in either direction
     color_jitter: float = number(0.0, low=0, high=1)  # brightness, contrast, saturation: factors in 1 +- this
     # Pixels: blur half of the training images by a sigma up to this.
     blur: float = number(0.0, low=0, high=100)
-    class_weights: bool = True
+    class_weights: bool = True  # weight rare classes and rare positives up, at most tenfold
     calibrate: bool = True  # fit one temperature per head on the validation split
 
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = choice("auto", ACCELERATORS)
-    devices: int = number(1, low=1, high=1024)
-    num_nodes: int = number(1, low=1, high=65536)
-    strategy: str = choice("auto", STRATEGIES)
-    precision: str = choice("32-true", PRECISIONS)
-    num_workers: int = number(0, low=0, high=1024)
+    accelerator: str = choice("auto", ACCELERATORS)  # where to compute
+    devices: int = number(1, low=1, high=1024)  # processes on each node
+    num_nodes: int = number(1, low=1, high=65536)  # machines of the job
+    strategy: str = choice("auto", STRATEGIES)  # of Lightning
+    precision: str = choice("32-true", PRECISIONS)  # of Lightning
+    num_workers: int = number(0, low=0, high=1024)  # processes that load data
 
 
 @dataclass
 class LoggerConfig:
     name: str = choice("csv", TRACKERS)  # csv is always on; wandb, tensorboard or mlflow in addition
-    project: str = "latentpath"
+    project: str = "latentpath"  # name of the project in the tracker
     images: bool = False  # send images to wandb and TensorBoard; a model can memorise a patient
 
 
 @dataclass
 class MetricConfig:
-    lpips: list[str] = choice(["alex"], LPIPS_NETS)
+    lpips: list[str] = choice(["alex"], LPIPS_NETS)  # backbones of LPIPS; [] for none
     features: list[str] = choice(["judge"], FEATURE_NETWORKS)  # for FID: FEATURE_NETWORKS
     measures: list[str] = field(default_factory=list)  # further distances from plugins: [my_module:blur]
+    # curves through the latents of the swaps
     interpolations: list[str] = choice(["bezier", "slerp", "lerp"], INTERPOLATIONS)
-    frames: int = number(10, low=2, high=1000)
+    frames: int = number(10, low=2, high=1000)  # points of each curve that are decoded and judged
     arc_length: bool = False  # space frames evenly along the curve, not in t
     # null: the strongest third of the swap steps.
     strong_swap_steps: list[int] | None = number(None, low=0, high=MOST_STEPS)
-    threshold: float = number(0.5, above=0, below=1)
+    threshold: float = number(0.5, above=0, below=1)  # present if the judge's probability is above this
     resamples: int = number(  # random draws of tests and bootstraps; intervals over seeds need none
         2000, low=1, high=100_000
     )  # random draws of tests and bootstraps; intervals over seeds need none
-    tsne: bool = True
+    tsne: bool = True  # draw a map of the latents
     examples: int = number(16, low=1, high=100_000)  # seeds whose images are kept for the report
     against_data: bool = True  # compare with held-out and training images; reads dataset.root
     compare_base: bool = True  # also sample the base model, to see what fine-tuning changed
@@ -258,8 +261,9 @@ class MetricConfig:
 
 @dataclass
 class Config:
-    name: str = "unnamed"
-    output_dir: str = "outputs"
+    name: str = "unnamed"  # names the folder of the run in output_dir
+    output_dir: str = "outputs"  # all runs are folders in it
+    # of training and of random draws; the seeds of images are in sampler
     seed: int = number(0, low=0, high=MOST_SEED)
     overwrite: bool = False  # discard a stage that was made with another configuration
     from_run: str | None = None  # run whose complete stages are reused if this run has none
