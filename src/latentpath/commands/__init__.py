@@ -91,7 +91,7 @@ POWER = Command(
 )
 FETCH = Command(
     "fetch",
-    "download the weights that a configuration needs, for nodes without network",
+    "download the weights that a configuration needs",
 )
 
 # In the order in which data flow through them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 from timm.models._efficientnet_builder import decode_arch_def
@@ -14,6 +15,7 @@ from torch import nn
 
 from latentpath.config.plugins import is_reference, load
 from latentpath.errors import UserError, near
+from latentpath.runs.packaged import efficientnet, installed
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 log = logging.getLogger(__name__)
@@ -77,14 +79,16 @@ def build_network(
         )
     if not timm.is_model(arch):
         raise UserError(f"classifier.arch: no model {arch!r}.{near(arch, _names())}")
-    overlay = {"file": str(_pretrained_file(arch, weights))} if pretrained else None
-    return timm.create_model(
+    network = timm.create_model(
         arch,
         pretrained=pretrained,
-        pretrained_cfg_overlay=overlay,
+        pretrained_cfg_overlay=_pretrained(arch, weights) if pretrained else None,
         num_classes=num_outputs,
         drop_rate=dropout,
     )
+    settings: Any = network.pretrained_cfg
+    settings.pop("state_dict", None)  # timm would keep the weights twice
+    return network
 
 
 def deciding_layer(network: nn.Module, *, name: str) -> nn.Module:
@@ -109,10 +113,17 @@ def _names() -> list[str]:
     return [TINY, MICRO, *timm.list_models("*efficientnet*"), *timm.list_models("convnext*")]
 
 
-def _pretrained_file(arch: str, weights: WeightsFolder) -> Path:
-    """Return the ImageNet weights of a timm model, from the folder of weights, the hub's cache or the hub."""
+def _pretrained(arch: str, weights: WeightsFolder) -> dict[str, Any]:
+    """Say to timm where the ImageNet weights are: in the folder of weights, a package, or the hub's cache."""
     if own := weights.timm(arch):
-        return own
+        return {"file": str(own)}
+    if installed(arch):
+        return {"state_dict": efficientnet(arch)}
+    return {"file": str(_from_hub(arch))}
+
+
+def _from_hub(arch: str) -> Path:
+    """Return the ImageNet weights of a timm model from the hub's cache, or from the hub."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

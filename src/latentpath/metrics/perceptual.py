@@ -7,24 +7,17 @@ Other shapes and values outside [0, 1] raise ValueError.
 
 import logging
 import warnings
-from pathlib import Path
 
 import lpips
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
-from torchvision import models
 
 from latentpath.errors import UserError
-from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
+from latentpath.runs.weights import BACKBONES, BACKBONES_URL, FROM_ENVIRONMENT, WeightsFolder, checkpoints
 
 log = logging.getLogger(__name__)
-
-_BACKBONES = {
-    "alex": models.AlexNet_Weights.IMAGENET1K_V1,
-    "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
-    "vgg": models.VGG16_Weights.IMAGENET1K_V1,
-}
 
 
 def l1(images: Tensor, reference: Tensor) -> Tensor:
@@ -67,40 +60,38 @@ def lpips_maps(model: lpips.LPIPS, images: Tensor, reference: Tensor) -> Tensor:
         model.spatial = False
 
 
-def lpips_or_none(
-    net: str, weights: WeightsFolder = FROM_ENVIRONMENT, *, allow_download: bool = False
-) -> lpips.LPIPS | None:
-    """Load LPIPS on the CPU, or return None if its ImageNet backbone is missing.
+def lpips_or_none(net: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> lpips.LPIPS | None:
+    """Load LPIPS on the CPU, or return None if its ImageNet backbone is missing; nothing is downloaded.
 
     The backbone is taken from the folder `weights`, else from torch hub's checkpoint folder (`TORCH_HOME`
-    moves it).
-
-    If it is missing, a warning names the file to provide; it is downloaded only with `allow_download=True`.
-    The linear heads ship inside the `lpips` package. Raises UserError if the file does not hold the
-    backbone's weights.
+    moves it); a warning says how to get a missing one. The linear heads ship inside the `lpips` package.
+    Raises UserError if the file does not hold the backbone's weights.
     """
-    url = _BACKBONES[net].url
-    file = weights.backbone(net) or Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-    if not file.is_file():
-        if not allow_download:
-            log.warning("LPIPS (%s) is left out: put the weights of %s at %s", net, url, file)
-            return None
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(file), hash_prefix=file.stem.rsplit("-", 1)[1])
+    file = weights.backbone(net)
+    if file is None:
+        log.warning(
+            "LPIPS (%s) is left out: get it by `latentpath fetch 'metric.lpips=[%s]'`, or put %s at %s",
+            net,
+            net,
+            BACKBONES_URL + BACKBONES[net],
+            checkpoints() / BACKBONES[net],
+        )
+        return None
     # a random backbone first, because lpips itself would download, and unpickle more than weights
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # lpips calls torchvision by a deprecated argument
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        whole = file.suffix == ".safetensors"
+        state = load_file(file) if whole else torch.load(file, map_location="cpu", weights_only=True)
         # lpips cuts torchvision's `features` into slices and keeps the layer numbers:
         # slice2.3.weight = features.3.weight
         ours = {name: state["features." + name.split(".", 1)[1]] for name in model.net.state_dict()}
         model.net.load_state_dict(ours)
     except Exception as error:
         raise UserError(
-            f"{file}: expected the torchvision weights of {url} ({error}); replace the file, "
-            "or remove it to go without LPIPS"
+            f"{file}: expected torchvision's weights of {net} ({error}); replace the file, or remove it to "
+            "go without LPIPS"
         ) from error
     return model.eval().requires_grad_(False)
 

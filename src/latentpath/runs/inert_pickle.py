@@ -1,4 +1,4 @@
-"""Reads the tensors of a fully pickled network without running any code that the pickle names."""
+"""Reads the tensors and arrays of pickles without running any code that the pickles name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
@@ -19,6 +21,12 @@ _ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+}
+_ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,  # so numpy 1 wrote it
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
 }
 
 
@@ -81,3 +89,22 @@ def _walk(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield prefix + name, value.detach()
     for name, child in state.get("_modules", {}).items():
         yield from _walk(child, f"{prefix}{name}.")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str, /) -> Any:
+        try:
+            return _ARRAYS[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which makes no array") from None
+
+
+def arrays_of(content: bytes) -> dict[str, Any]:
+    """Read a pickle of nested dictionaries of numpy arrays, as JAX programs write their weights.
+
+    Raises pickle.UnpicklingError if it names anything other than what makes an array.
+    """
+    found = _ArrayUnpickler(io.BytesIO(content)).load()
+    if not isinstance(found, dict):
+        raise pickle.UnpicklingError(f"it holds {type(found).__name__}, expected a dictionary of arrays")
+    return found

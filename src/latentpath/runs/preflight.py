@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
+from latentpath.runs.packaged import installed
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
 
@@ -77,16 +78,16 @@ def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
     The caches of the hub and of torch are searched too. With a folder of weights or HF_HUB_OFFLINE, no server
     is contacted. Otherwise a missing file is an error only if the hub does not answer within a second.
     """
-    root = WeightsFolder(cfg.weights_dir).path
+    folder = WeightsFolder(cfg.weights_dir)
     lacking = {
         need: files
         for need in needed(cfg, weights_to_load(cfg, command, run_dir))
-        if (files := missing(need, root)) and not _cached(need)
-        if root or not need.optional  # without a folder of weights these figures are n/a, with a log message
+        if (files := missing(need, folder.path)) and not _cached(need)
+        if folder.named or not need.optional  # else these figures are n/a, with a log message
     }
-    if not lacking or (root is None and not _offline() and _answers(_endpoint())):
+    if not lacking or (not folder.named and not _offline() and _answers(_endpoint())):
         return
-    raise UserError(_say(lacking, root))
+    raise UserError(_say(lacking, folder.path if folder.named else None))
 
 
 def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
@@ -111,13 +112,14 @@ def _complete(cfg: Config, stage: Command, run_dir: Path) -> bool:
 
 
 def _cached(need: Need) -> bool:
-    """Return whether the files are in the cache of the hub's client or of torch."""
+    """Return whether the files are in the cache of the hub's client or of torch, or an installed package."""
     if need.optional:
         return any((checkpoints() / name).is_file() for name in need.files[0])
     from huggingface_hub import constants, try_to_load_from_cache
 
     if need.kind == "timm":  # the hub id would be known only to timm, which takes seconds to import
-        return any(Path(constants.HF_HUB_CACHE).glob(f"models--timm--{need.source}.*/snapshots/*/model.*"))
+        pattern = f"models--timm--{need.source}.*/snapshots/*/model.*"
+        return installed(need.source) or any(Path(constants.HF_HUB_CACHE).glob(pattern))
 
     def find(name: str) -> Path | None:
         found = try_to_load_from_cache(need.source, name, revision=need.revision)

