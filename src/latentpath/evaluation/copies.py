@@ -44,12 +44,13 @@ def write_copies(
     each space in which a seed is named as a copy.
     """
     judged = [real.seen_by("judge") for real in (training, held_out)]
-    latents = read_latents(sweep.folder, sweep.index)
+    index = sweep.index.loc[features["place"]].reset_index(drop=True)
+    latents = read_latents(sweep.folder, index)
     spaces = {
         "latent": (latents.numpy(), training.latents, held_out.latents),
         "judge": (np.stack(features["judge"].tolist()), *judged),
     }
-    found = copy_table(sweep.index, spaces)
+    found = copy_table(index, spaces)
     for name, table in (("copies", found), ("copies_by_class", copies_by_class(found))):
         write_csv(folder / "tables" / f"{name}.csv", table)
     lpips = next(((net, network) for net, network in scorer.lpips.items() if network is not None), None)
@@ -75,10 +76,10 @@ def copy_table(
 
     spaces: name -> generated (n, ...), training (m, ...), held-out (k, ...); rows in the order of `index`
     and of the cache. Held-out images cannot be copies, so their scores say how low a score comes about by
-    itself. p is the conformal p-value of the lowest score of a seed's neutral image and strongest swaps,
-    which the others lie between; q is p adjusted for all seeds (see `metrics.conformal`). Flagged is the
-    image with that score, of seeds with q <= FDR: among the seeds so named at most one in ten is named
-    wrongly, on average. Without held-out images p and q are NaN and nothing is flagged.
+    itself. p is the conformal p-value of the lowest score of a seed's images; q is p adjusted for all seeds
+    (see `metrics.conformal`). Flagged is the image with that score, of seeds with q <= FDR: among the seeds
+    so named at most one in ten is named wrongly, on average. Without held-out images p and q are NaN and
+    nothing is flagged.
     """
     tables = []
     for space, (mine, training, held_out) in spaces.items():
@@ -87,27 +88,18 @@ def copy_table(
         ordinary = [*copies(held_out, training, neighbours=neighbours)["score"]] if len(held_out) else []
         keys = index.iloc[table["generated"]][LATENT_KEY].reset_index(drop=True)
         table = pd.concat([keys, table], axis=1).assign(space=space)
-        tables.append(_named(table, _ends(index)[table["generated"]], ordinary))
+        tables.append(_named(table, ordinary))
     return pd.concat(tables, ignore_index=True)
 
 
-def _named(table: pd.DataFrame, ends: NDArray[np.bool_], ordinary: Sequence[float]) -> pd.DataFrame:
-    """Add p, q and flagged to the images of one space, sorted by score; only images in `ends` count."""
+def _named(table: pd.DataFrame, ordinary: Sequence[float]) -> pd.DataFrame:
+    """Add p, q and flagged to the images of one space, which are sorted by score."""
     seed = ["class", "seed"]
-    lowest = table[ends].groupby(seed, sort=False)["score"].agg(["min", "size"])
+    lowest = table.groupby(seed, sort=False)["score"].agg(["min", "size"])
     lowest["p"] = lowest_score_p(lowest["min"], lowest["size"], ordinary) if len(ordinary) else np.nan
     lowest["q"] = benjamini_hochberg(lowest["p"])
     table = table.join(lowest[["p", "q"]], on=seed)
-    first = table.index.isin(table.loc[ends, seed].drop_duplicates().index)
-    return table.assign(flagged=first & (table["q"] <= FDR))
-
-
-def _ends(index: pd.DataFrame) -> NDArray[np.bool_]:
-    """Mark neutral images and strongest swaps, or all images of a seed that has none of these."""
-    swaps = index["method"] == "swap"
-    strongest = swaps & (index["swap_step"] == index.loc[swaps, "swap_step"].min())
-    ends = (index["method"] == "neutral") | strongest
-    return (ends | ~ends.groupby([index["class"], index["seed"]]).transform("any")).to_numpy()
+    return table.assign(flagged=~table.duplicated(seed) & (table["q"] <= FDR))
 
 
 def copies_by_class(table: pd.DataFrame) -> pd.DataFrame:

@@ -34,12 +34,11 @@ def write_fidelity(
     own = list(read_parquet(originals).get("group", [])) if originals.is_file() else []
     held_out = held_out.without(own)
     there = [name for name in names if name in features]
-    compared = features["compared"]
-    generated = sweep.index[compared.to_numpy()].reset_index(drop=True)
+    generated = sweep.index.loc[features["place"]].reset_index(drop=True)
     tables = {
         name: fidelity_table(
             generated,
-            np.stack(features.loc[compared, name].tolist()),
+            np.stack(features[name].tolist()),
             held_out,
             name,
             classes=classes,

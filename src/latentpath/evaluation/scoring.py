@@ -52,7 +52,7 @@ class Scorer:
     batch_size: int = 32
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
-    features: list[pd.DataFrame] = field(default_factory=list)  # of stored latents, not of curves
+    features: list[pd.DataFrame] = field(default_factory=list)  # of neutral images and strongest swaps
 
     def score_seed(
         self, rows: pd.DataFrame, latents: Tensor, *, model: str, keep_pictures: bool
@@ -141,21 +141,17 @@ class Scorer:
         return pd.concat(tables, ignore_index=True)
 
     def _keep_features(self, rows: pd.DataFrame, judged: Tensor, images: Tensor) -> None:
-        """Store the features of the rows with their index label as `place`.
+        """Store the features of the neutral image and the strongest swaps, with their index label as `place`.
 
-        The judge's features are stored for all rows; those of other networks only for rows that are compared
-        with real images (neutral images and strongest swaps), else None.
+        These are compared with real images; the other images lie between them.
         """
         swaps = rows["method"] == "swap"
         strongest = swaps & (rows["swap_step"] == rows.loc[swaps, "swap_step"].min())
-        compared = ((rows["method"] == "neutral") | strongest).tolist()
-        table = pd.DataFrame({"place": rows.index, "compared": compared})
-        table["judge"] = list(judged[: len(rows)].numpy())
+        ends = ((rows["method"] == "neutral") | strongest).to_numpy()
+        places = torch.from_numpy(ends.nonzero()[0])
+        table = pd.DataFrame({"place": rows.index[ends], "judge": list(judged[places].numpy())})
         for name, network in self.networks.items():
-            found = iter(
-                in_batches(network, images[: len(rows)][torch.tensor(compared)], self.batch_size).numpy()
-            )
-            table[name] = [next(found) if wanted else None for wanted in compared]
+            table[name] = list(in_batches(network, images[places], self.batch_size).numpy())
         self.features.append(table)
 
     def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:

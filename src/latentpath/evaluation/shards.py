@@ -88,7 +88,10 @@ def scores_of(parts: Path, piece: str) -> Path:
 
 
 def read_features(folder: Path) -> pd.DataFrame:
-    """Read the features of the fine-tuned model's images, in the order of its index (see `Scorer`)."""
+    """Read the features of the fine-tuned model's images that are compared with real ones (see `Scorer`).
+
+    Column `place` is the label of the image in the index of the sweep, in whose order the rows are.
+    """
     parts = sorted((folder / "parts").glob(f"features_{FINETUNED}_*.parquet"))
     features = pd.concat([read_parquet(part) for part in parts], ignore_index=True)
     return features.sort_values("place", ignore_index=True)
