@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -24,6 +26,41 @@ def test_a_folder_that_mlflow_refuses(monkeypatch, uri):
         check_tracker("mlflow", "latentpath")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     check_tracker("mlflow", "latentpath")
+
+
+NOBODY = "http://127.0.0.1:1"  # refuses at once
+
+
+@pytest.mark.parametrize(
+    "name, what", [("wandb", "wandb"), ("mlflow", "trackers"), ("tensorboard", "trackers")]
+)
+def test_a_tracker_that_is_not_installed(monkeypatch, name, what):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_tracker(name, "latentpath")
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=rf"logger={name}: not installed; run `pip install .*{what}"):
+        check_tracker(name, "latentpath")
+
+
+def test_an_mlflow_server_that_does_not_answer(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI is {NOBODY}, which does not answer"):
+        check_tracker("mlflow", "latentpath")
+
+
+def test_wandb_without_key_or_server(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    for name, value in {"NETRC": str(netrc), "WANDB_BASE_URL": NOBODY, "WANDB_MODE": "online"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    with pytest.raises(UserError, match=f"no API key for {NOBODY}. Run `wandb login`"):
+        check_tracker("wandb", "latentpath")
+    monkeypatch.delenv("WANDB_MODE")
+    check_tracker("wandb", "latentpath")  # without a key it is offline
+    netrc.write_text("machine 127.0.0.1:1 login user password key")
+    netrc.chmod(0o600)
+    with pytest.raises(UserError, match=f"{NOBODY} does not answer. WANDB_MODE=offline writes"):
+        check_tracker("wandb", "latentpath")
 
 
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])

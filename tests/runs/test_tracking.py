@@ -18,7 +18,6 @@ import yaml
 from PIL import Image
 
 from latentpath.config.schema import LoggerConfig
-from latentpath.errors import UserError
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.metrics.figure_table import KEY
 from latentpath.runs import tracking
@@ -260,20 +259,6 @@ def test_images_only_where_asked_for(name: str, asked: bool, stage: Path):
     else:
         loggers[1].finalize("success")
         assert _events(stage).Tags()["images"] == (["samples"] if asked else [])
-
-
-@pytest.mark.parametrize(
-    ("name", "extra"), [("tensorboard", "trackers"), ("mlflow", "trackers"), ("wandb", "wandb")]
-)
-def test_missing_tracker_names_its_extra(
-    name: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
-    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
-    monkeypatch.setattr("lightning.fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
-    with pytest.raises(UserError, match=f"(?s)not installed.*pip install .*{extra}"):
-        build_loggers(LoggerConfig(name=name), tmp_path, "mine")
 
 
 def _events(stage: Path) -> Any:

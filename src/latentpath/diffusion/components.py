@@ -19,12 +19,11 @@ from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
+from latentpath.runs.base_folder import check_base
 from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
-PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
 SAFE: Any = {"use_safetensors": True}  # pickles could run code
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class BaseModel:
     @property
     def location(self) -> str:
         """The folder of a shipped or local model, or of a hub's in the folder of weights; else the hub id."""
-        return str(PHANTOM_SD) if self.source == "phantom-sd" else self._located(self.source, self.revision)
+        return self.weights.located(self.source, self.revision)
 
     def fingerprint(self, *parts: str) -> str:
         """Hash the weight files of `parts` of a local folder, or the id and revision of a hub model."""
@@ -117,25 +116,16 @@ class BaseModel:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()[:16]
 
-    def _located(self, source: str, revision: str | None = None) -> str:
-        return source if Path(source).is_dir() else str(self.weights.model(source, revision) or source)
-
     def _place(self, part: str) -> tuple[str, str, str | None]:
         """(folder or hub id, subfolder in it, revision) of a part."""
         if part != "vae" or self.vae_source is None:
             return self.location, part, self.revision
-        location = self._located(self.vae_source)
+        location = self.weights.located(self.vae_source)
         return location, "vae" if (Path(location) / "vae").is_dir() else "", None
 
     def check(self) -> None:
-        """Raise UserError at once if a local folder lacks a part; a hub id can only be tried."""
-        folder = Path(self.location)
-        if folder.is_dir():
-            for part in PARTS:
-                if not (folder / part).is_dir():
-                    raise UserError(f"{folder}: not a diffusers Stable Diffusion folder, {part}/ is missing.")
-        elif self.source.count("/") != 1 or self.source.startswith((".", "/", "~")):
-            raise UserError(f"model.name={self.source!r}: no such folder, and not a hub id (owner/name).")
+        """Raise UserError at once if a local folder is no whole base model; a hub id can only be tried."""
+        check_base(self.source, self.revision, self.vae_source, self.weights)
 
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         self.check()

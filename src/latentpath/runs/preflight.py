@@ -7,16 +7,25 @@ import os
 import shlex
 import socket
 import threading
+from importlib.util import find_spec
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.base_folder import check_base
 from latentpath.runs.command import Command
 from latentpath.runs.packaged import installed
 from latentpath.runs.stages import reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
 
+# tracker -> (the module it needs, what to install)
+TRACKERS = {
+    "wandb": ("wandb", "wandb"),
+    "tensorboard": ("tensorboard", "'latentpath[trackers]'"),
+    "mlflow": ("mlflow", "'latentpath[trackers]'"),
+}
 WANDB_REFUSES = "/\\#?%:"  # in the name of a project
 SMALLEST_FOR_LPIPS = 32  # pixels: the networks of LPIPS halve an image five times
 
@@ -31,21 +40,60 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
     if any(stage.decided_by for stage in stages):
         check_tracker(cfg.logger.name, cfg.logger.project)
     check_weights(cfg, command, run_dir)
+    if any("base" in stage.weights(cfg) for stage in stages):
+        check_base(cfg.model.name, cfg.model.revision, cfg.model.vae, WeightsFolder(cfg.weights_dir))
 
 
 def check_tracker(name: str, project: str) -> None:
-    """Raise UserError if the tracker would refuse the project, or MLflow the place to write to."""
-    if name == "wandb" and (not project.strip() or set(project) & set(WANDB_REFUSES) or len(project) > 128):
-        raise UserError(
-            f"logger.project is {project!r}: wandb takes 1 to 128 characters, none of {WANDB_REFUSES}. "
-            "WANDB_ENTITY names a team."
-        )
+    """Raise UserError if the tracker is not installed, cannot be reached, or would refuse the project."""
+    if name not in TRACKERS:
+        return
+    module, package = TRACKERS[name]
+    if find_spec(module) is None:
+        raise UserError(f"logger={name}: not installed; run `pip install {package}`.")
+    if name == "wandb":
+        if not project.strip() or set(project) & set(WANDB_REFUSES) or len(project) > 128:
+            raise UserError(
+                f"logger.project is {project!r}: wandb takes 1 to 128 characters, none of {WANDB_REFUSES}. "
+                "WANDB_ENTITY names a team."
+            )
+        _check_wandb_server()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if name == "mlflow" and uri and urlsplit(uri).scheme in ("", "file"):
+    if name == "mlflow" and uri:
+        scheme = urlsplit(uri).scheme
+        if scheme in ("", "file"):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI is {uri!r}, a folder, which MLflow no longer writes to. Give a server "
+                "or a database, such as sqlite:///mlflow.db."
+            )
+        if scheme in ("http", "https") and not _answers(uri):
+            raise UserError(
+                f"MLFLOW_TRACKING_URI is {uri}, which does not answer. Start that server, or unset the "
+                "variable: then the records go to mlflow.db beside the run."
+            )
+
+
+def _check_wandb_server() -> None:
+    """Raise UserError if wandb is to be online and has no API key, or its server does not answer."""
+    mode = os.environ.get("WANDB_MODE", "")
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    keyed = bool(os.environ.get("WANDB_API_KEY")) or _in_netrc(urlsplit(server).netloc)
+    offline = "WANDB_MODE=offline writes the record here, to upload later."
+    if mode == "online" and not keyed:
         raise UserError(
-            f"MLFLOW_TRACKING_URI is {uri!r}, a folder, which MLflow no longer writes to. Give a server or a "
-            f"database, such as sqlite:///mlflow.db."
+            f"WANDB_MODE is online, but there is no API key for {server}. Run `wandb login`, or set "
+            f"WANDB_API_KEY. {offline}"
         )
+    if mode in ("", "online") and keyed and not _answers(server):
+        raise UserError(f"logger=wandb: {server} does not answer. {offline}")
+
+
+def _in_netrc(host: str) -> bool:
+    """Return whether the user's netrc file, in which `wandb login` stores the key, has the host."""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
 
 
 def check_accelerator(accelerator: str) -> None:

@@ -21,7 +21,6 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from numpy.typing import NDArray
 
 from latentpath.config.schema import Config, LoggerConfig
-from latentpath.errors import UserError
 from latentpath.runs.files import write_text
 from latentpath.runs.metrics_file import MetricsFile
 from latentpath.runs.provenance import facts
@@ -43,8 +42,7 @@ def build_loggers(
     wandb: online if WANDB_MODE or an API key says so, else offline in `stage_path/wandb`. tensorboard: event
     files in `stage_path/tensorboard`. mlflow: MLFLOW_TRACKING_URI, else `mlflow.db` beside the run's folder.
     A resumed stage continues the same record. `config` without paths, the git commit and versions go to each
-    logger and to `stage_path/run.yaml`. Raises UserError, naming the extra to install, if the tracker is not
-    installed.
+    logger and to `stage_path/run.yaml`. `preflight.check_tracker` says ahead what a tracker lacks.
     """
     if not rank.is_zero:
         return []
@@ -54,13 +52,7 @@ def build_loggers(
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:
         name = f"{run_name}/{stage_path.name}"
-        try:
-            tracker: Any = builders[logger_cfg.name](logger_cfg.project, stage_path, name, made_by)
-        except ModuleNotFoundError as error:
-            what = "wandb" if logger_cfg.name == "wandb" else "'latentpath[trackers]'"
-            raise UserError(
-                f"logger={logger_cfg.name}: not installed ({error.name or error}); run `pip install {what}`"
-            ) from error
+        tracker: Any = builders[logger_cfg.name](logger_cfg.project, stage_path, name, made_by)
         tracker.takes_images = logger_cfg.images
         loggers.append(tracker)
     return loggers

@@ -27,6 +27,7 @@ from latentpath.errors import UserError
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
 RECORD = "fetched.json"  # beside the files of a model: their source, sizes and hashes
+PHANTOM_SD = Path(__file__).parents[1] / "assets" / "phantom-sd"
 # Each file name ends with the first eight digits of the file's SHA-256.
 BACKBONES = {
     "alex": "alexnet-owt-7be5be79.pth",
@@ -114,6 +115,12 @@ class WeightsFolder:
     def path(self) -> Path:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latentpath"
         return Path(self.name or os.environ.get(ENVIRONMENT) or cache).expanduser()
+
+    def located(self, source: str, revision: str | None = None) -> str:
+        """Return the folder of a base model or VAE; a hub id that is not here stays as it is."""
+        if source == "phantom-sd":
+            return str(PHANTOM_SD)
+        return source if Path(source).is_dir() else str(self.model(source, revision) or source)
 
     def model(self, source: str, revision: str | None = None) -> Path | None:
         """Return the folder of a hub id's pipeline or VAE, or None if it is not here."""
@@ -247,4 +254,4 @@ def _hub(source: str, revision: str | None = None) -> str:
 
 
 def is_hub_id(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not Path(name).is_dir()
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not Path(name).exists()
