@@ -36,6 +36,9 @@ ORIGINS = ("neutral", "present")  # unedited images, with which edits are compar
 INTERPOLATIONS = ("bezier", "cubic", "slerp", "lerp")
 TRAJECTORIES = ("swap", *INTERPOLATIONS)  # ways to go from the neutral image to an attribute, weak to strong
 
+# From swap_step on, a paraphrase of the neutral prompt: what any swap does to an image, whatever it asks for.
+PLACEBO = "placebo"
+
 FINETUNED, BASE = "finetuned", "base"
 
 # Names that no attribute may have, and what they mean in tables.

@@ -31,7 +31,7 @@ def test_it_is_the_loop_over_seeds_with_the_seed_left_out():
         means = np.delete(u, s, axis=0).mean(axis=0)
         named[s] = (u[s] @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(axis=1)
     found = name_attributes(d, permutations=0)
-    np.testing.assert_array_equal(found.per_seed, (named == [0, 1, 2]).mean(axis=1))
+    np.testing.assert_array_equal(found.right, named == [0, 1, 2])
     np.testing.assert_array_equal(found.by_attribute, (named == [0, 1, 2]).mean(axis=0))
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentpath.metrics.intervals import grouped, mean_intervals, mean_rate_interval, rate_intervals
+from latentpath.metrics.intervals import (
+    difference_intervals,
+    mean_difference_interval,
+    mean_intervals,
+    mean_rate_interval,
+    rate_intervals,
+)
 
 
 def _of(*seeds):
@@ -113,12 +119,15 @@ def test_fewer_than_two_seeds_have_no_interval():
     assert np.isnan(rate_intervals(np.empty((0, 2)))).all()
 
 
-def test_a_group_counts_once():
-    """Sixteen images of four patients that agree are worth four seeds, not sixteen."""
-    values = np.repeat([1.0, 1, 0, 1], 4)[:, None]
-    low, high = rate_intervals(*grouped(values, None, np.repeat(list("abcd"), 4)))
-    np.testing.assert_allclose([low[0], high[0]], _of(1, 1, 0, 1))
-    assert high[0] - low[0] > np.ptp(_of(*values[:, 0])) + 0.2
+def test_differences_lie_between_minus_one_and_one():
+    """Sixteen seeds that do not differ are not certainty; and a sign that turns turns the interval."""
+    low, high = difference_intervals(np.zeros((16, 1)))
+    assert low[0] == pytest.approx(-high[0]) and 0.05 < high[0] < 0.3
+    values = np.random.default_rng(3).choice([-1.0, 0.0, 1.0], size=(16, 2), p=[0.1, 0.3, 0.6])
+    ends, turned = difference_intervals(values), difference_intervals(-values)
+    np.testing.assert_allclose(ends.low, -turned.high)
+    assert (ends.low < values.mean(axis=0)).all() and (values.mean(axis=0) < ends.high).all()
+    np.testing.assert_allclose(mean_difference_interval(values[:, :1]), [ends.low[0], ends.high[0]])
 
 
 def test_wrong_arguments_are_refused():
@@ -128,5 +137,3 @@ def test_wrong_arguments_are_refused():
         rate_intervals([[1.0], [0.0]], [[1.0], [-1.0]])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         rate_intervals([[1.0], [2.0]])
-    with pytest.raises(ValueError, match="groups"):
-        grouped([[1.0], [0.0]], None, ["a"])

@@ -1,6 +1,7 @@
 """Writes a small run in the layout of the stages: the scores are made up, the pictures drawn, and the writers
 of the stages make of them what they would make of real ones."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageChops, ImageDraw
 from latentpath.data.captions import CaptionTemplate
 from latentpath.evaluation.copies import copies_by_class, copy_table
 from latentpath.evaluation.fidelity import HeldOut, fidelity_table
+from latentpath.evaluation.latents import named_directions
 from latentpath.evaluation.pictures import write_pictures
 from latentpath.evaluation.scoring import Picture
 from latentpath.evaluation.summary import summarise
@@ -75,13 +77,14 @@ def make_fake_run(
     write_parquet(evaluate / "scores.parquet", scores)
     scored = Scored(scores, attributes, classes, resamples=100)
     strong = strong_swap_steps(swap_steps)
-    geometry = pd.concat([geometry_table(stored, latents), image_distances(scores)])
+    bands = geometry_bands(pd.concat([geometry_table(stored, latents), image_distances(scores)]))
+    named = named_directions(index, lambda rows: latents[rows["row"]])
     figures = write_tables(
         evaluate,
         scored,
         attributes=attributes,
         strong=strong,
-        geometry=geometry_bands(geometry),
+        geometry=pd.concat([bands, named], ignore_index=True),
         temperatures=dict.fromkeys(attributes, 2.0),
     )
     _against_data(evaluate / "tables", rng, classes, index)
@@ -158,6 +161,8 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
                             "finetuned",
                             0.9 * frame / (FRAMES - 1),
                         )
+    for cls, seed, step in product(classes, range(seeds), swap_steps):
+        add(cls, seed, "", "placebo", step, pd.NA, "finetuned", 0.0)
     table = pd.DataFrame(rows)
     return table.astype(NULLABLE)
 
@@ -203,7 +208,7 @@ def _pictures(rows: pd.DataFrame, attributes, steps: int, side: int) -> list[Pic
     found = []
     for row in rows.to_dict("records"):
         key = {name: None if row[name] is pd.NA else row[name] for name in IMAGE_KEY}
-        if row["method"] == "neutral":
+        if row["method"] in ("neutral", "placebo"):
             push = 0.0
         elif row["model"] == "base":
             push = 0.05

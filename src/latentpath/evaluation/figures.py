@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentpath.evaluation.outcome_figures import rows_of_outcomes
 from latentpath.keys import BASE, FINETUNED, position_column
 from latentpath.metrics import (
     Scored,
     cfrt_by_position,
     cfrt_means,
     cfrt_table,
-    mean_rate_interval,
-    rate_intervals,
 )
 from latentpath.metrics.figure_table import COLUMNS
 from latentpath.metrics.figures import CFRT
+from latentpath.metrics.intervals import difference_intervals, mean_difference_interval
 from latentpath.metrics.measures import measures_in
 from latentpath.metrics.scored import Sweep
 from latentpath.metrics.selectivity import selectivity
@@ -45,11 +45,11 @@ def figure_table(
         alone = _cfrt(cfrt_by_position(scored, method))
         rows += [cell for cell in alone if cell["attribute"] in attributes]
         rows += _presence(scored, attributes, method) + _distances(scored, attributes, method)
-    rows += _presence(scored, attributes, "neutral")
+    rows += _presence(scored, attributes, "neutral") + rows_of_outcomes(scored, attributes, strong)
     if (scored.table["model"] == BASE).any():
         base = replace(scored, model=BASE)
         rows += _presence(base, attributes, "neutral") + _presence(base, attributes, "swap")
-    rows += _geometry(geometry[geometry["attribute"].isin(list(attributes))])
+    rows += _geometry(geometry[geometry["attribute"].isin([*attributes, None])])
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"position": "Int64", "n": "Int64", "value": float})
     return table.assign(model=table["model"].fillna(FINETUNED), reason=table["reason"].fillna(""))
 
@@ -99,16 +99,16 @@ def _selectivity(
         arrays = sweep.arrays(cls, sweep.positions(positions))
         found = selectivity(arrays.neutral, arrays.edited)
         reason = "" if found.n else "no seed has a score of every attribute toward every attribute"
-        ends = rate_intervals((found.per_seed + 1) / 2)  # from [-1, 1]: sixteen seeds at 1 are not certainty
+        ends = difference_intervals(found.per_seed)
         for i, attribute in enumerate(attributes):
             cells[cls, attribute] = pd.Series(found.per_seed[:, i], index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": method, "n": found.n, "reason": reason}
-            interval = {"low": 2 * ends.low[i] - 1, "high": 2 * ends.high[i] - 1}
+            interval = {"low": ends.low[i], "high": ends.high[i]}
             rows.append(key | {"figure": "selectivity", "value": found.by_attribute[i]} | interval)
             rows.append(key | {"figure": "selectivity_p", "value": found.p[i]})
             rows.append(key | {"figure": "released_null", "value": found.null[i]})
-    low, high = mean_rate_interval((pd.DataFrame(cells).to_numpy(np.float64) + 1) / 2)
-    interval, table = {"low": 2 * low - 1, "high": 2 * high - 1}, pd.DataFrame(rows)
+    low, high = mean_difference_interval(pd.DataFrame(cells).to_numpy(np.float64))
+    interval, table = {"low": low, "high": high}, pd.DataFrame(rows)
     for figure, of_figure in table.groupby("figure"):
         if figure != "selectivity_p":
             mean = {"method": method, "figure": figure, "value": of_figure["value"].mean()}

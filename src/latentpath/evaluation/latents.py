@@ -1,21 +1,27 @@
-"""Geometry of trajectories and a t-SNE map, both from the stored latents without decoding."""
+"""Geometry of trajectories, whether directions name attributes, and a t-SNE map: of latents, undecoded."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from latentpath.evaluation.shards import StoredSweep
 from latentpath.keys import LATENT_KEY
 from latentpath.metrics import geometry_bands, geometry_table, image_distances
+from latentpath.metrics.attribute_directions import name_attributes
+from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
 from latentpath.runs.files import write_parquet
 from latentpath.traversal.store import read_latents
 
 log = logging.getLogger(__name__)
 
 MOST_ON_MAP = 10_000  # latents; t-SNE of more takes too much time and memory
+MOST_NAMED = 800  # directions of a swap step: their products and permutations fit into memory, in seconds
 
 
 def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +30,51 @@ def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:
     The latents are read shard by shard, because all of them need not fit into memory.
     """
     tables = [geometry_table(rows, read_latents(sweep.folder, rows).numpy()) for _, rows in sweep.shards]
-    return geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
+    bands = geometry_bands(pd.concat([*tables, image_distances(scores)], ignore_index=True))
+    named = named_directions(sweep.index, lambda rows: read_latents(sweep.folder, rows).numpy())
+    return pd.concat([bands, named], ignore_index=True)
+
+
+def named_directions(index: pd.DataFrame, read: Callable[[pd.DataFrame], np.ndarray]) -> pd.DataFrame:
+    """Say how often the direction of a plain swap names its attribute, by class and swap step.
+
+    `read` gives the latents (rows, c, h, w) of rows of the index. Columns as `geometry_bands`, without
+    quantiles: the figures direction_named of each attribute and of all (attribute empty), and direction_null
+    and direction_p of all. See `metrics.attribute_directions`. Of many seeds the first are taken. No row with
+    a single attribute or a single seed, nor of a swap step that lacks an image.
+    """
+    swaps = index[index["method"] == "swap"]
+    attributes = list(dict.fromkeys(swaps["attribute"]))
+    rows = []
+    for cls, of_class in swaps.groupby("class", sort=False) if len(attributes) > 1 else ():
+        seeds = sorted(of_class["seed"].unique())[: max(2, MOST_NAMED // len(attributes))]
+        neutral = index[(index["method"] == "neutral") & (index["class"] == cls)]
+        origins = read(neutral.set_index("seed").loc[seeds].reset_index())
+        for step, at_step in of_class.groupby("swap_step"):
+            wanted = pd.MultiIndex.from_product([seeds, attributes])
+            at_step = at_step.set_index(["seed", "attribute"]).reindex(wanted).dropna(subset=["shard"])
+            if len(at_step) < len(wanted) or len(seeds) < 2:
+                continue
+            edited = read(at_step.reset_index())
+            edited = edited.reshape(len(seeds), len(attributes), *edited.shape[1:])
+            rows += _naming(edited - origins[:, None], attributes, {"class": cls, "swap_step": step})
+    columns = ["class", "attribute", "figure", "swap_step", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns).astype({"swap_step": "Int64"})
+
+
+def _naming(directions: np.ndarray, attributes: list[str], key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one class and swap step; directions (S, A, ...)."""
+    found = name_attributes(directions)
+    right = found.right.astype(float)
+    low, high = mean_rate_interval(right)
+    ends, key = rate_intervals(right), key | {"n": found.n}
+    named = key | {"figure": "direction_named"}
+    rows = [
+        named | {"attribute": a, "mean": found.by_attribute[i], "low": ends.low[i], "high": ends.high[i]}
+        for i, a in enumerate(attributes)
+    ]
+    rows.append(named | {"mean": found.accuracy, "low": low, "high": high})
+    return [*rows, *(key | {"figure": f"direction_{k}", "mean": getattr(found, k)} for k in ("null", "p"))]
 
 
 def write_map(sweep: StoredSweep, file: Path, *, random_state: int) -> None:

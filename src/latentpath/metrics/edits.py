@@ -1,11 +1,17 @@
 """Measures what each edit did to the attributes that it names, and to the others."""
 
+from collections.abc import Hashable
+
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, origin_of
+from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, PLACEBO, origin_of
 from latentpath.metrics.flips import hard_label
+from latentpath.metrics.intervals import difference_intervals
+from latentpath.metrics.outcomes import outcome_table
 from latentpath.metrics.scored import Scored
+
+BEYOND = [f"{figure}{end}" for figure in ("effectiveness", "leak") for end in ("", "_low", "_high")]
 
 
 def edit_table(scored: Scored) -> pd.DataFrame:
@@ -16,11 +22,13 @@ def edit_table(scored: Scored) -> pd.DataFrame:
         match        the predicted attributes are exactly those asked for: the named ones, of a removal none
         others_kept  every other attribute is as on the image that it departs from
         probability  mean probability of the named attributes on the edited image
+        effectiveness, leak   beyond a placebo (`metrics.outcomes`), with 95 % intervals, _low and _high; NaN
+                     for removals and windows, and without a placebo
         n            seeds
 
-    Frames of interpolations are left out. A combination is named `hair+ruler`. An edit departs from the
-    neutral image of its seed, a removal from the image that has the attribute. NaN if a named attribute
-    has no head; a missing score leaves the seed out.
+    Frames of interpolations and the placebo are left out. A combination is named `hair+ruler`. An edit
+    departs from the neutral image of its seed, a removal from the image that has the attribute. NaN if a
+    named attribute has no head; a missing score leaves the seed out.
     """
     heads, rows = list(scored.heads), scored.rows
     rows = rows[rows["swap_step"].notna()]
@@ -31,8 +39,8 @@ def edit_table(scored: Scored) -> pd.DataFrame:
         (key["class"], key["seed"], key["attribute"]): index
         for index, key in rows[rows["method"].isin(ORIGINS)].iterrows()
     }
-    table = []
-    for edit, of_edit in rows[~rows["method"].isin(ORIGINS)].groupby(EDIT_KEY, sort=False):
+    table, beyond = [], _beyond_placebo(scored)
+    for edit, of_edit in rows[~rows["method"].isin((*ORIGINS, PLACEBO))].groupby(EDIT_KEY, sort=False):
         cls, attribute, method, *_ = map(str, edit)
         names = attribute.split(JOIN)
         named = [heads.index(name) for name in names if name in heads]
@@ -54,12 +62,26 @@ def edit_table(scored: Scored) -> pd.DataFrame:
                 "probability": float(np.mean(own[np.isfinite(own)]))
                 if known and np.isfinite(own).any()
                 else np.nan,
+                **beyond.get(edit, dict.fromkeys(BEYOND, np.nan)),
                 "n": len(of_edit),
             }
         )
-    return pd.DataFrame(
-        table, columns=[*EDIT_KEY, "before", "after", "match", "others_kept", "probability", "n"]
-    )
+    shares = ["before", "after", "match", "others_kept", "probability"]
+    return pd.DataFrame(table, columns=[*EDIT_KEY, *shares, *BEYOND, "n"])
+
+
+def _beyond_placebo(scored: Scored) -> dict[Hashable, dict[str, float]]:
+    """Return the figures BEYOND of each edit that has a placebo, by its EDIT_KEY."""
+    found = {}
+    for edit, images in outcome_table(scored).groupby(EDIT_KEY, sort=False):
+        effect = images["present"] - images["placebo_present"]
+        leak = images["others_changed"] - images["placebo_changed"]
+        values = np.column_stack([effect, leak]).astype(np.float64)
+        ends = difference_intervals(values)
+        means = [v[np.isfinite(v)].mean() if np.isfinite(v).any() else np.nan for v in values.T]
+        figures = np.array([means, ends.low, ends.high]).T.ravel()  # in the order of BEYOND
+        found[edit] = dict(zip(BEYOND, figures.tolist(), strict=True))
+    return found
 
 
 def _share(holds: np.ndarray, needs: np.ndarray, known: bool) -> float:

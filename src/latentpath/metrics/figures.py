@@ -134,6 +134,69 @@ FIGURES = {
             "for: the zero that its released CFRT is to be read against.",
             "lower",
         ),
+        Figure(
+            "effectiveness",
+            "effect over placebo",
+            "Share of images that show the attribute after its edit, less the share after a placebo: a swap "
+            "to a paraphrase of the neutral prompt at the same step.",
+            "higher",
+            (-1.0, 1.0),
+        ),
+        Figure(
+            "leak",
+            "leak over placebo",
+            "Share of the other decisions, about attributes and the class, that differ from the neutral "
+            "image after the edit, less the share after a placebo.",
+            "lower",
+            (-1.0, 1.0),
+        ),
+        Figure(
+            "others_changed",
+            "others changed",
+            "Share of the other decisions, about attributes and the class, that differ from the neutral "
+            "image.",
+            "lower",
+        ),
+        Figure(
+            "placebo_changed",
+            "others changed by a placebo",
+            "Share of the same decisions that differ after a placebo: what any swap changes, whatever it "
+            "asks for.",
+            "lower",
+        ),
+        Figure(
+            "mnac",
+            "MNAC",
+            "Mean number of attributes whose decision an edit changes, its own included: 1 is what a "
+            "faithful edit gives, 0 an edit without effect.",
+            "",
+            _INFINITE,
+        ),
+        Figure(
+            "class_match",
+            "class as asked",
+            "Share of neutral images that the judge takes for the class of their prompt.",
+            "higher",
+        ),
+        Figure(
+            "direction_named",
+            "direction names the attribute",
+            "Share of seeds whose direction from the neutral latent is nearest to the mean direction that "
+            "the other seeds take toward the same attribute.",
+            "higher",
+        ),
+        Figure(
+            "direction_null",
+            "named by chance",
+            "The share of seeds rightly named if the attributes of each seed's directions are exchanged.",
+        ),
+        Figure(
+            "direction_p",
+            "p of the naming",
+            "Probability of as many rightly named if the attributes of each seed's directions are exchanged.",
+            "lower",
+            digits=4,
+        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

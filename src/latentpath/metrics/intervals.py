@@ -1,15 +1,14 @@
 """Confidence intervals over seeds, in closed form: how much a figure varies with the choice of seeds.
 
 The positions of one seed share its noise and depend on each other; seeds are independent. So the unit is
-the seed or, where several seeds start from images of one patient, the group (see `grouped`): each enters
-with one value. Nothing is drawn at random, so the same values always have the same interval.
+the seed: each enters with one value. Inversion takes one image of each patient or lesion, so that there, too,
+seeds are independent. Nothing is drawn at random, so the same values always have the same interval.
 
 Arrays, for S seeds and F figures at once: values (S, F), NaN if a seed has none; weights (S, F) >= 0,
 how many samples a value is the mean of (1 each by default).
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -101,20 +100,23 @@ def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
     return Interval(mean - half, mean + half)
 
 
-def grouped(values: ArrayLike, weights: ArrayLike | None, groups: Sequence[Any]) -> tuple[Array, Array]:
-    """Average seeds within groups by their weights: values and weights (G, F), one row per group.
+def difference_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Return the intervals of means of values in [-1, 1], such as differences of two rates of a seed.
 
-    Use it for intervals of seeds that are not independent. `groups` (S,) names the group of each seed, for
-    instance the patient of the image that was inverted.
+    `rate_intervals` of (v + 1) / 2, scaled back: unlike Student's, seeds that all agree do not promise
+    certainty.
     """
-    v, w, _ = _checked(values, weights, 0.95)
-    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
-    if len(groups) != len(v):
-        raise ValueError(f"{len(groups)} groups are given for {len(v)} seeds")
-    member = np.zeros((len(names), len(v)))
-    member[[names[name] for name in groups], np.arange(len(v))] = 1
-    total = member @ w
-    return _divide(member @ (w * v), total), total
+    ends = rate_intervals((np.asarray(values, dtype=np.float64) + 1) / 2, level=level)
+    return Interval(2 * ends.low - 1, 2 * ends.high - 1)
+
+
+def mean_difference_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of the mean of F means of values in [-1, 1] of the same seeds, values (S, F).
+
+    `mean_rate_interval` of (v + 1) / 2, scaled back.
+    """
+    low, high = mean_rate_interval((np.asarray(values, dtype=np.float64) + 1) / 2, level=level)
+    return 2 * low - 1, 2 * high - 1
 
 
 def _wilson(rate: Array, v: Array, w: Array, seeds: Array, level: float, cells: float = 1.0) -> Interval:

@@ -17,6 +17,7 @@ from latentpath.report.figures import (
 )
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
+from latentpath.report.outcomes import outcomes_table
 from latentpath.report.sensitivity import calibration_table, sensitivity_curves
 from latentpath.report.tables import companions_table, conditions_table, main_table
 
@@ -31,6 +32,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
         "calibration": calibration_table(run),
         "edits": edits_table(run),
+        "outcomes": outcomes_table(run),
         "co_change": co_change_tables(run),
         "flip_points": flip_points_table(run),
         "flip_numbers": curve_numbers(flip_curves(run), "Flip curves in numbers"),

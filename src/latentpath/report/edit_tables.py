@@ -22,7 +22,16 @@ def edits_table(run: RunArtefacts) -> Table | None:
     head = ["edit", "class", "attribute", "steps", "strength"]
     table = Table(
         "Other edits than plain swaps, as shares of seeds",
-        [*head, "there before", "there after", "all attributes as asked", "others kept", "seeds"],
+        [
+            *head,
+            "there before",
+            "there after",
+            "all attributes as asked",
+            "others kept",
+            "effect over placebo",
+            "leak over placebo",
+            "seeds",
+        ],
         name="edits",
     )
     own = {edit["method"]: words(edit["method"]) for edit in edits if edit["method"] not in EDITS}
@@ -39,7 +48,11 @@ def edits_table(run: RunArtefacts) -> Table | None:
             first = [header(name, len(rows))] if k == 0 else []
             named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, " and ")))]
             middle = [Cell(steps), number(edit["strength"], digits=1)]
-            group.append([*first, *named, *middle, *shares, count(edit["n"])])
+            beyond = [
+                number(edit[key], "no placebo", ends=(edit[f"{key}_low"], edit[f"{key}_high"]))
+                for key in ("effectiveness", "leak")
+            ]
+            group.append([*first, *named, *middle, *shares, *beyond, count(edit["n"])])
         if group:
             table.groups.append(group)
     return table

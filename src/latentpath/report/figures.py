@@ -14,6 +14,8 @@ from latentpath.runs.figure_style import colour
 
 NEWLY = "newly present, share of seeds"
 PROBABILITY = "mean probability"
+# z_0 and the swaps' latents drawn independently: cos(a - c, b - c) = 1/2, cos(b - a, c - b) = -1/2
+UNRELATED = {"cosine_weakest": 0.5, "cosine_strongest": 0.5, "cosine_next": -0.5}
 OTHERS = "the other attributes, mean probability"
 
 
@@ -64,14 +66,16 @@ def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
 
 
 def direction_curves(run: RunArtefacts) -> Chart | None:
-    """Make panels per class with one line per attribute: cosines to two reference directions, and turns.
+    """Make panels per class, one line per attribute: cosines, and how often a direction names its attribute.
 
-    A straight trajectory has cosine 1 everywhere.
+    A straight trajectory has cosine 1 everywhere. A dashed line shows what says nothing: cosines of unrelated
+    images, and the naming of directions whose attributes were exchanged.
     """
     names = {
         "cosine_weakest": "cosine to the weakest swap",
         "cosine_strongest": "cosine to the strongest swap",
         "cosine_next": "cosine to the next step",
+        "direction_named": "names the attribute, share of seeds",
     }
     return _band_chart(run, names, "directions")
 
@@ -106,11 +110,24 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
             lines.append(Line(words(attribute), mean, colour(index), low=low, high=high))
         known = [v for line in lines for v in (*line.values, *line.low, *line.high) if v is not None]
         if known:
+            lines += _null(geometry, cls, figure, steps)
+            known += [v for v in lines[-1].values if v is not None]
             low = min(known) - 0.05 if min(known) < 0 else 0.0
-            high = 1.0 if figure.startswith("cosine") else 1.05 * max(known) or 1.0
+            high = 1.0 if figure.startswith(("cosine", "direction")) else 1.05 * max(known) or 1.0
             title = panel_name(run, cls, name)
             panels.append(Curves(title, x, labels, lines, low=low, high=high, width=320, height=190))
     return panels
+
+
+def _null(geometry: pd.DataFrame, cls: str, figure: str, steps: Sequence[int]) -> list[Line]:
+    """Return the line of what a figure is where directions say nothing, if it has one."""
+    if figure in UNRELATED:
+        return [Line("unrelated images", [UNRELATED[figure]] * len(steps), "quiet", "dashed")]
+    if figure != "direction_named":
+        return []
+    rows = geometry[(geometry["figure"] == "direction_null") & (geometry["class"] == cls)]
+    rows = rows.assign(swap_step=rows["swap_step"].astype(int)).set_index("swap_step")
+    return [Line("attributes exchanged", _column(rows, "mean", steps), "quiet", "dashed")]
 
 
 def geometry_table(run: RunArtefacts) -> Table | None:

@@ -19,6 +19,7 @@ from latentpath.report.encode import data_uri
 from latentpath.report.export import write_table_files
 from latentpath.report.headline import QUESTION, headline
 from latentpath.report.latent_map import latent_map
+from latentpath.report.outcomes import class_matches
 from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, words
 from latentpath.report.slider import explorer, payload, script_hash
 from latentpath.report.tables import METHOD_NAMES
@@ -65,6 +66,7 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
             **_pictures(run, gallery, encode),
             **tables,
             pairs=entangled_pairs(run, gallery),
+            class_matches=class_matches(run),
             **page_charts(run),
             tsne=mapped.chart if mapped else None,
             configs=_distinct_configs(run),
