@@ -13,9 +13,10 @@ from PIL import Image, ImageChops, ImageDraw
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.evaluation.copies import copies_by_class, copy_table
-from latentpath.evaluation.fidelity import HeldOut, fidelity_table
+from latentpath.evaluation.fidelity import fidelity_table
 from latentpath.evaluation.latents import named_directions
 from latentpath.evaluation.pictures import write_pictures
+from latentpath.evaluation.real_images import RealImages
 from latentpath.evaluation.scoring import Picture
 from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
@@ -185,7 +186,8 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
 def _against_data(folder: Path, rng, classes, index: pd.DataFrame) -> None:
     generated = pd.DataFrame({"class": np.repeat(list(classes), 9), "attribute": ""})
     real = pd.DataFrame({"cls": np.repeat(list(classes), 20)})
-    held_out = HeldOut(real, {"judge": rng.normal(size=(len(real), 3)).astype(np.float32)})
+    features = {"judge": rng.normal(size=(len(real), 3)).astype(np.float32)}
+    held_out = RealImages(real, np.zeros((len(real), 1), np.float32), features)
     mine = rng.normal(size=(len(generated), 3)).astype(np.float32)
     table = fidelity_table(generated, mine, held_out, "judge", classes=classes, attributes=())
     table.assign(features="judge").to_csv(folder / "fidelity.csv", index=False)
