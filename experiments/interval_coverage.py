@@ -16,7 +16,8 @@ from scipy import stats
 from latentpath.metrics.intervals import mean_intervals, mean_rate_interval, rate_intervals
 
 RATES, SEEDS, CORRELATIONS = (0.7, 0.8, 0.9, 0.95, 0.99), (8, 16, 32, 64), (0.1, 0.5, 1.0)
-POSITIONS, RESAMPLES = 3, 1000
+POSITIONS, DECISIONS, RESAMPLES = 3, 5, 1000
+RATE_OF_PLACEBO = 0.02
 Ends = tuple[np.ndarray, np.ndarray]
 
 
@@ -62,12 +63,30 @@ def settings(rng: np.random.Generator, studies: int) -> Iterator[Setting]:
                 return np.array(ends)[:, 0], np.array(ends)[:, 1]
 
             yield "mean of 8 cells", float(rates.mean()), correlation, cells.mean(axis=2), of_cells
+        for rate in (0.02, 0.05, 0.2, 0.4):
+            for correlation in (0.0, 0.7):
+                leak = shares(rng, rate, correlation, seeds, studies) - shares(
+                    rng, RATE_OF_PLACEBO, correlation, seeds, studies
+                )
+                yield "leak", rate - RATE_OF_PLACEBO, correlation, leak, of_leak
         for name, truth, values in [
             ("mean, normal", 0.0, rng.normal(size=(seeds, studies))),
             ("mean, exponential", 1.0, rng.exponential(size=(seeds, studies))),
             ("mean, beta(1/2, 1/2)", 0.5, rng.beta(0.5, 0.5, size=(seeds, studies))),
         ]:
             yield name, truth, float("nan"), values, mean_intervals
+
+
+def shares(rng: np.random.Generator, rate: float, correlation: float, seeds: int, studies: int) -> np.ndarray:
+    """Return the share of changed decisions (S, studies), whose positions agree at least this often."""
+    shape = (seeds, studies, DECISIONS)
+    alike = (rng.uniform(size=shape) < correlation)[..., None]
+    one, each = rng.uniform(size=(*shape, 1)) < rate, rng.uniform(size=(*shape, POSITIONS)) < rate
+    return np.where(alike, one, each).mean(axis=(2, 3))
+
+
+def of_leak(values: np.ndarray) -> Ends:
+    return mean_intervals(values, unit=1 / DECISIONS)
 
 
 def main(studies: int) -> None:

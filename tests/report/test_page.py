@@ -124,8 +124,10 @@ def test_headline_has_the_means(complete_run: Path, complete: Page) -> None:
     figures = read_run(complete_run).figures
     answer = re.search(r'<p class="answer">(.*?)</p>', complete.html, re.S)
     assert answer and "Classifier Flip Rate along a Trajectory" in answer[1]
-    for key in ("cfrt_strict", "cfrt_released", "flipped"):
+    for key in ("cfrt_strict", "cfrt_released", "flipped_eligible"):
         assert f"<strong>{figures.value(key):.0%}</strong>" in answer[1]
+    leak = f"<strong>{figures.value('leak'):.1%}</strong> more than a placebo"
+    assert leak in re.sub(r"\s+", " ", answer[1]) and answer[1].index(leak[:12]) < answer[1].index("CFRT")
     assert f"<strong>{figures.value('lpips_alex'):.3f}</strong>" in answer[1]
 
 

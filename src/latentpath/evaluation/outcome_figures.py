@@ -11,11 +11,12 @@ import pandas as pd
 from latentpath.keys import PLACEBO
 from latentpath.metrics import Scored
 from latentpath.metrics.counterfactual import attributes_changed
+from latentpath.metrics.figures import FIGURES
 from latentpath.metrics.intervals import (
     Interval,
     difference_intervals,
     mean_difference_interval,
-    mean_rate_interval,
+    mean_intervals,
     rate_intervals,
 )
 from latentpath.metrics.outcomes import outcome_table
@@ -26,7 +27,6 @@ _DIFFERENCES = {
     "effectiveness": ("present", "placebo_present"),
     "leak": ("others_changed", "placebo_changed"),
 }
-_OF_PLACEBO = (*_DIFFERENCES, "placebo_changed")
 
 
 def rows_of_outcomes(
@@ -34,15 +34,19 @@ def rows_of_outcomes(
 ) -> list[dict[str, Any]]:
     """Return effectiveness, leak and their parts of each method, MNAC, and the class of neutral images.
 
-    On the strong end and at every swap step; without a placebo in the scores only others_changed. A method
-    that was run at several strengths has no row here, as the key of a figure holds no strength:
-    `tables/edits.csv` has them.
+    On the strong end and at every swap step; without a placebo in the scores only others_changed, and with a
+    single decision nothing about others. A method that was run at several strengths has no row here, as the
+    key of a figure holds no strength: `tables/edits.csv` has them.
     """
     outcomes = outcome_table(scored)
     outcomes = outcomes[outcomes["attribute"].isin(list(attributes))]
-    figures = (
-        ["others_changed", *_OF_PLACEBO] if (scored.rows["method"] == PLACEBO).any() else ["others_changed"]
-    )
+    others = len(scored.heads) - 1 + (len(scored.classes) > 1)
+    placebo = (scored.rows["method"] == PLACEBO).any()
+    figures = [
+        *(["effectiveness"] if placebo else []),
+        *(["others_changed"] if others else []),
+        *(["leak", "placebo_changed"] if placebo and others else []),
+    ]
     rows = _class_match(scored)
     for method, of_method in outcomes.groupby("method", sort=False):
         if of_method["strength"].nunique() > 1:
@@ -50,10 +54,10 @@ def rows_of_outcomes(
         key = {"method": str(method)}
         at_end = of_method[of_method["swap_step"].isin(list(strong))]
         for figure in figures if len(at_end) else ():
-            rows += [*_cells(at_end, figure, key), _mean(at_end, figure, key)]
+            rows += [*_cells(at_end, figure, key, others), _mean(at_end, figure, key, others)]
         for step, at_step in of_method.groupby("swap_step"):
             for figure in figures:
-                rows += _cells(at_step, figure, key | {"position": step})
+                rows += _cells(at_step, figure, key | {"position": step}, others)
     return rows + _mnac(scored, attributes, strong)
 
 
@@ -65,10 +69,11 @@ def _wide(outcomes: pd.DataFrame, figure: str) -> pd.DataFrame:
     return values.unstack(["class", "attribute"])
 
 
-def _cells(outcomes: pd.DataFrame, figure: str, key: dict[str, Any]) -> list[dict[str, Any]]:
+def _cells(outcomes: pd.DataFrame, figure: str, key: dict[str, Any], others: int) -> list[dict[str, Any]]:
+    """Return a row per class and attribute; `others`: how many decisions there are about everything else."""
     wide = _wide(outcomes, figure)
     array = wide.to_numpy(np.float64)
-    ends = (difference_intervals if figure in _DIFFERENCES else rate_intervals)(array)
+    ends = difference_intervals(array) if figure == "effectiveness" else _shares(array, figure, 1 / others)
     rows = []
     for i, (cls, attribute) in enumerate(wide.columns):
         row = key | {"class": cls, "attribute": attribute, "figure": figure}
@@ -76,38 +81,55 @@ def _cells(outcomes: pd.DataFrame, figure: str, key: dict[str, Any]) -> list[dic
     return rows
 
 
-def _mean(outcomes: pd.DataFrame, figure: str, key: dict[str, Any]) -> dict[str, Any]:
-    wide = _wide(outcomes, figure)
-    interval = mean_difference_interval if figure in _DIFFERENCES else mean_rate_interval
-    low, high = interval(wide.to_numpy(np.float64))
-    return key | {"figure": figure, "value": wide.mean().mean(), "low": low, "high": high}
+def _mean(outcomes: pd.DataFrame, figure: str, key: dict[str, Any], others: int) -> dict[str, Any]:
+    array = _wide(outcomes, figure).to_numpy(np.float64)
+    value = np.nanmean(np.nanmean(array, axis=0)) if np.isfinite(array).any() else np.nan
+    if figure == "effectiveness":
+        low, high = mean_difference_interval(array)
+    else:
+        of_seeds = pd.DataFrame(array).mean(axis=1).to_numpy()[:, None]
+        ends = _shares(of_seeds, figure, 1 / (others * array.shape[1]))
+        low, high = ends.low[0], ends.high[0]
+    return key | {"figure": figure, "value": value, "low": low, "high": high}
 
 
-def _read(values: np.ndarray, ends: Interval, i: int, *, scale: float = 1.0) -> dict[str, Any]:
+def _shares(values: np.ndarray, figure: str, unit: float) -> Interval:
+    """Return the intervals of shares of decisions, or of differences of such shares."""
+    least = FIGURES[figure].range[0]
+    low, high = mean_intervals(values, unit=unit)
+    return Interval(low.clip(least, 1), high.clip(least, 1))
+
+
+def _read(values: np.ndarray, ends: Interval, i: int) -> dict[str, Any]:
     """Return value, ends, n and reason of one figure, from what each seed says of it."""
     known = values[np.isfinite(values)]
     if not known.size:
         return {"value": np.nan, "n": 0, "reason": "no seed has the scores"}
     found = {"value": known.mean(), "low": ends.low[i], "high": ends.high[i]}
-    return {name: scale * float(value) for name, value in found.items()} | {"n": known.size}
+    return {name: float(value) for name, value in found.items()} | {"n": known.size}
 
 
 def _mnac(scored: Scored, attributes: Sequence[str], strong: Sequence[int]) -> list[dict[str, Any]]:
     """Return the mean number of attributes whose decision a swap changes, on the strong end."""
-    sweep, heads = Sweep(scored, "swap"), len(scored.heads)
-    rows, cells = [], {}
+    sweep, rows, cells = Sweep(scored, "swap"), [], {}
     for cls in scored.classes:
         arrays = sweep.arrays(cls, sweep.positions(strong))
         for attribute in attributes:
             edited = arrays.edited[scored.heads.index(attribute)]
-            share = attributes_changed(arrays.neutral, edited, scored.threshold).mean(axis=1) / heads
-            cells[cls, attribute] = pd.Series(share, index=arrays.seeds)
+            number = attributes_changed(arrays.neutral, edited, scored.threshold).mean(axis=1)
+            cells[cls, attribute] = pd.Series(number, index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": "swap", "figure": "mnac"}
-            rows.append(key | _read(share, rate_intervals(share[:, None]), 0, scale=heads))
-    wide = pd.DataFrame(cells)
-    low, high = mean_rate_interval(wide.to_numpy(np.float64))
-    ends = {"value": heads * wide.mean().mean(), "low": heads * low, "high": heads * high}
-    return [*rows, {"method": "swap", "figure": "mnac"} | ends]
+            rows.append(key | _read(number, _positive(number[:, None], 1.0), 0))
+    of_seeds = pd.DataFrame(cells).mean(axis=1).to_numpy()[:, None]
+    ends = _positive(of_seeds, 1 / len(cells))
+    means = [row["value"] for row in rows if row["n"]]
+    mean = {"value": np.mean(means) if means else np.nan, "low": ends.low[0], "high": ends.high[0]}
+    return [*rows, {"method": "swap", "figure": "mnac"} | mean]
+
+
+def _positive(values: np.ndarray, unit: float) -> Interval:
+    low, high = mean_intervals(values, unit=unit)
+    return Interval(low.clip(0), high)
 
 
 def _class_match(scored: Scored) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, PLACEBO, origin_of
 from latentpath.metrics.flips import hard_label
-from latentpath.metrics.intervals import difference_intervals
+from latentpath.metrics.intervals import difference_intervals, mean_intervals
 from latentpath.metrics.outcomes import outcome_table
 from latentpath.metrics.scored import Scored
 
@@ -76,11 +76,17 @@ def _beyond_placebo(scored: Scored) -> dict[Hashable, dict[str, float]]:
     for edit, images in outcome_table(scored).groupby(EDIT_KEY, sort=False):
         effect = images["present"] - images["placebo_present"]
         leak = images["others_changed"] - images["placebo_changed"]
-        values = np.column_stack([effect, leak]).astype(np.float64)
-        ends = difference_intervals(values)
-        means = [v[np.isfinite(v)].mean() if np.isfinite(v).any() else np.nan for v in values.T]
-        figures = np.array([means, ends.low, ends.high]).T.ravel()  # in the order of BEYOND
-        found[edit] = dict(zip(BEYOND, figures.tolist(), strict=True))
+        others = (
+            len(scored.heads) + (len(scored.classes) > 1) - len(str(images["attribute"].iloc[0]).split(JOIN))
+        )
+        effects, leaks = (v.to_numpy(np.float64)[:, None] for v in (effect, leak))
+        ends = [difference_intervals(effects), mean_intervals(leaks, unit=1 / max(others, 1))]
+        figures = [
+            value
+            for v, (low, high) in zip((effect, leak), ends, strict=True)
+            for value in (v.mean(), low[0], high[0])
+        ]
+        found[edit] = dict(zip(BEYOND, map(float, figures), strict=True))
     return found
 
 

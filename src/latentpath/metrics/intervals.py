@@ -83,20 +83,22 @@ def mean_rate_interval(
     return float(ends.low[0]), float(ends.high[0])
 
 
-def mean_intervals(values: ArrayLike, *, level: float = 0.95) -> Interval:
+def mean_intervals(values: ArrayLike, *, unit: float = 0.0, level: float = 0.95) -> Interval:
     """Return Student's t intervals of means of any values, such as score changes, distances or cosines.
 
         mean -+ t s / sqrt(n),   s^2 = sum (v - mean)^2 / (n - 1),   t with n - 1 degrees of freedom
 
     n seeds have a value. With 8 to 32 seeds it covers at least as often as the BCa bootstrap and about as
     often as Hesterberg's expanded percentiles, at any skew that was tried
-    (experiments/interval_coverage.py). Seeds that all agree have an interval of width 0.
+    (experiments/interval_coverage.py). Seeds that all agree have an interval of width 0, unless `unit` says
+    by how much the values of two seeds differ at least if they differ at all, such as one changed decision of
+    five: then s^2 = (sum (v - mean)^2 + 2 unit^2) / (n + 1), as if two more seeds differed by that.
     Source: Student 1908.
     """
     v, w, n = _checked(values, None, level)
     mean = _divide(v.sum(axis=0), n)
-    square = (w * (v - mean) ** 2).sum(axis=0)
-    half = _student(n, level) * np.sqrt(_divide(square, (n - 1) * n))
+    square = (w * (v - mean) ** 2).sum(axis=0) + 2 * unit**2
+    half = _student(n, level) * np.sqrt(_divide(square, (n + 1 if unit else n - 1) * n))
     return Interval(mean - half, mean + half)
 
 

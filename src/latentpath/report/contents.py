@@ -15,6 +15,7 @@ from latentpath.report.figures import (
     flip_curves,
     geometry_table,
 )
+from latentpath.report.headline import means_table
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
 from latentpath.report.outcomes import outcomes_table
@@ -27,6 +28,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
     spline = [method for method in run.methods if method in ("swap", "bezier")]
     rest = [method for method in run.methods if method not in spline]
     return {
+        "means": means_table(run),
         "main": main_table(run, spline or ["swap"]),
         "main_rest": main_table(run, rest, name="cfrt_lpips_others") if rest else None,
         "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],

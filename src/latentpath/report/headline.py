@@ -7,7 +7,7 @@ from markupsafe import Markup
 from latentpath.metrics import figure
 from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell
+from latentpath.report.cells import Cell, Table, header
 from latentpath.report.pictures import words
 from latentpath.report.tables import figure_cell, lpips_keys
 
@@ -25,25 +25,52 @@ class Headline:
 
 
 def headline(run: RunArtefacts) -> Headline:
-    """Return the headline from means over classes and attributes, for swaps on the strong end."""
-    nets = lpips_keys(run)
-    net = next((key for key in nets if run.figures.value(key) is not None), nets[0])
+    """Return the headline from means over classes and attributes, for swaps on the strong end.
+
+    First what cannot be had by doing nothing: the effect, the leak beyond a placebo, the selectivity.
+    """
+    net = next((key for key in lpips_keys(run) if run.figures.value(key) is not None), None)
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"
     says = {
+        "flipped_eligible": "absent before, present after, of the seeds that can",
+        _leak(run): "other decisions that the edit changed",
         "selectivity": "rises most under its own edit, not under others",
-        "flipped": "attribute absent before, present after",
+        "all_strict": "it appears, moves most, and nothing else changes",
         "cfrt_strict": f"moves most under its own swap, {kept} kept",
-        "all_strict": "both: it appears, and nothing else changes",
         "cfrt_released": "head that rises most is the one asked for",
-        net: "distance to the neutral image",
-        "ssim": "likeness to the neutral image",
+        net or "ssim": "distance to the neutral image"
+        if net
+        else "likeness to the neutral image (LPIPS: n/a)",
     }
     tiles = [
         (figure(key).label, figure_cell(run, "swap", key)(), what, _against(run, key))
         for key, what in says.items()
     ]
-    mean = {key: run.figures.value(key) for key in says if key != net} | {"lpips": run.figures.value(net)}
-    return Headline(_answer(run, mean), _weakest(run), _scope(run), tiles)
+    mean = {key: run.figures.value(key) for key in says}
+    return Headline(_answer(run, mean, net), _weakest(run), _scope(run), tiles)
+
+
+def means_table(run: RunArtefacts) -> Table:
+    """Make the table of the means over classes and attributes, for swaps, with what each figure says."""
+    table = Table(
+        "Means over classes and attributes, in brackets 95 % intervals over seeds",
+        ["figure", "mean", "what it says"],
+        name="means",
+    )
+    keys = ["flipped_eligible", "effectiveness", "leak", "others_changed", "selectivity", "all_strict"]
+    keys += ["cfrt_strict", "cfrt_released", "flipped", "class_kept", "others_kept", "mnac"]
+    known = [key for key in (*keys, *MEASURES) if run.figures.value(key) is not None]
+    table.groups.append(
+        [
+            [header(figure(key).label), figure_cell(run, "swap", key)(), Cell(figure(key).definition)]
+            for key in known
+        ]
+    )
+    return table
+
+
+def _leak(run: RunArtefacts) -> str:
+    return "leak" if "leak" in run.figures.figures else "others_changed"
 
 
 def _against(run: RunArtefacts, key: str) -> str:
@@ -56,34 +83,35 @@ def _against(run: RunArtefacts, key: str) -> str:
     beside = {
         "cfrt_strict": ("chance", run.metrics["chance"]["cfrt_strict"]),
         "cfrt_released": ("under other edits", run.figures.value("released_null")),
-        "flipped": ("of the seeds that can", run.figures.value("flipped_eligible")),
+        "flipped_eligible": ("of all seeds", run.figures.value("flipped")),
+        "leak": ("a placebo changes", run.figures.value("placebo_changed")),
         "selectivity": ("none", 0.0),
     }
     name, value = beside.get(key, ("", None))
     return "; ".join([*([f"{name} {value:.2f}"] if value is not None else []), *parts])
 
 
-def _answer(run: RunArtefacts, mean: dict[str, float | None]) -> Markup:
-    """Return the answer as a sentence; the flip rate comes first, as nothing else counts without flips.
-
-    mean: figure -> its mean, with LPIPS as `lpips`.
-    """
+def _answer(run: RunArtefacts, mean: dict[str, float | None], net: str | None) -> Markup:
+    """Return the answer as a sentence; the flip rate comes first, as nothing else counts without flips."""
     kept = "class and all other attributes" if len(run.classes) > 1 else "all other attributes"
     clauses = {
-        "flipped": "the attribute newly appears in <strong>{:.0%}</strong> of the strong edits",
-        "cfrt_strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
-        f"{kept} stay as they were (the strict CFRT, Classifier Flip Rate along a Trajectory)",
-        "all_strict": "both in <strong>{:.0%}</strong>",
+        "flipped_eligible": "where the attribute was absent, it appears in <strong>{:.0%}</strong> of the "
+        "strong edits",
+        "leak": "of the decisions about everything else, the edits change <strong>{:.1%}</strong> more than "
+        "a placebo does",
+        "others_changed": "of the decisions about everything else, the edits change <strong>{:.1%}</strong>",
         "selectivity": "its score rises most under its own edit more often than under others, by "
         "<strong>{:.2f}</strong> (the selectivity: 1 always, 0 no more often)",
+        "cfrt_strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
+        f"{kept} stay as they were (the strict CFRT, Classifier Flip Rate along a Trajectory)",
         "cfrt_released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score rises "
         "further (the released CFRT)",
-        "lpips": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",
+        net or "": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",
         "ssim": "the mean SSIM to the neutral image is <strong>{:.2f}</strong> (LPIPS: n/a)",
     }
-    if mean["lpips"] is not None:
-        del clauses["ssim"]
-    parts = [Markup(text).format(value) for key, text in clauses.items() if (value := mean[key]) is not None]
+    parts = [
+        Markup(text).format(value) for key, text in clauses.items() if (value := mean.get(key)) is not None
+    ]
     if mean["cfrt_strict"] is None and mean["cfrt_released"] is None:
         why = figure_cell(run, "swap", "cfrt_strict")().reason
         parts.append(Markup("CFRT is n/a: {}").format(why))
