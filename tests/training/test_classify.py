@@ -28,7 +28,7 @@ from latentpath.judge.classifier import Classifier, class_outputs, load_classifi
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import ece
 from latentpath.training import classify as tasks_classify
-from latentpath.training.classify import AttributeClassifier, balance, classification_loss
+from latentpath.training.classify import AttributeClassifier, balance, classification_loss, label_weights
 
 ATTRIBUTES = ["green", "blue"]
 
@@ -118,10 +118,11 @@ def test_loss_without_classes_or_labels():
 def test_balance_weighs_rarity_within_bounds():
     classes = torch.tensor([0] * 3 + [1])
     attributes = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [float("nan"), 0.0, 1.0], [0.0, 1.0, 1.0]])
-    class_weights, pos_weights = balance(classes, attributes, class_outputs=2)
-    assert torch.allclose(class_weights, torch.tensor([4 / 6, 2.0]))
-    assert torch.allclose(pos_weights, torch.tensor([2.0, 3.0, 0.1]))
-    assert balance(classes, attributes, class_outputs=0)[0].numel() == 0
+    weights = balance(classes, attributes, class_outputs=2)
+    assert torch.allclose(weights.classes, torch.tensor([4 / 6, 2.0]))
+    assert torch.allclose(weights.positives, torch.tensor([2.0, 3.0, 0.1]))
+    assert np.allclose(np.exp(weights.logs), [4 / 6, 2, 2, 3, 0.1])
+    assert balance(classes, attributes, class_outputs=0).classes.numel() == 0
 
 
 def test_predict_gives_probabilities_and_resizes():
@@ -270,7 +271,7 @@ def test_small_networks_are_small_and_see_small_pictures(arch: str):
 
 
 def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    cfg = config(write_images(tmp_path / "data"))
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.calibrate": "temperature"})
     accuracy = classify.run(cfg, tmp_path / "run")
     folder = tmp_path / "run" / "classify"
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -294,9 +295,10 @@ def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_calibrated_figures_are_those_of_predict(tmp_path: Path):
     """The ECE in metrics.json is what a reader of `predict` finds; without calibration the network's own."""
-    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 2})
+    changes = {"classifier.epochs": 2, "classifier.calibrate": "temperature"}
+    cfg = config(write_images(tmp_path / "data"), **changes)
     classify.run(cfg, tmp_path / "run")
-    cfg.classifier.calibrate = False
+    cfg.classifier.calibrate = "none"
     classify.run(cfg, tmp_path / "plain")
     found = {
         name: json.loads((tmp_path / name / "classify" / "metrics.json").read_text())["test"]
@@ -314,6 +316,39 @@ def test_calibrated_figures_are_those_of_predict(tmp_path: Path):
     blue = rows["blue"].to_numpy()
     assert found["run"]["blue"]["ece"] == pytest.approx(ece(probs[:, 1].double().numpy(), blue), abs=1e-6)
     assert load_classifier(tmp_path / "plain" / "classify").temperatures is None
+
+
+def test_full_calibration_undoes_the_weights_of_training(tmp_path: Path):
+    """Probabilities are those of the data's own frequencies, and decisions follow them."""
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 2})
+    classify.run(cfg, tmp_path / "run")
+    folder = tmp_path / "run" / "classify"
+    judge, table = load_classifier(folder), load_dataset(cfg.dataset)
+    weights = label_weights(table)
+    assert judge.log_weight.tolist() == pytest.approx(weights.logs) and min(map(abs, weights.logs)) > 0
+    rows = table.split("test")
+    images = to_model_range(torch.from_numpy(load_images(rows, ImageSpec(16))[0]))
+    logits, probs = judge.logits(images), judge.predict(images)[1]
+    expected = (logits - torch.tensor(weights.logs)) / judge.temperature
+    torch.testing.assert_close(probs, expected[:, 2:].sigmoid())
+    row, blue = json.loads((folder / "metrics.json").read_text())["test"]["blue"], rows["blue"].to_numpy()
+    assert row["accuracy"] == pytest.approx(((probs[:, 1] > 0.5).numpy() == blue).mean())
+    assert row["ece"] == pytest.approx(ece(probs[:, 1].double().numpy(), blue), abs=1e-6)
+    assert row["uncalibrated"]["ece"] == pytest.approx(
+        ece(logits[:, 3].sigmoid().double().numpy(), blue), abs=1e-6
+    )
+
+
+def test_a_judge_of_version_0_1_is_loaded(tmp_path: Path):
+    tiny().save(tmp_path)
+    settings = json.loads((tmp_path / "classifier.json").read_text())
+    for name in ("trainable", "log_weights"):  # it did not write these
+        del settings[name]
+    (tmp_path / "classifier.json").write_text(json.dumps(settings))
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    judge = load_classifier(tmp_path)
+    assert judge.trainable == "full"
+    torch.testing.assert_close(judge.predict(images)[1], judge.logits(images)[:, 2:].sigmoid())
 
 
 class Killed(Exception):

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 
 from latentpath.commands import CLASSIFY
+from latentpath.config.choices import Trained
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.latent_cache import file_digests
@@ -21,8 +22,10 @@ from latentpath.runs.ranks import current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
+from latentpath.training.classify import equal_weights, label_weights
 from latentpath.training.fit import quiet_lightning
 from latentpath.training.fit_classifier import check_labels, check_validation, fit_classifier
+from latentpath.training.fit_head import fit_on_first_rank
 from latentpath.training.judged_splits import judge_splits
 from latentpath.training.labelled_images import ImageData, content_keys
 
@@ -55,6 +58,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 f"{copies:,}",
             )
         classifier = build_classifier(cfg, table)
+        weights = label_weights(table) if cfg.classifier.class_weights else equal_weights(table)
         data = ImageData(
             table,
             folder=stage.path / "pixels",
@@ -64,25 +68,32 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             seed=cfg.seed,
             num_workers=cfg.trainer.num_workers,
         )
-        best_epoch = fit_classifier(
-            classifier,
-            data,
-            cfg.classifier,
-            seed=cfg.seed,
-            folder=stage.path,
-            checkpoints=stage.path / "checkpoints" / keys[1],
-            trainer_config=cfg.trainer,
-            loggers=build_loggers(cfg.logger, stage.path, cfg.name, config=cfg, rank=rank),
-            rank=rank,
-        )
+        if cfg.classifier.trainable is Trained.head:
+            fitted = fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)
+        else:
+            best_epoch = fit_classifier(
+                classifier,
+                data,
+                cfg.classifier,
+                weights=weights,
+                seed=cfg.seed,
+                folder=stage.path,
+                checkpoints=stage.path / "checkpoints" / keys[1],
+                trainer_config=cfg.trainer,
+                loggers=build_loggers(cfg.logger, stage.path, cfg.name, config=cfg, rank=rank),
+                rank=rank,
+            )
+            fitted = {"best_epoch": best_epoch}
         if rank.is_zero:
-            accuracies = judge_splits(classifier, data, stage.path, calibrate=cfg.classifier.calibrate)
+            accuracies = judge_splits(
+                classifier, data, stage.path, calibrate=cfg.classifier.calibrate, weights=weights
+            )
             stage.figures = {
                 **{f"{split}_accuracy": accuracy for split, accuracy in accuracies.items()},
                 "images": {name: len(split) for name, split in data.splits.items()},
                 "parameters": sum(p.numel() for p in classifier.parameters()),
                 "copies_across_splits": copies,
-                "best_epoch": best_epoch,
+                **fitted,
             }
         stage.figures = shared(stage.figures, rank)  # the others wait here
         if rank.is_zero:
@@ -107,6 +118,7 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
         settings.arch,
         num_outputs=outputs,
         pretrained=settings.pretrained,
+        trainable=settings.trainable.value,
         dropout=settings.dropout,
         weights=WeightsFolder(cfg.weights_dir),
         plugins=cfg.plugins,
@@ -114,7 +126,8 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
     return Classifier(
         network,
         arch=settings.arch,
-        image_size=cfg.dataset.image_size,
+        trainable=settings.trainable.value,
+        image_size=settings.image_size or cfg.dataset.image_size,
         classes=table.classes,
         attributes=table.attributes,
     )

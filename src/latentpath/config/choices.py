@@ -51,6 +51,17 @@ class Trainable(Enum):
     lora = "lora"
 
 
+class Trained(Enum):
+    full = "full"
+    head = "head"  # a linear layer on the features of a frozen network
+
+
+class Calibrate(Enum):
+    full = "full"  # undo the weights of classes and positives, then a temperature
+    temperature = "temperature"  # decide as trained: rare labels as if they were as frequent as others
+    none = "none"
+
+
 class Strength(Enum):
     interpolate = "interpolate"  # e + strength (e' - e)
     scale = "scale"  # strength e'

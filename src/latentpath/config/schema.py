@@ -23,11 +23,13 @@ from latentpath.config.choices import (
     STRATEGIES,
     TRACKERS,
     Artefacts,
+    Calibrate,
     OnError,
     Prediction,
     Resize,
     Strength,
     Trainable,
+    Trained,
     Uncertain,
 )
 from latentpath.config.fields import choice, number
@@ -202,6 +204,9 @@ class FinetuneConfig:
 class ClassifierConfig:
     arch: str = "efficientnet_b0"  # a timm name, efficientnet_tiny, resnet_micro or my_module:build
     pretrained: bool = True  # start from ImageNet weights
+    trainable: Trained = Trained.full  # the whole network, or a linear layer on the features of all stages
+    # Pixels at which the network sees images; null: dataset.image_size, at which they are read.
+    image_size: int | None = number(None, low=8, high=4096)
     epochs: int = number(10, low=1, high=100_000)  # at most
     # Stop after this many epochs without improvement; 0: never.
     patience: int = number(0, low=0, high=100_000, zero="never stop")
@@ -218,7 +223,7 @@ class ClassifierConfig:
     # Pixels: blur half of the training images by a sigma up to this.
     blur: float = number(0.0, low=0, high=100)
     class_weights: bool = True  # weight rare classes and rare positives up, at most tenfold
-    calibrate: bool = True  # fit one temperature per head on the validation split
+    calibrate: Calibrate = Calibrate.full  # how logits become probabilities, by the validation split
 
 
 @dataclass

@@ -25,63 +25,85 @@ class Classifier(nn.Module):
 
     Outputs are (n, C + A): C class logits (softmax; C = number of classes, or 0 for a single class), then A
     attribute logits (sigmoid). mean, std: of pixels in [0, 1], as in timm. temperatures: one per head
-    ("class", then the attributes) from `calibrate`; None for uncalibrated probabilities.
+    ("class", then the attributes) from `calibrate`; None for uncalibrated probabilities. log_weights: one per
+    output, the log of its weight in training, which calibrated probabilities leave out. trainable: see
+    `build_network`.
     """
 
     mean: Tensor
     std: Tensor
     temperature: Tensor
+    log_weight: Tensor
 
     def __init__(
         self,
         network: nn.Module,
         *,
         arch: str,
+        trainable: str = "full",
         image_size: int,
         classes: Sequence[str],
         attributes: Sequence[str],
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         temperatures: Mapping[str, float] | None = None,
+        log_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.arch, self.image_size = arch, image_size
+        self.arch, self.trainable, self.image_size = arch, trainable, image_size
         self.classes, self.attributes = tuple(classes), tuple(attributes)
         own: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
         for name, given in (("mean", mean), ("std", std)):
             values = torch.tensor(given or own.get(name) or (0.5, 0.5, 0.5)).view(3, 1, 1)
             self.register_buffer(name, values, persistent=False)
-        self.register_buffer(
-            "temperature", torch.ones(self.class_outputs + len(attributes)), persistent=False
-        )
-        self.set_temperatures(temperatures)
+        outputs = self.class_outputs + len(attributes)
+        self.register_buffer("temperature", torch.ones(outputs), persistent=False)
+        self.register_buffer("log_weight", torch.zeros(outputs), persistent=False)
+        self.set_calibration(temperatures, log_weights)
 
     @property
     def class_outputs(self) -> int:
         return class_outputs(self.classes)
 
-    def set_temperatures(self, temperatures: Mapping[str, float] | None) -> None:
-        """One per head by name, or None: all 1."""
+    def set_calibration(
+        self, temperatures: Mapping[str, float] | None, log_weights: Sequence[float] | None = None
+    ) -> None:
+        """Set the temperature of each head by name (None: all 1), and the log weight of each output."""
         self.temperatures = None if temperatures is None else dict(temperatures)
         named = self.temperatures or {}
         heads = ["class"] * self.class_outputs + list(self.attributes)
         self.temperature.copy_(torch.tensor([named.get(head, 1.0) for head in heads]))
+        self.log_weight.copy_(torch.zeros(len(heads)) if log_weights is None else torch.tensor(log_weights))
 
-    def calibrate(self, logits: Tensor, class_labels: Tensor, attribute_labels: Tensor) -> None:
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Return (logits - log_weight) / temperature, (n, C + A): the logits of what `predict` returns."""
+        return (logits - self.log_weight.to(logits)) / self.temperature.to(logits)
+
+    def calibrate(
+        self,
+        logits: Tensor,
+        class_labels: Tensor,
+        attribute_labels: Tensor,
+        *,
+        log_weights: Sequence[float] | None = None,
+    ) -> None:
         """Fit the temperature of each head on the validation split: logits (n, C + A), labels as in a batch.
 
-        A temperature changes the confidence of a head but not its decision (argmax over classes, 0.5 for
-        attributes), so accuracy, F1 and the AUROC of attributes stay the same. Decisions at other thresholds
-        change. It does not undo the shift toward rare labels that class weights cause.
+        Training with weights w learns p w / sum(p w) instead of p; subtracting log w from the logits undoes
+        that (Menon et al. 2021, logit adjustment), so decisions change: a rare label is found less often, and
+        probabilities are those of the data's own frequencies. A temperature then changes confidence alone.
+        Without `log_weights` the decisions stay those of training.
         """
+        if log_weights is not None:
+            logits = logits - logits.new_tensor(list(log_weights))
         c, found = self.class_outputs, {}
         if c:
             found["class"] = fit_temperature(logits[:, :c], class_labels)
         for i, attribute in enumerate(self.attributes):
             known = ~attribute_labels[:, i].isnan()
             found[attribute] = fit_temperature(logits[known, c + i], attribute_labels[known, i])
-        self.set_temperatures(found)
+        self.set_calibration(found, log_weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, C + A) of images (n, 3, h, w) in [-1, 1], which are resized if needed."""
@@ -95,7 +117,7 @@ class Classifier(nn.Module):
     def logits(self, images: Tensor, *, batch_size: int = 256) -> Tensor:
         """Run `forward` in evaluation mode, in batches, on the network's device.
 
-        Returns float32 logits on the device of `images`, not divided by the temperatures.
+        Returns float32 logits on the device of `images`, as trained: not `calibrated`.
         """
         was_training, device = self.training, self.mean.device
         self.eval()
@@ -108,8 +130,7 @@ class Classifier(nn.Module):
 
         Images are in [-1, 1]. The probabilities are calibrated if the classifier is (`classifier.calibrate`).
         """
-        logits, c = self.logits(images, batch_size=batch_size), self.class_outputs
-        logits = logits / self.temperature.to(logits.device)
+        logits, c = self.calibrated(self.logits(images, batch_size=batch_size)), self.class_outputs
         return logits[:, :c].softmax(dim=1), logits[:, c:].sigmoid()
 
     def predict_with_features(
@@ -128,12 +149,14 @@ class Classifier(nn.Module):
             folder / SETTINGS,
             {
                 "arch": self.arch,
+                "trainable": self.trainable,
                 "image_size": self.image_size,
                 "classes": self.classes,
                 "attributes": self.attributes,
                 "mean": self.mean.flatten().tolist(),
                 "std": self.std.flatten().tolist(),
                 "temperatures": self.temperatures,
+                "log_weights": self.log_weight.tolist(),
             },
         )
 
@@ -149,7 +172,13 @@ def load_classifier(folder: Path | str, *, plugins: Sequence[str] = ()) -> Class
             raise UserError(f"no {name} in {folder}; `latentpath classify` writes it")
     settings = read_json(folder / SETTINGS, keys=("arch", "image_size", "classes", "attributes"))
     num_outputs = class_outputs(settings["classes"]) + len(settings["attributes"])
-    network = build_network(settings["arch"], num_outputs=num_outputs, pretrained=False, plugins=plugins)
+    network = build_network(
+        settings["arch"],
+        num_outputs=num_outputs,
+        pretrained=False,
+        trainable=settings.get("trainable", "full"),  # version 0.1.0 did not write it
+        plugins=plugins,
+    )
     with reading(folder / WEIGHTS):
         network.load_state_dict(load_file(folder / WEIGHTS))
     with reading(folder / SETTINGS):

@@ -15,6 +15,7 @@ from torch import nn
 
 from latentpath.config.plugins import is_reference, load
 from latentpath.errors import UserError, near
+from latentpath.judge.stage_features import StageFeatures
 from latentpath.runs.packaged import efficientnet, installed
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
@@ -35,6 +36,7 @@ def build_network(
     *,
     num_outputs: int,
     pretrained: bool,
+    trainable: str = "full",
     dropout: float = 0.0,
     weights: WeightsFolder = FROM_ENVIRONMENT,
     plugins: Sequence[str] = (),
@@ -43,8 +45,14 @@ def build_network(
 
     arch: `efficientnet_tiny` or `resnet_micro` (both small, for 32 to 128 px), a timm model, or
     `my_module:build`, a function of one of the modules `plugins`. Pretrained timm weights are searched in the
-    folder `weights` first. Raises UserError for an unknown name or missing pretrained weights.
+    folder `weights` first. trainable: `full`, or `head` for a linear layer on the frozen network's stages
+    (`StageFeatures`). Raises UserError for an unknown name or missing pretrained weights.
     """
+    if trainable == "head" and (is_reference(arch) or arch in (TINY, MICRO)):
+        raise UserError(
+            f"classifier.trainable=head needs a network of timm with pretrained weights; {arch} is none. "
+            "classifier=efficientnet_lite0 is one"
+        )
     if is_reference(arch):
         build = load("classifier.arch", arch, plugins)
         network = build(num_outputs=num_outputs, pretrained=pretrained, dropout=dropout)
@@ -79,6 +87,19 @@ def build_network(
         )
     if not timm.is_model(arch):
         raise UserError(f"classifier.arch: no model {arch!r}.{near(arch, _names())}")
+    if trainable == "head":
+        body = _timm_network(arch, 0, pretrained, dropout, weights)
+        if not hasattr(body, "forward_intermediates"):
+            raise UserError(
+                f"classifier.trainable=head: timm does not give the stages of {arch}; choose another"
+            )
+        return StageFeatures(body, num_outputs=num_outputs)
+    return _timm_network(arch, num_outputs, pretrained, dropout, weights)
+
+
+def _timm_network(
+    arch: str, num_outputs: int, pretrained: bool, dropout: float, weights: WeightsFolder
+) -> nn.Module:
     network = timm.create_model(
         arch,
         pretrained=pretrained,

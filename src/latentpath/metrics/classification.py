@@ -26,13 +26,14 @@ def classification_metrics(
     classes: Sequence[str],
     attributes: Sequence[str],
     temperatures: Mapping[str, float] | None = None,
+    log_weights: Sequence[float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics of one split, as in classify/metrics.json.
 
     Returns {label: {accuracy, f1, auroc, positives, count, undefined, temperature, ece, adaptive_ece, nll,
-    reliability, uncalibrated}}; the calibration as `metrics.calibration` defines it, after division by the
-    label's temperature. `uncalibrated` has the same four figures before; without `temperatures` it and
-    `temperature` are None.
+    reliability, uncalibrated}}; the calibration as `metrics.calibration` defines it, of the calibrated logits
+    (logits - log_weights) / temperature, which also decide. `uncalibrated` has the same four figures of the
+    logits themselves; without `temperatures` it and `temperature` are None. log_weights: C + A, default 0.
 
     logits (n, C + A): C = number of classes if there are two or more, else 0; then one logit an attribute.
     class_labels (n,): index into `classes`, -1 where unknown. attribute_labels (n, A): 0, 1, NaN (left out).
@@ -53,16 +54,19 @@ def classification_metrics(
     logits = logits.detach().double().cpu()
     class_labels, attribute_labels = class_labels.cpu(), attribute_labels.cpu()
     table: dict[str, dict[str, Any]] = {}
-    heads: dict[str, tuple[Tensor, Tensor]] = {}
+    heads: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    shifts = torch.zeros(expected[1]) if log_weights is None else torch.tensor(log_weights)
+    shifted = logits - shifts.double()
     if count:
         known = class_labels >= 0
-        heads["class"] = logits[known, :count], class_labels[known].long()
+        heads["class"] = logits[known, :count], shifted[known, :count], class_labels[known].long()
     for i, attribute in enumerate(attributes):
         known = ~attribute_labels[:, i].isnan()
-        heads[attribute] = logits[known, count + i], attribute_labels[known, i].long()
-    for label, (raw, labels) in heads.items():
+        column = count + i
+        heads[attribute] = logits[known, column], shifted[known, column], attribute_labels[known, i].long()
+    for label, (raw, unweighted, labels) in heads.items():
         temperature = None if temperatures is None else temperatures[label]
-        scaled = raw / (temperature or 1.0)
+        scaled = unweighted / (temperature or 1.0)
         if raw.ndim == 2:
             row = _class_row(scaled.softmax(dim=1), labels, classes)
         else:

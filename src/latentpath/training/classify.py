@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -14,8 +15,10 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from latentpath.data.pixels import to_model_range
+from latentpath.data.records import ImageTable
 from latentpath.judge.classifier import class_outputs
 from latentpath.metrics.classification import mean_auroc
+from latentpath.training.labelled_images import label_tensors
 
 HEAVIEST = 10.0  # a rare label weighs at most this much
 
@@ -130,10 +133,34 @@ def classification_loss(
     return loss
 
 
-def balance(class_labels: Tensor, attribute_labels: Tensor, *, class_outputs: int) -> tuple[Tensor, Tensor]:
-    """Return class weights (C,) n / (C n_c), positive weights (A,) negatives / positives, in [0.1, 10]."""
+@dataclass(frozen=True)
+class LabelWeights:
+    """What the labels weigh in the loss: each class (C,), and the positives of each attribute (A,)."""
+
+    classes: Tensor
+    positives: Tensor
+
+    @property
+    def logs(self) -> list[float]:
+        """The log of the weight of each output (C + A): by so much training with them shifts its logits."""
+        return torch.cat([self.classes, self.positives]).log().tolist()
+
+
+def label_weights(table: ImageTable) -> LabelWeights:
+    """Return the weights by which the labels of the training split count alike (`balance`)."""
+    labels = label_tensors(table.split("train"), table.classes, table.attributes)
+    return balance(*labels, class_outputs=class_outputs(table.classes))
+
+
+def equal_weights(table: ImageTable) -> LabelWeights:
+    """Return weights of 1."""
+    return LabelWeights(torch.ones(class_outputs(table.classes)), torch.ones(len(table.attributes)))
+
+
+def balance(class_labels: Tensor, attribute_labels: Tensor, *, class_outputs: int) -> LabelWeights:
+    """Weigh classes n / (C n_c) and positives negatives / positives, each within [0.1, 10]."""
     counts = torch.bincount(class_labels, minlength=class_outputs)[:class_outputs].float()
     class_weights = counts.sum() / (class_outputs * counts.clamp(min=1)) if class_outputs else counts
     positives, known = (attribute_labels == 1).sum(dim=0), (~attribute_labels.isnan()).sum(dim=0)
     pos_weights = (known - positives) / positives.clamp(min=1)
-    return class_weights.clamp(1 / HEAVIEST, HEAVIEST), pos_weights.clamp(1 / HEAVIEST, HEAVIEST)
+    return LabelWeights(*(w.clamp(1 / HEAVIEST, HEAVIEST) for w in (class_weights, pos_weights)))

@@ -20,9 +20,9 @@ from latentpath.runs.files import remove
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier
 from latentpath.training.augment import Augmentation
-from latentpath.training.classify import AttributeClassifier, Patience, balance
+from latentpath.training.classify import AttributeClassifier, LabelWeights, Patience
 from latentpath.training.fit import fit, is_whole, newest_checkpoint
-from latentpath.training.labelled_images import ImageData, label_tensors
+from latentpath.training.labelled_images import ImageData
 from latentpath.training.launch import trainer_options
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def fit_classifier(
     data: ImageData,
     settings: ClassifierConfig,
     *,
+    weights: LabelWeights,
     seed: int,
     folder: Path,
     checkpoints: Path,
@@ -51,10 +52,6 @@ def fit_classifier(
             remove(checkpoints)  # the last epoch alone does not say which one was the best
         check_checkpoints(checkpoints, folder / "metrics.csv")
     barrier(rank)
-    weights = (None, None)
-    if settings.class_weights:
-        labels = label_tensors(table.split("train"), table.classes, table.attributes)
-        weights = balance(*labels, class_outputs=classifier.class_outputs)
     task = AttributeClassifier(
         classifier,
         classes=table.classes,
@@ -62,8 +59,8 @@ def fit_classifier(
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         seed=seed,
-        class_weights=weights[0],
-        pos_weights=weights[1],
+        class_weights=weights.classes,
+        pos_weights=weights.positives,
         augment=Augmentation(
             horizontal_flip=settings.horizontal_flip,
             vertical_flip=settings.vertical_flip,

@@ -9,20 +9,28 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from latentpath.config.choices import Calibrate
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
 from latentpath.runs.files import write_json
+from latentpath.training.classify import LabelWeights
 from latentpath.training.labelled_images import ImageData, LabelledImages
 
 
 def judge_splits(
-    classifier: Classifier, data: ImageData, folder: Path, *, calibrate: bool
+    classifier: Classifier,
+    data: ImageData,
+    folder: Path,
+    *,
+    calibrate: Calibrate,
+    weights: LabelWeights,
 ) -> dict[str, float | None]:
     """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
-    The calibration error on the validation split is optimistic, because the temperatures were fitted there.
+    weights: of the labels in training, which full calibration undoes. The calibration error on the
+    validation split is optimistic, because the temperatures were fitted there.
     """
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
     if not all(values.isfinite().all() for values in logits.values()):
@@ -30,9 +38,9 @@ def judge_splits(
             "the classifier's outputs are not finite. Try a smaller classifier.lr, or "
             "trainer.precision=32-true"
         )
-    if calibrate:
-        val = data.splits["val"]
-        classifier.calibrate(logits["val"], val.class_labels, val.attribute_labels)
+    if calibrate is not Calibrate.none:
+        val, undone = data.splits["val"], weights.logs if calibrate is Calibrate.full else None
+        classifier.calibrate(logits["val"], val.class_labels, val.attribute_labels, log_weights=undone)
     metrics = {
         name: classification_metrics(
             values,
@@ -41,6 +49,7 @@ def judge_splits(
             classes=classifier.classes,
             attributes=classifier.attributes,
             temperatures=classifier.temperatures,
+            log_weights=classifier.log_weight.tolist(),
         )
         for name, values in logits.items()
     }
@@ -56,7 +65,7 @@ def _mean_accuracy(rows: dict[str, Any]) -> float | None:
 
 
 def split_logits(classifier: Classifier, data: LabelledImages, *, batch_size: int = 256) -> torch.Tensor:
-    """Return the logits (n, C + A) of a split, not divided by temperatures."""
+    """Return the logits (n, C + A) of a split, as trained: not calibrated."""
     logits = [torch.zeros(0, classifier.class_outputs + len(classifier.attributes))]
     for start in range(0, len(data), batch_size):
         batch = data[list(range(start, min(start + batch_size, len(data))))]
