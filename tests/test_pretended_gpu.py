@@ -114,8 +114,9 @@ def _on_gpu(load) -> Any:
 
 @pytest.fixture
 def denoise(unet) -> GuidedDenoiser:
-    conditioning = Conditioning(torch.randn(len(PLAN.prompts) + 1, 7, 16, device="cuda"))
-    return GuidedDenoiser(unet, conditioning, len(PLAN.prompts), guidance_scale=3.0, batch_size=3)
+    conditioning = Conditioning(torch.randn(len(PLAN.prompts), 7, 16, device="cuda"))
+    letters = [PLAN.indexed(letter) for letter in PLAN.letters]
+    return GuidedDenoiser(unet, conditioning, letters, batch_size=3)
 
 
 def _solver(tiny_sd, name: str = "ddim", eta: float = 0.0) -> Solver:
@@ -158,17 +159,17 @@ def test_suffixes_of_a_search_stay_on_the_device(denoise, quiet, tiny_sd):
     sampler = Sampler(denoise, _solver(tiny_sd, "dpmpp_2m"), SeededNoise(SHAPE), "cuda")
     trunk: list = []
     walk(PLAN, sampler, cls="MEL", seeds=SEEDS, trunk=trunk)
-    found = walk_suffixes(sampler, trunk, places=[1, 0, 1], prompts=[1, 1, 1], steps=[3, 1, 2], seeds=SEEDS)
+    found = walk_suffixes(sampler, trunk, places=[1, 0, 1], letters=[1, 1, 1], steps=[3, 1, 2], seeds=SEEDS)
     assert found.shape == (3, *SHAPE) and found.device.type == "cuda" and quiet()
 
 
 @pytest.mark.parametrize("method", ["ddpm", "ddim"])
 def test_an_inversion_and_its_walk_stay_on_the_device(method, denoise, quiet, tiny_sd):
     latents = torch.randn(len(SEEDS), *SHAPE, device="cuda")
-    prompts = [PLAN.prompts.index(PLAN.source("MEL", FIRST))] * len(SEEDS)
+    letters = [PLAN.letters.index(PLAN.edit("MEL", FIRST))] * len(SEEDS)
     solver = _solver(tiny_sd, eta=float(method == "ddpm"))
     invert = ddpm_inversion if method == "ddpm" else ddim_inversion
-    noise = invert(latents, seeds=SEEDS, denoise=lambda z, t: denoise(z, t, prompts), solver=solver)
+    noise = invert(latents, seeds=SEEDS, denoise=lambda z, t: denoise(z, t, letters), solver=solver)
     _, found = walk(PLAN, Sampler(denoise, solver, noise, "cuda"), cls="MEL", seeds=SEEDS)
     assert found.device.type == "cuda" and quiet()
 

@@ -45,7 +45,7 @@ def main() -> None:
     args = arguments()
     half = torch.float16 if args.device == "cuda" else torch.float32
     swaps = [s for s in range(args.steps // 10, args.steps, max(1, args.steps // 10))]
-    plan = sweep_plan(steps=args.steps, swaps=swaps, attributes=4, seeds=args.seeds)
+    plan = sweep_plan(steps=args.steps, swaps=swaps, attributes=4, seeds=args.seeds, guidance=args.guidance)
     model = Model(args.model, args.image_size, args.device, half)
     rows: dict[str, Row] = {}
     ways: dict[str, Callable[[], Row]] = {
@@ -109,7 +109,7 @@ def plain(args: Any, plan: SweepPlan, model: Model, batch_sizes: list[int], *, c
     )
     pipe, best = model.pipeline(unet), None
     branch = plan.branches[1]
-    target = plan.target("MEL", branch).text
+    target = plan.text("MEL", branch)
     for batch_size in batch_sizes:
 
         def run(seeds: tuple[int, ...] = tuple(range(batch_size))) -> torch.Tensor:
@@ -132,7 +132,7 @@ def tree(args: Any, plan: SweepPlan, model: Model) -> Row:
     """Time a whole sweep by latentpath."""
     # Not compiled yet, because a compiled U-Net keeps the attention kernel that it was traced with.
     unet = prepare(model.unet, device=args.device, dtype=model.dtype, channels_last=True)
-    denoise = model.denoiser(plan, args.guidance, static=True)
+    denoise = model.denoiser(plan, static=True)
     tune(
         denoise,
         latent_shape=model.latent_shape,

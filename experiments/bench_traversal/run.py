@@ -39,12 +39,18 @@ def main() -> None:
     args = parser.parse_args()
 
     model = Model(args.model, args.image_size, "cpu", torch.float32)
-    plan = sweep_plan(steps=args.steps, swaps=args.swaps, attributes=args.attributes, seeds=args.seeds)
+    plan = sweep_plan(
+        steps=args.steps,
+        swaps=args.swaps,
+        attributes=args.attributes,
+        seeds=args.seeds,
+        guidance=args.guidance,
+    )
     calls = [0]
     model.unet.register_forward_pre_hook(
         lambda module, inputs: calls.__setitem__(0, calls[0] + len(inputs[0]))
     )
-    denoise, pipe = model.denoiser(plan, args.guidance), model.pipeline()
+    denoise, pipe = model.denoiser(plan), model.pipeline()
 
     def tree(batch_size: int) -> Latents:
         denoise.batch_size = batch_size

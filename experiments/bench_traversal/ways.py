@@ -47,7 +47,7 @@ SCHEDULER = DDIMScheduler(
 Latents = dict[tuple[int, str, int], torch.Tensor]  # (seed, attribute, swap step) -> (c, h, w)
 
 
-def sweep_plan(*, steps: int, swaps: list[int], attributes: int, seeds: int) -> SweepPlan:
+def sweep_plan(*, steps: int, swaps: list[int], attributes: int, seeds: int, guidance: float) -> SweepPlan:
     return plan_sweep(
         CAPTIONS,
         classes=["MEL"],
@@ -55,6 +55,7 @@ def sweep_plan(*, steps: int, swaps: list[int], attributes: int, seeds: int) -> 
         swap_steps=swaps,
         num_inference_steps=steps,
         seeds=range(seeds),
+        guidance_scale=guidance,
     )
 
 
@@ -131,12 +132,11 @@ class Model:
     def schedule(self) -> NoiseSchedule:
         return NoiseSchedule.from_config(SCHEDULER.config)
 
-    def denoiser(self, plan: SweepPlan, guidance: float, **options: Any) -> GuidedDenoiser:
+    def denoiser(self, plan: SweepPlan, **options: Any) -> GuidedDenoiser:
         return denoiser(
             plan,
             unet=self.unet,
             encoder=PromptEncoder(self.tokenizer, self.text_encoder),
-            guidance_scale=guidance,
             **options,
         )
 
@@ -174,7 +174,7 @@ def plain_way(
     for branch in plan.branches:
         for start in range(0, len(plan.seeds), batch_size):
             seeds = plan.seeds[start : start + batch_size]
-            target = plan.target("MEL", branch).text
+            target = plan.text("MEL", branch)
             latents = plain_call(plan, model, pipe, guidance, target, branch.swap_step, seeds)
             found |= {
                 (seed, branch.attribute, branch.swap_step): z for seed, z in zip(seeds, latents, strict=True)
@@ -191,7 +191,7 @@ def plain_call(
     swap_step: int,
     seeds: tuple[int, ...],
 ) -> torch.Tensor:
-    neutral = plan.source("MEL", plan.branches[0]).text
+    neutral = plan.text("MEL", plan.branches[0])
     embeds, negative = pipe.encode_prompt(target, model.device, len(seeds), guidance > 1, negative_prompt="")
     both = torch.cat([negative, embeds]) if guidance > 1 else embeds
     # The callback takes effect from the next step: to swap at step s it must run at the end of step s - 1.

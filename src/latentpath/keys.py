@@ -4,10 +4,11 @@ An image is identified by the columns of IMAGE_KEY:
 
     class, seed      the class in its prompt, and the seed of its noise
     attribute        what the edit adds or removes: `hair`, or `hair+ruler` for both; NEUTRAL for none
-    method           how it was made: one of METHODS, one of INTERPOLATIONS, or a method of a plugin
+    method           how it was made: one of METHODS, one of INTERPOLATIONS, another method of the config
+                     group `method` (`latentpath.traversal.methods`), or a method of a plugin
     swap_step        first step_index that uses the target prompt, 0..N; empty for a frame of an interpolation
     until            first step_index that uses the source prompt again, N = never; empty for a frame
-    strength         1 is the target prompt itself
+    strength         the dial of the method; 1 is the target prompt itself, and stands where there is no dial
     frame            index on an interpolation, 0 = the neutral image; empty for every other image
     model            FINETUNED or BASE
 """
@@ -44,6 +45,7 @@ FINETUNED, BASE = "finetuned", "base"
 # Names that no attribute may have, and what they mean in tables.
 RESERVED = {
     "class": "the classifier's head that decides between classes",
+    "placebo": "the neutral caption in other words",
     "neutral": "the image without any attribute",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any, cast, get_type_hints
 
 import pytest
@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentpath.config.checks import check
-from latentpath.config.fields import Bounds, Choices, number, rule_of
+from latentpath.config.fields import Bounds, Choices, number, rule_of, section_of
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
@@ -21,8 +22,8 @@ def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, 
     types = get_type_hints(schema)
     for field in fields(schema):
         key, kind = f"{prefix}{field.name}", types[field.name]
-        if is_dataclass(kind) and isinstance(kind, type):
-            yield from leaves(kind, f"{key}.")
+        if (section := section_of(schema, field.name)) is not None:
+            yield from leaves(section, f"{key}.")
         else:
             yield key, kind, rule_of(field)
 
@@ -56,7 +57,8 @@ def as_value(kind: Any, value: Any) -> str:
 @pytest.fixture(scope="module")
 def broken(compose):
     """`broken("finetune.lr=-1")`: what `check` says of a configuration with this override, or ""."""
-    whole = compose("run", "dataset.root=x")
+    every = ",".join(field.name for field in fields(MethodsConfig))
+    whole = compose("run", "dataset.root=x", f"method=[{every}]")
 
     def say(override: str) -> str:
         try:

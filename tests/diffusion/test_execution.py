@@ -26,10 +26,12 @@ from latentpath.diffusion.execution import (
     unet_flops,
 )
 from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.mix import guided
 from latentpath.errors import UserError
 
 GIB = 2**30
 LATENTS, EMBEDS = torch.randn(3, 4, 8, 8), torch.randn(4, 7, 16)
+LETTERS = [guided(prompt, negative=3, scale=7.5) for prompt in range(3)]
 COMPILER = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
 
 
@@ -131,7 +133,7 @@ def counter(monkeypatch) -> CompileCounter:
 def test_a_sweep_compiles_once(tiny_sd, counter, timesteps):
     """Whatever the timestep, the rows and the layout: a static denoiser calls with one shape."""
     unet = tiny(tiny_sd, channels_last=True, compile=True)
-    denoise = GuidedDenoiser(unet, Conditioning(EMBEDS), 3, 7.5, batch_size=2, static=True)
+    denoise = GuidedDenoiser(unet, Conditioning(EMBEDS), LETTERS, batch_size=2, static=True)
     z = LATENTS
     for rows, timestep in zip((3, 3, 2, 1), timesteps, strict=False):
         z = denoise(z[:rows], timestep, [0, 1, 2][:rows])

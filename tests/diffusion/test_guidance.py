@@ -10,6 +10,7 @@ import torch
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.guidance import GuidedDenoiser
+from latentpath.diffusion.mix import Mix, guided
 
 EMBEDS = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
 LATENTS = torch.randn(7, 4, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -41,15 +42,14 @@ def answer(z, timestep, embeds):
     return torch.tanh(z * embeds.sum((1, 2))[:, None, None, None]) + shift[:, None, None, None]
 
 
+def letters(scale: float) -> list[Mix[int]]:
+    """The letter of each prompt: itself with guidance."""
+    return [guided(prompt, negative=NEGATIVE, scale=scale) for prompt in range(3)]
+
+
 def denoiser(network, *, guidance_scale: float = 7.5, batch_size: int = 32, **options) -> GuidedDenoiser:
-    return GuidedDenoiser(
-        network,
-        Conditioning(EMBEDS),
-        NEGATIVE,
-        guidance_scale=guidance_scale,
-        batch_size=batch_size,
-        **options,
-    )
+    table = letters(guidance_scale)
+    return GuidedDenoiser(network, Conditioning(EMBEDS), table, batch_size=batch_size, **options)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 3.0, 7.5])
@@ -82,9 +82,10 @@ def test_every_row_is_counted_once_and_told(scale):
     told: list[int] = []
     denoise = denoiser(Network(), guidance_scale=scale, batch_size=3, on_call=told.append)
     denoise(LATENTS, TIMESTEP, PROMPTS)
-    assert (denoise.calls, told) == (7, [3, 3, 1])
+    width = 1 if scale == 1 else 2
+    assert (denoise.calls, denoise.rows, told) == (7, 7 * width, [3 * width, 3 * width, width])
     denoise(LATENTS[:2], TIMESTEP, PROMPTS[:2])
-    assert (denoise.calls, sum(told)) == (9, 9)
+    assert (denoise.calls, denoise.rows, sum(told)) == (9, 9 * width, 9 * width)
 
 
 def test_sampling_does_not_learn():
@@ -92,6 +93,27 @@ def test_sampling_does_not_learn():
     out = denoiser(network)(LATENTS.clone().requires_grad_(), TIMESTEP, PROMPTS)
     assert not network.learns
     assert not out.requires_grad
+
+
+@pytest.mark.parametrize("batch_size, static", [(32, False), (2, False), (1, False), (2, True), (1, True)])
+def test_a_mix_is_the_weighted_sum_of_the_answers_to_its_prompts(batch_size, static):
+    """Mixes of one, two, three and four prompts in one call; the U-Net sees each of their terms once."""
+    mixes = [
+        Mix.of((0, 1)),
+        Mix.of((NEGATIVE, -6.5), (1, 7.5)),
+        Mix.of((NEGATIVE, -1), (0, -1.5), (1, 3.5)),
+        Mix.of((NEGATIVE, 0.5), (0, 2), (1, -1), (2, -0.5)),
+    ]
+    rows = [2, 0, 1, 3, 1, 0, 2]
+    network = Network()
+    denoise = GuidedDenoiser(network, Conditioning(EMBEDS), mixes, batch_size=batch_size, static=static)
+    out = denoise(LATENTS, TIMESTEP, rows)
+    for z, letter, found in zip(LATENTS, rows, out, strict=True):
+        terms = [weight * answer(z[None], TIMESTEP, EMBEDS[[k]])[0] for k, weight in mixes[letter].terms]
+        torch.testing.assert_close(found, sum(terms), atol=1e-5, rtol=1e-5)
+    assert denoise.rows == sum(len(mixes[letter]) for letter in rows) == 16
+    assert max(network.rows) <= denoise.rows_per_batch
+    assert set(network.rows) == {denoise.rows_per_batch} if static else sum(network.rows) == 16
 
 
 def test_a_prompt_a_row_is_asked_for():
@@ -119,7 +141,7 @@ def test_static_batches_have_one_shape_and_change_nothing(scale, batch_size):
     rows = batch_size * (1 if scale == 1 else 2)
     assert network.rows == [rows] * -(-7 // batch_size)
     assert {(z.shape, e.shape) for z, e in network.inputs} == {((rows, 4, 8, 8), (rows, 3, 5))}
-    assert denoise.calls == sum(told) == 7
+    assert denoise.calls == 7 and denoise.rows == sum(told) == 7 * len(denoise.letters[0])
     torch.testing.assert_close(out, denoiser(Network(), **options)(LATENTS, TIMESTEP, PROMPTS))
 
 
@@ -127,8 +149,8 @@ def test_the_last_batch_is_its_rows_with_the_last_repeated():
     network = Network()
     denoiser(network, batch_size=4, static=True)(LATENTS, TIMESTEP, PROMPTS)
     latents, embeds = network.inputs[-1]
-    assert torch.equal(latents, LATENTS[[4, 5, 6, 6] * 2])
-    assert torch.equal(embeds, EMBEDS[[NEGATIVE] * 4 + [0, 2, 2, 2]])
+    assert torch.equal(latents, LATENTS[[4, 5, 6, 4, 5, 6, 6, 6]])
+    assert torch.equal(embeds, EMBEDS[[NEGATIVE] * 3 + [0, 2, 2, 2, 2]])
 
 
 def test_the_network_sees_one_layout_and_the_caller_gets_it_back():
@@ -165,7 +187,7 @@ def test_a_real_unet_answers_the_same_in_any_batches(tiny_sd, static):
     embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
 
     def run(batch_size: int, rows: list[int]) -> torch.Tensor:
-        denoise = GuidedDenoiser(unet, Conditioning(embeds), NEGATIVE, 7.5, batch_size, static=static)
+        denoise = GuidedDenoiser(unet, Conditioning(embeds), letters(7.5), batch_size, static=static)
         return denoise(LATENTS[rows], TIMESTEP, [PROMPTS[row] for row in rows])
 
     expected = run(4, list(range(7)))
@@ -180,7 +202,7 @@ def test_a_unet_takes_a_timestep_as_a_tensor_as_it_takes_a_number(tiny_sd):
     unet: Any = BaseModel(str(tiny_sd)).unet()
     embeds = torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(2))
     for timestep in (981, 0, 958.5):
-        out = GuidedDenoiser(unet, Conditioning(embeds), NEGATIVE, 1.0, 7)(LATENTS, timestep, PROMPTS)
+        out = GuidedDenoiser(unet, Conditioning(embeds), letters(1.0), 7)(LATENTS, timestep, PROMPTS)
         with torch.no_grad():
             expected = unet(LATENTS, timestep, encoder_hidden_states=embeds[PROMPTS]).sample
         assert torch.equal(out, expected)

@@ -44,14 +44,9 @@ def there_and_back(
         swap_steps=[swap],
         num_inference_steps=steps,
         seeds=SEEDS,
-    )
-    denoise = denoiser(
-        plan,
-        unet=model.unet().eval(),
-        encoder=model.prompt_encoder(),
         guidance_scale=guidance,
-        batch_size=8,
     )
+    denoise = denoiser(plan, unet=model.unet().eval(), encoder=model.prompt_encoder(), batch_size=8)
     solver = build_solver("ddim", model.schedule(), steps, eta=1.0 if method == "ddpm" else 0.0)
     predict = lambda z, timestep: denoise(z, timestep, [0] * len(z))  # noqa: E731
     if method == "ddpm":

@@ -103,9 +103,9 @@ class Counting:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, z, timestep, prompts):
+    def __call__(self, z, timestep, letters):
         self.calls += len(z)
-        return 0.05 * z - 0.3 * torch.tensor(prompts)[:, None, None, None]
+        return 0.05 * z - 0.3 * torch.tensor(letters)[:, None, None, None]
 
 
 def judge(latents, attributes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.traversal.cost import cost_of
+from latentpath.traversal.cost import Work, cost_of
 from latentpath.traversal.plan import plan_sweep
 
 CAPTIONS = CaptionTemplate("{cls} {attributes}", "{cls}", {"NV": "nevus"}, {a: a for a in "abcd"})
@@ -18,21 +18,23 @@ PAPER = plan_sweep(
 
 
 def test_calls_flop_time_and_disk_are_those_of_the_plan():
-    cost = cost_of(PAPER, latent_shape=(4, 64, 64), flop_per_call=2e12, seconds_per_call=0.5)
+    cost = cost_of(PAPER, latent_shape=(4, 64, 64), flop_per_row=2e12, seconds_per_row=0.5)
     assert (cost.images, cost.calls, cost.plain_calls) == (370, 9500, 18500)
-    assert cost.flop == 9500 * 2e12
-    assert cost.seconds == 9500 * 0.5
+    assert cost.rows == 2 * 9500
+    assert cost.flop == 19_000 * 2e12
+    assert cost.seconds == 19_000 * 0.5
     assert 370 * 4 * 4 * 64 * 64 < cost.disk_bytes < 370 * (4 * 4 * 64 * 64 + 1000)
     assert cost.lines() == [
         "images        370",
         "U-Net calls   9,500 (one full run per image: 18,500, 1.95 x)",
-        "FLOP          19.0 P",
-        "time          about 79 min",
+        "U-Net rows    19,000",
+        "FLOP          38.0 P",
+        "time          about 2.6 h",
         "disk          24.3 MB",
     ]
 
 
 def test_calls_besides_the_walk_count_for_both_ways():
-    cost = cost_of(PAPER, latent_shape=(4, 8, 8), calls_besides=500)
-    assert (cost.calls, cost.plain_calls) == (10_000, 19_000)
+    cost = cost_of(PAPER, latent_shape=(4, 8, 8), besides=Work(calls=500, rows_per_call=1))
+    assert (cost.calls, cost.plain_calls, cost.rows) == (10_000, 19_000, 19_500)
     assert "n/a" in "\n".join(cost.lines())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -58,6 +59,7 @@ def plan(**changes) -> SweepPlan:
         "swap_steps": SWAPS,
         "num_inference_steps": N,
         "seeds": SEEDS,
+        "negative_prompt": NEGATIVE,
     }
     return plan_sweep(CAPTIONS, **(asked | changes))
 
@@ -92,12 +94,11 @@ def sample(model) -> Callable:
         waves: Sequence[Sequence[int]] | None = None,
         cls: str = "MEL",
     ) -> tuple[dict[Leaf, Tensor], int]:
+        asked = replace(asked, guidance_scale=guidance)
         denoise = denoiser(
             asked,
             unet=unet,
             encoder=encoder,
-            negative_prompt=NEGATIVE,
-            guidance_scale=guidance,
             batch_size=batch_size,
             static=static,
         )
@@ -174,7 +175,7 @@ def test_other_prompts_make_other_images_and_the_same_ones_the_same(sample):
     """What is compared above is farther apart than 1e-4, guided or not."""
     asked = plan(attributes=["hair"], **EVERYTHING)
     leaves, _ = sample(asked, guidance=1.0)
-    of = [(asked.steps("MEL", leaf.branch), z) for leaf, z in leaves.items() if leaf.seed == 3]
+    of = [(asked.word("MEL", leaf.branch), z) for leaf, z in leaves.items() if leaf.seed == 3]
     for prompts, z in of:
         for others, other in of:
             assert torch.equal(z, other) if prompts == others else (z - other).abs().max() > 4e-4
@@ -257,7 +258,7 @@ def test_every_row_of_a_step_gets_its_own_seeds_noise_in_any_order(model, seeds)
     steps = build_solver("euler_ancestral", model.schedule(), N)
     z = torch.zeros(len(seeds), *SHAPE)
     sampler = Sampler(lambda z, t, p: z, steps, SeededNoise(SHAPE))
-    (latents,) = sampler.step((z,), 2, seeds=seeds, prompts=[0] * len(seeds))
+    (latents,) = sampler.step((z,), 2, seeds=seeds, letters=[0] * len(seeds))
     sigma = steps.step((z,), z, 2)[1]
     torch.testing.assert_close(latents, sigma * step_noise(seeds, 2, SHAPE))
 
@@ -266,16 +267,16 @@ def test_every_row_of_a_step_gets_its_own_seeds_noise_in_any_order(model, seeds)
 def test_the_trunk_that_is_handed_out_is_the_neutral_images_past(model, solver):
     """From any state of it the walk can go on, whatever was walked beside it."""
     asked, steps = plan(), build_solver(solver, model.schedule(), N)
-    denoise = lambda z, t, prompts: z.cos() + torch.tensor(prompts)[:, None, None, None] / 9  # noqa: E731
+    denoise = lambda z, t, letters: z.cos() + torch.tensor(letters)[:, None, None, None] / 9  # noqa: E731
     sampler = Sampler(denoise, steps, SeededNoise(SHAPE))
     trunk: list[State] = []
     leaves, latents = walk(asked, sampler, cls="NV", seeds=SEEDS, trunk=trunk)
     found = dict(zip(leaves, latents, strict=True))
     assert len(trunk) == N + 1
-    hair = asked.prompts.index(asked.target("NV", Branch("swap", ("hair",), 3, N)))
+    hair = asked.letters.index(asked.edit("NV", Branch("swap", ("hair",), 3, N)))
     state = trunk[3]
     for step_index in range(3, N):
-        state = sampler.step(state, step_index, seeds=SEEDS, prompts=[hair, hair])
+        state = sampler.step(state, step_index, seeds=SEEDS, letters=[hair, hair])
     for row, seed in enumerate(SEEDS):
         assert torch.equal(trunk[N][0][row], found[Leaf("NV", seed, asked.branches[0])])
         expected = found[Leaf("NV", seed, Branch("swap", ("hair",), 3, N))]

@@ -9,7 +9,8 @@ import pytest
 from latentpath.data.captions import CaptionTemplate
 from latentpath.errors import UserError
 from latentpath.keys import METHODS
-from latentpath.traversal.plan import Branch, Prompt, SweepPlan, plan_sweep
+from latentpath.traversal.plan import Branch, SweepPlan, plan_sweep
+from latentpath.traversal.words import Prompt
 
 N, SWAPS = 6, [4, 0, 2]
 CAPTIONS = CaptionTemplate(
@@ -35,7 +36,9 @@ def plan(**changes) -> SweepPlan:
 def word(asked: SweepPlan, branch: Branch) -> str:
     """The texts of a branch's steps, shortened: n neutral, h hair, i ink, b both; a blend in upper case."""
     letters = {"": "n", " with hair": "h", " with ink": "i", " with hair, ink": "b"}
-    steps = [(p, letters[p.text.removeprefix("melanoma")]) for p in asked.steps("MEL", branch)]
+    planned = asked.branches[asked.branches.index(branch)]
+    prompts = [letter.prompts[-1] for letter in asked.word("MEL", planned)]
+    steps = [(p, letters[p.text.removeprefix("melanoma")]) for p in prompts]
     return "".join(letter.upper() if p.strength != 1 else letter for p, letter in steps)
 
 
@@ -55,9 +58,7 @@ def word(asked: SweepPlan, branch: Branch) -> str:
     ],
 )
 def test_the_prompts_of_each_step(branch, expected):
-    asked = plan(**ALL)
-    assert branch in asked.branches
-    assert word(asked, branch) == expected
+    assert word(plan(**ALL), branch) == expected
 
 
 def test_every_image_that_was_asked_for_is_there_once():
@@ -85,18 +86,43 @@ def test_one_step_late_every_swap_acts_a_step_later():
 
 def test_a_strength_blends_from_the_neutral_prompt_or_scales_the_target():
     half = Branch("strength", ("hair",), 2, N, 0.5)
-    assert plan(**ALL).target("NV", half) == Prompt("nevus with hair", 0.5, "nevus")
-    assert plan(**ALL, scale=True).target("NV", half) == Prompt("nevus with hair", 0.5)
+    for scale, expected in (
+        (False, Prompt("nevus with hair", 0.5, "nevus")),
+        (True, Prompt("nevus with hair", 0.5)),
+    ):
+        asked = plan(**ALL, scale=scale)
+        assert asked.edit("NV", asked.branches[asked.branches.index(half)]).prompts == (Prompt(""), expected)
+
+
+def test_a_letter_is_the_guided_prompt_of_its_step():
+    asked = plan(guidance_scale=3.0, negative_prompt="blurry")
+    neutral, swap = asked.branches[:2]
+    blurry, nevus, hair = map(Prompt, ("blurry", "nevus", "nevus with hair"))
+    assert asked.edit("NV", neutral).terms == ((blurry, -2.0), (nevus, 3.0))
+    assert asked.edit("NV", swap).terms == ((blurry, -2.0), (hair, 3.0))
+    assert plan(guidance_scale=1.0).edit("NV", swap).terms == ((hair, 1.0),)
+    assert asked.rows_per_seed == 2 * asked.calls_per_seed
+    assert plan(guidance_scale=1.0).rows_per_seed == asked.calls_per_seed
+
+
+def test_a_placebo_swaps_the_neutral_caption_for_other_words():
+    asked = plan(placebo="here: {neutral}, {cls}")
+    placebos = [branch for branch in asked.branches if branch.method == "placebo"]
+    assert [(b.attribute, b.swap_step) for b in placebos] == [("placebo", s) for s in sorted(SWAPS)]
+    assert asked.text("NV", placebos[0]) == "here: nevus, nevus"
+    words = [asked.word("NV", branch) for branch in (placebos[1], asked.branches[0])]
+    assert [a == b for a, b in zip(*words, strict=True)] == [True, True, *[False] * 4]
 
 
 def test_each_prompt_is_in_the_table_once():
     asked = plan(**ALL)
     texts = [("nevus with hair", x) for x in (1, 0.5, 2)]
-    assert len(set(asked.prompts)) == len(asked.prompts) == 2 * (1 + 2 + 1 + 2 * 2)
+    assert len(set(asked.prompts)) == len(asked.prompts) == 1 + 2 * (1 + 2 + 1 + 2 * 2)
     assert {("nevus with hair", p.strength) for p in asked.prompts if p.text == "nevus with hair"} == set(
         texts
     )
     assert plan(swap_steps=[N]).prompts == [
+        Prompt(""),
         Prompt("melanoma"),
         Prompt("nevus"),
     ]  # never swapped, never encoded
@@ -165,7 +191,7 @@ def test_the_tree_is_the_same_for_every_class_but_for_its_prompts():
     assert ends == ends_nv
     for a, b in zip(mel, nv, strict=True):
         assert a.parents == b.parents
-        assert not set(a.prompts) & set(b.prompts)
+        assert not set(a.letters) & set(b.letters)
 
 
 def test_what_later_stages_read_of_a_plan():

@@ -24,10 +24,11 @@ from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
 from latentpath.traversal.engine import walk
-from latentpath.traversal.plan import Prompt, SweepPlan, plan_sweep
+from latentpath.traversal.plan import SweepPlan, plan_sweep
 from latentpath.traversal.sampling import conditioning_of
 from latentpath.traversal.store import INDEX, finished_seeds, read_index, read_latents
 from latentpath.traversal.sweep import Sampled, sweep, unfinished
+from latentpath.traversal.words import Prompt
 
 CLASSES, ATTRIBUTES, SWAPS, N, SHAPE = ("MEL", "NV"), ("hair", "ink"), (0, 2, 4), 4, (4, 8, 8)
 
@@ -66,7 +67,8 @@ def run(
     folder: Path, asked: SweepPlan, *, shard_seeds: int = 2, process: int = 0, processes: int = 1, **told
 ):
     """Sweep with a fresh denoiser; returns the calls made."""
-    denoise = GuidedDenoiser(NETWORK, PROMPTS, negative=15, guidance_scale=7.5, batch_size=8, static=True)
+    letters = [asked.indexed(letter) for letter in asked.letters]
+    denoise = GuidedDenoiser(NETWORK, PROMPTS, letters, batch_size=8, static=True)
     sampler = Sampler(denoise, SOLVER, SeededNoise(SHAPE))
     sweep(
         asked,

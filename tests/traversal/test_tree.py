@@ -13,7 +13,7 @@ def read_back(levels: list[Level], node: int) -> list[int]:
     """The word that ends in `node` of the last level, found by following the parents."""
     word = []
     for level in reversed(levels):
-        word.append(level.prompts[node])
+        word.append(level.letters[node])
         node = level.parents[node]
     assert node == 0  # the noise
     return word[::-1]
@@ -24,10 +24,10 @@ def test_swaps_leave_the_trunk_where_they_happen():
     e, x = 0, 1
     levels, ends = build_trie([[e, e, e, e], [e, e, x, x], [e, x, x, x]])
     assert levels == [
-        Level(parents=(0,), prompts=(e,)),
-        Level(parents=(0, 0), prompts=(e, x)),
-        Level(parents=(0, 0, 1), prompts=(e, x, x)),
-        Level(parents=(0, 1, 2), prompts=(e, x, x)),
+        Level(parents=(0,), letters=(e,)),
+        Level(parents=(0, 0), letters=(e, x)),
+        Level(parents=(0, 0, 1), letters=(e, x, x)),
+        Level(parents=(0, 1, 2), letters=(e, x, x)),
     ]
     assert ends == [0, 1, 2]
 
@@ -35,7 +35,7 @@ def test_swaps_leave_the_trunk_where_they_happen():
 def test_a_window_leaves_its_swap_where_it_ends_and_does_not_join_the_trunk_again():
     e, x = 0, 1
     levels, ends = build_trie([[e, e, e], [x, x, x], [x, e, e]])
-    assert [level.prompts for level in levels] == [(e, x), (e, x, e), (e, x, e)]
+    assert [level.letters for level in levels] == [(e, x), (e, x, e), (e, x, e)]
     assert [level.parents for level in levels] == [(0, 0), (0, 1, 1), (0, 1, 2)]
     assert ends == [0, 1, 2]
 
@@ -43,7 +43,7 @@ def test_a_window_leaves_its_swap_where_it_ends_and_does_not_join_the_trunk_agai
 def test_equal_words_end_in_one_node():
     levels, ends = build_trie([[5, 7], [5, 8], [5, 7]])
     assert ends == [0, 1, 0]
-    assert [len(level.prompts) for level in levels] == [1, 2]
+    assert [len(level.letters) for level in levels] == [1, 2]
 
 
 def test_the_first_node_of_every_level_is_the_first_word():
@@ -60,8 +60,8 @@ def test_random_words_have_a_node_a_prefix_and_can_be_read_back(seed):
     words = [[chance.randrange(letters) for _ in range(length)] for _ in range(chance.randint(1, 40))]
     levels, ends = build_trie(words)
     prefixes = {tuple(word[: i + 1]) for word in words for i in range(length)}
-    assert sum(len(level.prompts) for level in levels) == len(prefixes)
-    assert [len(level.prompts) for level in levels] == [
+    assert sum(len(level.letters) for level in levels) == len(prefixes)
+    assert [len(level.letters) for level in levels] == [
         sum(len(prefix) == i + 1 for prefix in prefixes) for i in range(length)
     ]
     assert [read_back(levels, end) for end in ends] == words

@@ -49,7 +49,7 @@ TRAVERSE = Command(
     "traverse",
     "swap the prompt embedding at many steps; store the latents",
     upstream=lambda cfg: (FINETUNE, CLASSIFY) if cfg.timesteps.bisect else (FINETUNE,),
-    decided_by=("attribute", "timesteps", "sampler", "inversion", "metric.compare_base"),
+    decided_by=("attribute", "timesteps", "method", "sampler", "inversion", "metric.compare_base"),
     reads_images=lambda cfg: cfg.inversion.method is not None,
     weights=lambda cfg: ("base",) if cfg.metric.compare_base and cfg.inversion.method is None else (),
     parallel=True,

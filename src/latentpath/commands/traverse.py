@@ -30,11 +30,11 @@ from latentpath.runs.weights import WeightsFolder
 from latentpath.traversal.bisect import bisecting, flips_table, judge_of_latents
 from latentpath.traversal.originals import choose_originals, encode_originals, from_originals, reconstruct
 from latentpath.traversal.plan import SweepPlan
-from latentpath.traversal.planning import calls_besides, describe_cost, plan_of
+from latentpath.traversal.planning import describe_cost, plan_of, work_besides
 from latentpath.traversal.sampling import build_denoiser
 from latentpath.traversal.store import read_flips
 from latentpath.traversal.sweep import Sample, from_noise, sweep, unfinished
-from latentpath.traversal.tuning import seconds_per_call
+from latentpath.traversal.tuning import seconds_per_row
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     Returns the U-Net calls of the whole plan.
     """
     tuned = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
-    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, plugins=cfg.plugins)
+    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, cfg.method, plugins=cfg.plugins)
     if cfg.dry_run:
         _print_cost(cfg, plan, tuned if Path(tuned.source).is_dir() else _base(cfg), measure=True)
         return None
@@ -77,6 +77,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         stage.figures = {
             "unet_calls": plan.unet_calls,
             "unet_calls_now": denoise.calls,
+            "unet_rows": plan.unet_rows,
             "images": plan.images,
         }
         if left:
@@ -89,7 +90,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 def say_cost(cfg: Config) -> None:
     """Print the cost of the plan as comments of a YAML file, without a measurement."""
-    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, plugins=cfg.plugins)
+    plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, cfg.method, plugins=cfg.plugins)
     _print_cost(cfg, plan, _base(cfg), prefix="# ")
 
 
@@ -99,7 +100,7 @@ def _print_cost(
     seconds = None
     if measure:
         device, shape = device_of(cfg.trainer.accelerator), model.latent_shape(cfg.dataset.image_size)
-        seconds = seconds_per_call(_denoiser(cfg, plan, model, device), latent_shape=shape, device=device)
+        seconds = seconds_per_row(_denoiser(cfg, plan, model, device), latent_shape=shape, device=device)
     lines = describe_cost(
         plan,
         model,
@@ -107,7 +108,7 @@ def _print_cost(
         sampler=cfg.sampler,
         timesteps=cfg.timesteps,
         inversion=cfg.inversion,
-        seconds_per_call=seconds,
+        seconds_per_row=seconds,
     )
     Console().print("\n".join(prefix + line for line in lines), soft_wrap=True, markup=False, highlight=False)
 
@@ -176,8 +177,8 @@ def _sweep(
     solver = build_solver(cfg.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
     noise = SeededNoise(model.latent_shape(cfg.dataset.image_size))
     sampler = Sampler(denoise, solver, noise, device)
-    besides = calls_besides(plan, cfg.timesteps, cfg.inversion) if way else 0
-    with bar(description, (plan.unet_calls + besides) // rank.world_size, show=rank.is_zero) as advance:
+    besides = work_besides(plan, cfg.timesteps, cfg.inversion).rows if way else 0
+    with bar(description, (plan.unet_rows + besides) // rank.world_size, show=rank.is_zero) as advance:
         denoise.on_call = advance
         sweep(
             plan,
@@ -186,7 +187,7 @@ def _sweep(
             shard_seeds=cfg.sampler.shard_seeds,
             process=rank.index,
             processes=rank.world_size,
-            on_skipped=lambda seeds: advance(seeds * plan.calls_per_seed),
+            on_skipped=lambda seeds: advance(seeds * plan.rows_per_seed),
         )
     return denoise
 

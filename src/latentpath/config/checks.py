@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from string import Formatter
 from typing import Any, cast
 
 from latentpath.config.fields import check_fields
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.names import check_label, check_run_name
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
@@ -60,12 +63,14 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
                 raise UserError(
                     f"{key}: {name!r} is not a function of a plugin, expected my_module:function."
                 )
-            if (own := name.partition(":")[2]) in (*METHODS, *INTERPOLATIONS) and key == "attribute.methods":
+            taken = (*METHODS, *INTERPOLATIONS, *(f.name for f in fields(MethodsConfig)))
+            if (own := name.partition(":")[2]) in taken and key == "attribute.methods":
                 raise UserError(f"{key}: {own!r} is a method of latentpath; give {name} another name.")
         if len({name.split(":")[-1] for name in names}) < len(names):
             raise UserError(f"{key}: two functions of {list(names)} have one name.")
     _check_sweep(cfg)
     _check_edits(cfg)
+    _check_methods(cfg)
     _check_inversion(cfg)
     _check_classifier(cfg)
     # Last, because it runs the code of the plugins: they fail here, not hours later.
@@ -140,6 +145,47 @@ def _check_edits(cfg: Config) -> None:
         raise UserError("attribute.combinations names one twice.")
     if len(set(attribute.strengths)) < len(attribute.strengths):
         raise UserError(f"attribute.strengths names one twice: {list(attribute.strengths)}.")
+
+
+def _check_methods(cfg: Config) -> None:
+    method, own = cfg.method, [name.partition(":")[2] for name in cfg.attribute.methods]
+    if method.swap is None:
+        raise UserError(
+            "method does not name swap, with which the others are compared: give it too, method=[swap,...]."
+        )
+    swept = {f"method.{f.name}.dials": getattr(method, f.name) for f in fields(MethodsConfig)}
+    dials = {key: section.dials for key, section in swept.items() if hasattr(section, "dials")}
+    for key, values in (dials | {f"attribute.dials.{k}": v for k, v in cfg.attribute.dials.items()}).items():
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{key} is {list(values)}: expected one number or several, each once.")
+    for name in cfg.attribute.dials:
+        if name not in own:
+            raise UserError(
+                f"attribute.dials: {name!r} is no function of attribute.methods.{near(name, own)}"
+            )
+    if method.placebo is not None:
+        check_placebo(method.placebo.caption, cfg.dataset.captions.without_attributes)
+    if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
+        raise UserError(
+            "method=offtarget holds other attributes down, but dataset.attributes names only one."
+        )
+
+
+def check_placebo(caption: str, neutral: str) -> None:
+    """Raise UserError unless `caption` is another template than `neutral`, with {neutral} or {cls}."""
+    try:
+        words = {field for _, field, _, _ in Formatter().parse(caption) if field is not None}
+    except ValueError as error:
+        raise UserError(f"method.placebo.caption: {caption!r} is not a valid template: {error}.") from None
+    if not words or words - {"neutral", "cls"}:
+        raise UserError(
+            f"method.placebo.caption is {caption!r}, expected a text with {{neutral}} or {{cls}}."
+        )
+    if caption.strip() in ("{neutral}", neutral.strip()):
+        raise UserError(
+            "method.placebo.caption is the neutral caption itself: say it in other words, such as "
+            "'this is {neutral}'."
+        )
 
 
 def _check_inversion(cfg: Config) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from latentpath.config.plugins import is_reference
 from latentpath.errors import UserError, near
@@ -96,11 +96,18 @@ def check_fields(schema: type, section: object, prefix: str = "") -> None:
     """Raise UserError for the first value of `section` that breaks the rule of its field in `schema`."""
     for a_field in fields(schema):
         key = f"{prefix}{a_field.name}"
-        if is_dataclass(kind := a_field.default_factory) and isinstance(kind, type):
-            check_fields(kind, getattr(section, a_field.name), f"{key}.")
+        if (kind := section_of(schema, a_field.name)) is not None:
+            if (chosen := getattr(section, a_field.name)) is not None:
+                check_fields(kind, chosen, f"{key}.")
         elif rule := rule_of(a_field):
             for item in _scalars(getattr(section, a_field.name)):
                 rule.check(key, item)
+
+
+def section_of(schema: type, name: str) -> type | None:
+    """The dataclass that the field `name` of `schema` holds if it is not null; None for other fields."""
+    kind = get_type_hints(schema)[name]
+    return next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None)
 
 
 def _scalars(value: object) -> Iterator[object]:

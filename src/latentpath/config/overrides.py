@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
+from latentpath.config.fields import section_of
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 
@@ -52,7 +53,7 @@ def check_overrides(args: list[str]) -> None:
             continue
         if key in groups:
             options = {path.stem for path in (root / key).glob("*.yaml")}
-            if not override.is_sweep_override() and isinstance(override.value(), list):
+            if key != "method" and not override.is_sweep_override() and isinstance(override.value(), list):
                 csv = " Every logger also writes metrics.csv." if key == "logger" else ""
                 raise UserError(f"{override.input_line}: {key} takes one option.{csv}")
             for option in _options(override):
@@ -60,6 +61,19 @@ def check_overrides(args: list[str]) -> None:
                     raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
         else:
             _check_key(key, groups)
+    _check_chosen(overrides)
+
+
+def _check_chosen(overrides: list[Any]) -> None:
+    """Raise UserError for a setting of a method that `method=[...]` does not name."""
+    chosen = {o.key_or_group: _options(o) for o in overrides if o.key_or_group in ("method", "experiment")}
+    names = chosen.get("method", [] if "experiment" in chosen else ["swap"])
+    for key in (override.key_or_group for override in overrides):
+        first, _, rest = key.partition(".")
+        if first == "method" and rest and names and (name := rest.partition(".")[0]) not in names:
+            raise UserError(
+                f"{key}: this method is not in the sweep; add it, method=[{','.join([*names, name])}]."
+            )
 
 
 def as_typed(args: list[str]) -> list[str]:
@@ -126,6 +140,11 @@ def plain_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise plainly(error) from None
+    except AssertionError as error:  # of OmegaConf, for a key below a section that is null
+        raise UserError(
+            f"an override sets what is not there ({error}): does method=[...] name the method whose settings "
+            "are given?"
+        ) from None
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
 
@@ -177,12 +196,12 @@ def _options(override: Any) -> list[str]:
 
 def _check_key(key: str, groups: set[str]) -> None:
     """Walk the schema along `key`; raise UserError at the first part that it does not have."""
-    node: Any = Config
+    node: type | None = Config
     for depth, part in enumerate(key.split(".")):
-        if not is_dataclass(node):
+        if node is None:
             return  # below a free dictionary, such as captions.class_names
         names = {f.name for f in fields(node)} | (groups if depth == 0 else set())
         if part not in names:
             above = ".".join(key.split(".")[:depth]) or "the configuration"
             raise UserError(f"{key}: {above} has no key {part!r}.{near(part, names)}")
-        node = get_type_hints(node).get(part, str)
+        node = section_of(node, part) if part in get_type_hints(node) else None

@@ -33,6 +33,7 @@ from latentpath.config.choices import (
     Uncertain,
 )
 from latentpath.config.fields import choice, number
+from latentpath.config.methods import MethodsConfig
 from latentpath.keys import INTERPOLATIONS
 
 
@@ -108,6 +109,7 @@ class AttributeConfig:
     strengths: list[float] = number([], low=-100, high=100)
     strength_by: Strength = Strength.interpolate  # blend from neutral to target, or multiply the target
     methods: list[str] = field(default_factory=list)  # further edit methods from plugins: [my_module:ramp]
+    dials: dict[str, list[float]] = field(default_factory=dict)  # of those methods: {ramp: [0.5, 1]}
 
 
 @dataclass
@@ -280,6 +282,7 @@ class Config:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)
     timesteps: TimestepsConfig = field(default_factory=TimestepsConfig)
+    method: MethodsConfig = field(default_factory=MethodsConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     inversion: InversionConfig = field(default_factory=InversionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

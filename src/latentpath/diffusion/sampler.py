@@ -11,7 +11,7 @@ from torch import Tensor
 from latentpath.diffusion.noise import Noise
 from latentpath.diffusion.solvers import Solver, State
 
-# (latents (rows, c, h, w), timestep, the index of each row's prompt) -> model output (rows, c, h, w)
+# (latents (rows, c, h, w), timestep, the index of each row's letter) -> model output (rows, c, h, w)
 Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
 
 
@@ -19,10 +19,10 @@ Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
 class Sampler:
     """Runs the reverse diffusion of many rows at once, all at the same step.
 
-        z_N ~ noise,   z' = solver step of z with denoise(z, t, prompt) + noise of the step
+        z_N ~ noise,   z' = solver step of z with denoise(z, t, letter) + noise of the step
 
-    A row is determined by its seed and by the prompt of each step. Prompts are indices into the prompt table
-    of `denoise`. `device` holds the state.
+    A row is determined by its seed and by the letter of each step, a mix of prompts. Letters are indices into
+    the table of letters of `denoise`. `device` holds the state.
     """
 
     denoise: Denoise
@@ -34,9 +34,9 @@ class Sampler:
         """Return the state before step 0, with one row per seed."""
         return self.solver.start(self.noise.initial(seeds).to(self.device))
 
-    def step(self, state: State, step_index: int, *, seeds: Sequence[int], prompts: Sequence[int]) -> State:
-        """Return the state after step `step_index`; row k has seed seeds[k] and uses prompt prompts[k]."""
-        output = self.denoise(state[0], self.solver.timesteps[step_index], prompts)
+    def step(self, state: State, step_index: int, *, seeds: Sequence[int], letters: Sequence[int]) -> State:
+        """Return the state after step `step_index`; row k has seed seeds[k] and uses letter letters[k]."""
+        output = self.denoise(state[0], self.solver.timesteps[step_index], letters)
         (latents, *memory), sigma = self.solver.step(state, output, step_index)
         unique = list(dict.fromkeys(seeds))
         noise = self.noise.step_noise(unique, step_index, sigma)  # once per seed: its branches share it

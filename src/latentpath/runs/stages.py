@@ -174,6 +174,7 @@ def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
 
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
     flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
+    flat = {key: value for key, value in flat.items() if value is not None or not key.startswith("method.")}
     decisive = command.decided_by
     found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
     return found | fingerprints(found, flat.get("plugins", ()))

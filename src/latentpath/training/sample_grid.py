@@ -55,20 +55,17 @@ def grid_sampler(
         swap_steps=[0],
         num_inference_steps=steps,
         seeds=range(SEEDS),
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
     )
-    prompts = prompt_table(plan, base.prompt_encoder(), negative_prompt)
+    prompts = prompt_table(plan, base.prompt_encoder())
+    letters = [plan.indexed(letter) for letter in plan.letters]
     solver, noise = build_solver("ddim", schedule, steps), SeededNoise(base.latent_shape(image_size))
     vae: Any = base.vae()
 
     @torch.no_grad()
     def sample(unet: Any) -> Tensor:
-        denoise = GuidedDenoiser(
-            unet,
-            prompts.to(unet.device, unet.dtype),
-            negative=len(prompts) - 1,
-            guidance_scale=guidance_scale,
-            batch_size=32,
-        )
+        denoise = GuidedDenoiser(unet, prompts.to(unet.device, unet.dtype), letters, batch_size=32)
         sampler = Sampler(denoise, solver, noise, unet.device)
         vae.to(unet.device)
         grids = []

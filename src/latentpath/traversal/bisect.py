@@ -146,7 +146,7 @@ def bisect_wave(
     place = {(leaf.branch.method, leaf.branch.attribute, leaf.seed): k for k, leaf in enumerate(leaves)}
     swaps = {b.attribute: b for b in plan.branches if b.method == "swap"}
     rows = [(seed, attribute) for attribute in swaps for seed in seeds]
-    prompts = {a: plan.prompts.index(plan.target(cls, branch)) for a, branch in swaps.items()}
+    letters = {a: plan.letters.index(plan.edit(cls, branch)) for a, branch in swaps.items()}
     strongest = min(swap_steps)
 
     def probe(wanted: Sequence[int], steps: Sequence[int]) -> Sequence[float]:
@@ -159,7 +159,7 @@ def bisect_wave(
                 sampler,
                 trunk,
                 places=[seeds.index(seed) for seed, _ in named],
-                prompts=[prompts[attribute] for attribute in attributes],
+                letters=[letters[attribute] for attribute in attributes],
                 steps=[step + plan.one_step_late for step in steps],
                 seeds=seeds,
             )
@@ -224,13 +224,13 @@ def walk_suffixes(
     trunk: Sequence[State],
     *,
     places: Sequence[int],
-    prompts: Sequence[int],
+    letters: Sequence[int],
     steps: Sequence[int],
     seeds: Sequence[int],
 ) -> Tensor:
     """Sample rows that branch off the trunk, each at its own step.
 
-    Row k starts as row places[k] of the trunk before step steps[k] and continues with prompts[k]; `seeds` are
+    Row k starts as row places[k] of the trunk before step steps[k] and continues with letters[k]; `seeds` are
     those of the trunk. Returns latents (rows, c, h, w). Row k costs N - steps[k] U-Net calls.
     """
     order = sorted(range(len(steps)), key=lambda k: steps[k])
@@ -245,7 +245,7 @@ def walk_suffixes(
             state,
             step_index,
             seeds=[seeds[places[k]] for k in alive],
-            prompts=[prompts[k] for k in alive],
+            letters=[letters[k] for k in alive],
         )
     out = torch.empty_like(state[0])
     out[order] = state[0]

@@ -13,15 +13,29 @@ from latentpath.traversal.plan import SweepPlan
 
 
 @dataclass(frozen=True)
+class Work:
+    """Work of the U-Net outside the walk of a plan: latents that it denoises, and its rows for each."""
+
+    calls: int = 0
+    rows_per_call: int = 2
+
+    @property
+    def rows(self) -> int:
+        return self.calls * self.rows_per_call
+
+
+@dataclass(frozen=True)
 class Cost:
     """The cost of a sweep.
 
-    calls: rows that the U-Net evaluates (two forward passes each with guidance). seconds: None if not timed.
+    calls: latents that are denoised. rows: rows that the U-Net evaluates for them, two each with guidance.
+    seconds: None if not timed.
     """
 
     images: int
     calls: int
     plain_calls: int  # calls if each image took one full run
+    rows: int
     flop: float | None
     seconds: float | None
     disk_bytes: int
@@ -32,6 +46,7 @@ class Cost:
             f"images        {self.images:,}",
             f"U-Net calls   {self.calls:,} (one full run per image: {self.plain_calls:,}, "
             f"{self.plain_calls / self.calls:.2f} x)",
+            f"U-Net rows    {self.rows:,}",
             f"FLOP          {'n/a' if self.flop is None else _si(self.flop)}",
             f"time          {'n/a' if self.seconds is None else _duration(self.seconds)}",
             f"disk          {_si(self.disk_bytes)}B",
@@ -42,42 +57,45 @@ def cost_of(
     plan: SweepPlan,
     *,
     latent_shape: tuple[int, ...],
-    calls_besides: int = 0,
-    flop_per_call: float | None = None,
-    seconds_per_call: float | None = None,
+    besides: Work = Work(),
+    flop_per_row: float | None = None,
+    seconds_per_row: float | None = None,
 ) -> Cost:
     """Return the cost of `plan` for one process.
 
-    calls_besides: U-Net calls outside the walk, for inverting real images or for the search of flip points.
+    besides: the work of inverting real images, or of the search for flip points.
     """
-    calls = plan.unet_calls + calls_besides
+    calls, rows = plan.unet_calls + besides.calls, plan.unet_rows + besides.rows
     return Cost(
         images=plan.images,
         calls=calls,
-        plain_calls=plan.samples * plan.plain_calls_per_seed + calls_besides,
-        flop=None if flop_per_call is None else calls * flop_per_call,
-        seconds=None if seconds_per_call is None else calls * seconds_per_call,
+        plain_calls=plan.samples * plan.plain_calls_per_seed + besides.calls,
+        rows=rows,
+        flop=None if flop_per_row is None else rows * flop_per_row,
+        seconds=None if seconds_per_row is None else rows * seconds_per_row,
         disk_bytes=plan.images
         * (4 * prod(latent_shape) + 200),  # float32, plus a line in the header and in the index
     )
 
 
-def inversion_calls(plan: SweepPlan, inversion: InversionConfig) -> int:
-    """Return the U-Net calls for inverting one real image per seed and class, before the walk."""
+def inversion_work(plan: SweepPlan, inversion: InversionConfig) -> Work:
+    """Return the work of inverting one real image per seed and class, before the walk."""
     rounds = {None: 0, "ddpm": 1, "ddim": inversion.iterations}[inversion.method]
-    return plan.samples * plan.num_inference_steps * rounds
+    scale = plan.guidance_scale if inversion.method == "ddpm" else inversion.guidance_scale
+    return Work(plan.samples * plan.num_inference_steps * rounds, 1 if scale == 1 else 2)
 
 
-def search_calls(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> int:
-    """Estimate the U-Net calls of the search for flip points, in addition to the walk of `plan`.
+def search_work(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> Work:
+    """Estimate the work of the search for flip points, in addition to the walk of `plan`.
 
     The estimate assumes that all `swap_steps` are equally likely flip points.
     """
     if len(swap_steps) == 1:
-        return 0
+        return Work()
     attributes = len({branch.attribute for branch in plan.branches if branch.method == "swap"})
     probes = math.ceil(math.log2(len(swap_steps))) + checks
-    return round(plan.samples * attributes * probes * mean(plan.num_inference_steps - s for s in swap_steps))
+    steps = mean(plan.num_inference_steps - s for s in swap_steps)
+    return Work(round(plan.samples * attributes * probes * steps), len(plan.letters[0]))
 
 
 def _si(value: float) -> str:

@@ -55,7 +55,7 @@ def walk(
                          |       +-- e' - ... -----> swap_step 10
                          +---------- e' - ... -----> swap_step 5
 
-    Prompts are indices into `plan.prompts`. Returns the leaves, branch by branch, and their final latents
+    Letters are indices into `plan.letters`. Returns the leaves, branch by branch, and their final latents
     (branches x seeds, c, h, w). If a list is given as `trunk`, it receives the states of the neutral branch
     (the first one) before each step and after the last.
     """
@@ -65,8 +65,8 @@ def walk(
         if trunk is not None:
             trunk.append(tuple(part[: len(seeds)].clone() for part in state))
         state = copy_rows(state, level.parents, len(seeds))  # rows are ordered by node, then by seed
-        prompts = [prompt for prompt in level.prompts for _ in seeds]
-        state = sampler.step(state, step_index, seeds=list(seeds) * len(level.prompts), prompts=prompts)
+        letters = [letter for letter in level.letters for _ in seeds]
+        state = sampler.step(state, step_index, seeds=list(seeds) * len(level.letters), letters=letters)
     if trunk is not None:
         trunk.append(tuple(part[: len(seeds)].clone() for part in state))
     (latents, *_) = copy_rows(state, ends, len(seeds))

@@ -100,8 +100,7 @@ def from_originals(
 
     def sample(wave: Wave) -> Sampled:
         mine = originals.latents_of(wave.cls, wave.seeds).to(sampler.device)
-        prompt = plan.prompts.index(plan.source(wave.cls, plan.branches[0]))
-        noise = _invert(mine, wave.seeds, prompt, denoise, sampler.solver, inversion)
+        noise = _invert(mine, wave, plan, denoise, sampler.solver, inversion)
         return Sampled(*walk(plan, replace(sampler, noise=noise), cls=wave.cls, seeds=wave.seeds))
 
     return sample
@@ -109,27 +108,28 @@ def from_originals(
 
 def _invert(
     latents: Tensor,
-    seeds: Sequence[int],
-    prompt: int,
+    wave: Wave,
+    plan: SweepPlan,
     denoise: GuidedDenoiser,
     solver: Solver,
     inversion: InversionConfig,
 ) -> InvertedNoise:
-    """Invert `latents` (n, c, h, w) under one prompt with the method of `inversion`."""
-    prompts = [prompt] * len(latents)
-    if inversion.method == "ddpm":  # it must use the same guidance scale as sampling
-        return ddpm_inversion(
-            latents, seeds=seeds, denoise=lambda z, t: denoise(z, t, prompts), solver=solver
+    """Invert `latents` (n, c, h, w) under the neutral prompt with the method of `inversion`.
+
+    DDPM inversion must use the guidance of sampling, DDIM inversion has its own.
+    """
+    plain = plan if inversion.method == "ddpm" else replace(plan, guidance_scale=inversion.guidance_scale)
+    neutral = plan.indexed(plain.edit(wave.cls, plan.branches[0]))
+    guided = replace(denoise, letters=[neutral], calls=0, rows=0)
+    predict = lambda z, t: guided(z, t, [0] * len(z))  # noqa: E731
+    if inversion.method == "ddpm":
+        noise = ddpm_inversion(latents, seeds=wave.seeds, denoise=predict, solver=solver)
+    else:
+        noise = ddim_inversion(
+            latents, seeds=wave.seeds, denoise=predict, solver=solver, iterations=inversion.iterations
         )
-    guided = replace(denoise, guidance_scale=inversion.guidance_scale, calls=0)
-    noise = ddim_inversion(
-        latents,
-        seeds=seeds,
-        denoise=lambda z, t: guided(z, t, prompts),
-        solver=solver,
-        iterations=inversion.iterations,
-    )
     denoise.calls += guided.calls
+    denoise.rows += guided.rows
     return noise
 
 

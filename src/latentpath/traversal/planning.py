@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.plugins import load
 from latentpath.config.schema import (
     AttributeConfig,
@@ -15,8 +16,11 @@ from latentpath.config.schema import (
 from latentpath.data.captions import caption_template
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import unet_flops
-from latentpath.traversal.cost import cost_of, inversion_calls, search_calls
+from latentpath.traversal.cost import Work, cost_of, inversion_work, search_work
+from latentpath.traversal.methods import chosen
+from latentpath.traversal.methods.own import Own
 from latentpath.traversal.plan import SweepPlan, plan_sweep
+from latentpath.traversal.words import Spell
 
 
 def plan_of(
@@ -24,6 +28,7 @@ def plan_of(
     attribute: AttributeConfig,
     timesteps: TimestepsConfig,
     sampler: SamplerConfig,
+    method: MethodsConfig,
     *,
     plugins: Sequence[str] = (),
 ) -> SweepPlan:
@@ -43,19 +48,30 @@ def plan_of(
         removal=attribute.removal,
         strengths=attribute.strengths,
         windows=[(s, r) for s, r in timesteps.windows],
-        methods={
-            name.partition(":")[2]: load("attribute.methods", name, plugins) for name in attribute.methods
-        },
+        guidance_scale=sampler.guidance_scale,
+        negative_prompt=sampler.negative_prompt,
+        placebo=None if method.placebo is None else method.placebo.caption,
+        methods=chosen(method) | _own(attribute, plugins),
         one_step_late=timesteps.one_step_late,
         scale=attribute.strength_by.value == "scale",
     )
 
 
-def calls_besides(plan: SweepPlan, timesteps: TimestepsConfig, inversion: InversionConfig) -> int:
-    """Return the U-Net calls outside the walk of `plan`: of the inversion or the search for flip points."""
+def _own(attribute: AttributeConfig, plugins: Sequence[str]) -> dict[str, dict[float, Spell]]:
+    """Load the user's own methods: name -> dial -> what it spells. One without dials has the strength 1."""
+    found: dict[str, dict[float, Spell]] = {}
+    for reference in attribute.methods:
+        name, function = reference.partition(":")[2], load("attribute.methods", reference, plugins)
+        dials = attribute.dials.get(name, [])
+        found[name] = {dial: Own(name, function, dial) for dial in dials} or {1: Own(name, function)}
+    return found
+
+
+def work_besides(plan: SweepPlan, timesteps: TimestepsConfig, inversion: InversionConfig) -> Work:
+    """Return the work outside the walk of `plan`: of the inversion, or of the search for flip points."""
     if inversion.method is not None:
-        return inversion_calls(plan, inversion)
-    return search_calls(plan, timesteps.swap_steps, checks=timesteps.checks) if timesteps.bisect else 0
+        return inversion_work(plan, inversion)
+    return search_work(plan, timesteps.swap_steps, checks=timesteps.checks) if timesteps.bisect else Work()
 
 
 def describe_cost(
@@ -66,17 +82,16 @@ def describe_cost(
     sampler: SamplerConfig,
     timesteps: TimestepsConfig,
     inversion: InversionConfig,
-    seconds_per_call: float | None = None,
+    seconds_per_row: float | None = None,
 ) -> list[str]:
     """Describe a sweep and its cost in images, U-Net calls, FLOP, time and disk space, as lines of text."""
     shape = model.latent_shape(image_size)
-    guided = 1 if sampler.guidance_scale == 1 else 2
     cost = cost_of(
         plan,
         latent_shape=shape,
-        calls_besides=calls_besides(plan, timesteps, inversion),
-        flop_per_call=guided * unet_flops(model.unet_config(), shape, model.context_shape()),
-        seconds_per_call=seconds_per_call,
+        besides=work_besides(plan, timesteps, inversion),
+        flop_per_row=unet_flops(model.unet_config(), shape, model.context_shape()),
+        seconds_per_row=seconds_per_row,
     )
     lines = [
         f"sweep: {len(plan.classes)} classes x {len(plan.branches)} images x {len(plan.seeds)} seeds, "

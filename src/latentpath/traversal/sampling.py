@@ -1,7 +1,8 @@
-"""Builds the sampler of a sweep: its prompt table, its denoiser, and settings for speed."""
+"""Builds the sampler of a sweep: its tables of prompts and letters, its denoiser, and settings for speed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
-from latentpath.traversal.plan import Prompt, SweepPlan
+from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.tuning import tune
+from latentpath.traversal.words import Prompt
 
 
 def build_sampler(
@@ -27,8 +29,6 @@ def build_sampler(
     image_size: int,
     solver: str = "ddim",
     eta: float = 0.0,
-    guidance_scale: float = 7.5,
-    negative_prompt: str = "",
     device: torch.device | str = "cpu",
 ) -> Sampler:
     """Build the sampler that walks `plan` with `model` from random noise, in float32.
@@ -39,13 +39,7 @@ def build_sampler(
     """
     unet = prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True)
     return Sampler(
-        denoiser(
-            plan,
-            unet=unet,
-            encoder=model.prompt_encoder(),
-            negative_prompt=negative_prompt,
-            guidance_scale=guidance_scale,
-        ),
+        denoiser(plan, unet=unet, encoder=model.prompt_encoder()),
         build_solver(solver, model.schedule(), plan.num_inference_steps, eta=eta),
         SeededNoise(model.latent_shape(image_size)),
         device,
@@ -72,8 +66,6 @@ def build_denoiser(
         plan,
         unet=unet,
         encoder=model.prompt_encoder(),
-        negative_prompt=settings.negative_prompt,
-        guidance_scale=settings.guidance_scale,
         static=settings.compile or device.type == "cuda",
     )
     if tuned is None:
@@ -83,7 +75,7 @@ def build_denoiser(
             latent_shape=model.latent_shape(image_size),
             batch_size=settings.batch_size,
             attention=settings.attention,
-            step_rows=[seeds * nodes for nodes in plan.nodes],
+            step_rows=[math.ceil(seeds * rows / len(plan.letters[0])) for rows in plan.rows],
             device=device,
         )
     else:
@@ -97,32 +89,28 @@ def denoiser(
     *,
     unet: Any,
     encoder: PromptEncoder,
-    negative_prompt: str = "",
-    guidance_scale: float,
     batch_size: int = 32,
     static: bool = False,
     attention: str | None = None,
 ) -> GuidedDenoiser:
-    """Build a denoiser for the prompts of `plan`, with the U-Net unchanged."""
-    table = prompt_table(plan, encoder, negative_prompt)
+    """Build a denoiser for the letters of `plan`, with the U-Net unchanged."""
     return GuidedDenoiser(
         unet=unet,
-        conditioning=table.to(unet.device, unet.dtype),
-        negative=len(table) - 1,
-        guidance_scale=guidance_scale,
+        conditioning=prompt_table(plan, encoder).to(unet.device, unet.dtype),
+        letters=[plan.indexed(letter) for letter in plan.letters],
         batch_size=batch_size,
         static=static,
         attention=attention,
     )
 
 
-def prompt_table(plan: SweepPlan, encoder: PromptEncoder, negative_prompt: str) -> Conditioning:
-    """Encode `plan.prompts` in their order, then the negative prompt.
+def prompt_table(plan: SweepPlan, encoder: PromptEncoder) -> Conditioning:
+    """Encode `plan.prompts` in their order.
 
-    Raises UserError if the text encoder cannot tell two prompts of the plan apart.
+    Raises UserError if the text encoder cannot tell two of them apart.
     """
     encoder.check_distinct([prompt.text for prompt in plan.prompts])
-    return conditioning_of([*plan.prompts, Prompt(negative_prompt)], encoder)
+    return conditioning_of(plan.prompts, encoder)
 
 
 def conditioning_of(

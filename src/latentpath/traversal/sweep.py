@@ -99,7 +99,6 @@ def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> No
 
 def _row(plan: SweepPlan, leaf: Leaf) -> dict[str, Any]:
     branch = leaf.branch
-    named = plan.source if branch.method == "present" else plan.target
     return {
         "class": leaf.cls,
         "seed": leaf.seed,
@@ -108,5 +107,5 @@ def _row(plan: SweepPlan, leaf: Leaf) -> dict[str, Any]:
         "swap_step": branch.swap_step,
         "until": branch.until,
         "strength": branch.strength,
-        "prompt": named(leaf.cls, branch).text,
+        "prompt": plan.text(leaf.cls, branch),
     }

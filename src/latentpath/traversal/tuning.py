@@ -45,11 +45,11 @@ def tune(
         log.info("sampler.attention=auto: %s", denoise.attention)
     if batch_size == "auto":
         rows = largest_batch(call, most=most, device=device, steps=step_rows if denoise.static else None)
-    denoise.batch_size, denoise.calls = rows, 0
+    denoise.batch_size, denoise.calls, denoise.rows = rows, 0, 0
 
 
-def seconds_per_call(denoise: GuidedDenoiser, *, latent_shape: Sequence[int], device: torch.device) -> float:
-    """Seconds a row of full batches on this machine, the better of two after one to warm up."""
+def seconds_per_row(denoise: GuidedDenoiser, *, latent_shape: Sequence[int], device: torch.device) -> float:
+    """Seconds per row of the U-Net in full batches here, the better of two after one to warm up."""
     rows = denoise.batch_size
     latents = torch.randn(1, *latent_shape, device=device).expand(rows, *latent_shape)
     times = []
@@ -58,6 +58,6 @@ def seconds_per_call(denoise: GuidedDenoiser, *, latent_shape: Sequence[int], de
         denoise(latents, TIMESTEP, [0] * rows)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
-        times.append((time.perf_counter() - began) / rows)
-    denoise.calls = 0
+        times.append((time.perf_counter() - began) / (rows * len(denoise.letters[0])))
+    denoise.calls = denoise.rows = 0
     return min(times[1:])

@@ -1,0 +1,50 @@
+"""The settings of the methods of editing; each is chosen by its file in conf/method.
+
+A method is swept at every value of `dials`; the column `strength` of an image holds the value. What a dial
+means stands at the formula, in `latentpath.traversal.methods`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from latentpath.config.fields import number
+
+MOST_DIAL = 1000  # for weights of guidance
+
+
+@dataclass
+class SwapConfig:
+    """The method of the paper; every sweep has it, because the others are compared with it."""
+
+
+@dataclass
+class PlaceboConfig:
+    caption: str = "this is {neutral}"  # or with {cls}, the words of the class
+
+
+@dataclass
+class ContrastConfig:
+    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)
+
+
+@dataclass
+class FcfgConfig:
+    dials: list[float] = number([2.5], low=0, high=MOST_DIAL)
+    w_inv: float = number(1.0, low=0, high=MOST_DIAL)  # the weight of the neutral caption
+
+
+@dataclass
+class OfftargetConfig:
+    dials: list[float] = number([1.0], low=0, high=MOST_DIAL)
+
+
+@dataclass
+class MethodsConfig:
+    """A section for each method; null where `method=[...]` does not name it."""
+
+    swap: SwapConfig | None = None
+    placebo: PlaceboConfig | None = None
+    contrast: ContrastConfig | None = None
+    fcfg: FcfgConfig | None = None
+    offtarget: OfftargetConfig | None = None

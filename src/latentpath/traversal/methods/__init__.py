@@ -1,0 +1,35 @@
+"""The ways of editing, one file each: formula, defaults, source, and cost in rows of the U-Net per node.
+
+A method is a frozen dataclass whose first field is its dial. Called with the prompts of a class and an edit,
+it returns the letter of the edited steps. To add one, write it in a file of its own, list it here, and give
+its settings in `config/methods.py` and `conf/method/<name>.yaml`; the fields of both have the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from latentpath.config.methods import MethodsConfig
+from latentpath.traversal.methods.contrast import Contrast
+from latentpath.traversal.methods.fcfg import Fcfg
+from latentpath.traversal.methods.offtarget import Offtarget
+from latentpath.traversal.words import Rule, Spell, Swap
+
+METHODS: dict[str, Callable[..., Rule]] = {"contrast": Contrast, "fcfg": Fcfg, "offtarget": Offtarget}
+
+
+def chosen(settings: MethodsConfig) -> dict[str, dict[float, Spell]]:
+    """Return name -> dial -> what the method spells, for each of METHODS that has a section in `settings`."""
+    found = {}
+    for name, method in METHODS.items():
+        section = getattr(settings, name)
+        if section is not None:
+            found[name] = {dial: Swap(_made(method, dial, section)) for dial in section.dials}
+    return found
+
+
+def _made(method: Any, dial: float, section: object) -> Rule:
+    _, *others = fields(method)
+    return method(dial, **{field.name: getattr(section, field.name) for field in others})
