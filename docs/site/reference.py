@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import tokenize
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields
 from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from latentpath.config import schema
-from latentpath.config.fields import Bounds, Choices, rule_of
+from latentpath.config.fields import Bounds, Choices, rule_of, section_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Setting:
 def settings(kind: type = schema.Config, prefix: str = "") -> Iterator[Setting]:
     """Yield every key of a dataclass of the schema: its own in order, then those of its sections."""
     hints, meanings = get_type_hints(kind), comments(kind)
-    sections = {f.name: hints[f.name] for f in fields(kind) if is_dataclass(hints[f.name])}
+    found = {field.name: section_of(kind, field.name) for field in fields(kind)}
+    sections = {name: section for name, section in found.items() if section is not None}
     for field in fields(kind):
         if field.name not in sections:
             yield Setting(
@@ -47,7 +49,7 @@ def settings(kind: type = schema.Config, prefix: str = "") -> Iterator[Setting]:
 
 def comments(kind: type) -> dict[str, str]:
     """Return the comment of each field of a dataclass: the lines above it and the one that ends its line."""
-    source = Path(schema.__file__).read_text(encoding="utf-8")
+    source = Path(inspect.getfile(kind)).read_text(encoding="utf-8")
     notes = {
         token.start[0]: (token.string.lstrip("# "), token.line.lstrip().startswith("#"))
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -76,7 +78,8 @@ def type_name(hint: Any) -> str:
         (item,) = get_args(hint)
         return f"list of {'lists of ' * (get_origin(item) is list)}{_plural(item)}"
     if get_origin(hint) is dict:
-        return "mapping of texts"
+        _, item = get_args(hint)
+        return f"mapping to {type_name(item)}" if get_origin(item) else "mapping of texts"
     return "name"
 
 

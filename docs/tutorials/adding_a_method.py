@@ -7,10 +7,10 @@
 #
 # ## A function
 #
-# It gets the two captions and returns one prompt per step: a text, or a blend of two.
+# It gets the two captions and returns one prompt per step: a text, a blend of two, or a mix of several, `{prompt: weight}`.
 
 # %%
-from latentpath.traversal.plan import blend
+from latentpath.traversal.words import blend
 
 
 def ramp(neutral, target, *, swap_step, num_inference_steps):
@@ -43,6 +43,7 @@ plan = lp.plan_sweep(
     swap_steps=[0, 4, 8],
     num_inference_steps=12,
     seeds=[3],
+    guidance_scale=3.0,
     methods={"ramp": ramp},
 )
 print(
@@ -59,7 +60,7 @@ import torch
 from PIL import Image
 
 model = lp.load_model("phantom-sd")
-sampler = lp.build_sampler(plan, model, image_size=64, guidance_scale=3.0)
+sampler = lp.build_sampler(plan, model, image_size=64)
 leaves, latents = lp.walk(plan, sampler, cls="NV", seeds=plan.seeds)
 images = dict(
     zip(

@@ -20,23 +20,23 @@ class SwapConfig:
 
 @dataclass
 class PlaceboConfig:
-    caption: str = "this is {neutral}"  # or with {cls}, the words of the class
+    caption: str = "this is {neutral}"  # a paraphrase; {cls} stands for the words of the class
 
 
 @dataclass
 class ContrastConfig:
-    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)
+    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # guidance away from the neutral caption
 
 
 @dataclass
 class FcfgConfig:
-    dials: list[float] = number([2.5], low=0, high=MOST_DIAL)
-    w_inv: float = number(1.0, low=0, high=MOST_DIAL)  # the weight of the neutral caption
+    dials: list[float] = number([2.5], low=0, high=MOST_DIAL)  # weights of what changes
+    w_inv: float = number(1.0, low=0, high=MOST_DIAL)  # weight of what stays
 
 
 @dataclass
 class OfftargetConfig:
-    dials: list[float] = number([1.0], low=0, high=MOST_DIAL)
+    dials: list[float] = number([1.0], low=0, high=MOST_DIAL)  # weights of the other attributes, held down
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.mix import Mix
 from latentpath.keys import JOIN
+from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
 from latentpath.traversal.methods.strength import Strength
 from latentpath.traversal.tree import Level, build_trie
@@ -204,7 +205,7 @@ def plan_sweep(
     strengths: Sequence[float] = (),
     windows: Sequence[tuple[int, int]] = (),
     placebo: str | None = None,
-    methods: Mapping[str, Mapping[float, Spell]] | None = None,
+    methods: Mapping[str, Mapping[float, Spell] | Function] | None = None,
     one_step_late: bool = False,
     scale: bool = False,
 ) -> SweepPlan:
@@ -213,8 +214,8 @@ def plan_sweep(
     removal: also edit from an image with the attribute to the neutral prompt. strengths: also use targets at
     strengths other than 1, which multiply the target embedding if `scale`, else blend from the neutral one.
     windows: pairs (s, r), also use the target in steps s..r-1 only. placebo: also swap in this paraphrase of
-    the neutral caption, in which {cls} stands for the class. methods: also edit by these methods, name ->
-    dial -> what it spells, every attribute at every swap step.
+    the neutral caption, a template with {neutral} or {cls}. methods: also edit by these methods, every
+    attribute at every swap step: name -> dial -> what it spells, or name -> a function (`methods.own`).
     """
     n = num_inference_steps
     steps = sorted(swap_steps)
@@ -235,7 +236,8 @@ def plan_sweep(
     if placebo is not None:
         branches += [Branch("placebo", ("placebo",), s, n, spell=Swap(Placebo(placebo))) for s in steps]
     for name, dials in (methods or {}).items():
-        for dial, spell in dials.items():
+        spells = {1.0: Own(name, dials)} if callable(dials) else dials
+        for dial, spell in spells.items():
             branches += [Branch(name, a, s, n, dial, spell) for s in steps for a in single]
     return SweepPlan(
         captions=captions,
