@@ -8,7 +8,8 @@ from diffusers import StableDiffusionPipeline
 
 from latentpath.data.phantoms import draw_chest, draw_dermoscopy
 from latentpath.diffusion.autoencoder import decode
-from latentpath.diffusion.components import PHANTOM_SD, BaseModel
+from latentpath.diffusion.components import BaseModel
+from latentpath.runs.weights import PHANTOM_SD
 
 BASE = BaseModel("phantom-sd")
 

@@ -18,7 +18,7 @@ from latentpath.diffusion import cached_latents
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
-from latentpath.training.finetune import UNetFinetuner
+from latentpath.training.finetune import UNetFinetuner, warn_of_useless
 
 
 @pytest.fixture
@@ -280,3 +280,9 @@ def test_a_loss_that_is_not_finite_stops_at_the_first_logged_step(step, stops):
     task: Any = SimpleNamespace(trainer=trainer)
     with pytest.raises(UserError, match="not finite at step 10") if stops else nullcontext():
         UNetFinetuner.on_train_batch_end(task, None, None, 0)
+
+
+@pytest.mark.parametrize("loss, offset, warns", [(0.4, 0.0, False), (1.02, 0.0, True), (1.02, 0.2, False)])
+def test_a_loss_worse_than_predicting_nothing_is_said(caplog, loss, offset, warns):
+    warn_of_useless(loss, offset)
+    assert ("the training diverged" in caplog.text) is warns

@@ -19,7 +19,7 @@ from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers, log_images
 from latentpath.runs.weights import WeightsFolder
-from latentpath.training.finetune import check_loss
+from latentpath.training.finetune import check_loss, warn_of_useless
 from latentpath.training.fit_unet import final_loss, fit_unet, save_unet
 from latentpath.training.sample_grid import SampleGrid, grid_sampler
 
@@ -74,6 +74,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         )
         loss = final_loss(stage.path / "metrics.csv")
         check_loss(loss, cfg.finetune.max_steps)
+        warn_of_useless(loss, cfg.finetune.noise_offset)
         if rank.is_zero:
             save_unet(
                 task.unet,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 from typing import Any
@@ -15,12 +16,28 @@ from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 
+log = logging.getLogger(__name__)
+
 
 def check_loss(loss: float, step: int) -> None:
     """Raise UserError if the loss is not finite."""
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is not finite at step {step}. Try a smaller finetune.lr, or trainer.precision=32-true."
+        )
+
+
+def warn_of_useless(loss: float, noise_offset: float) -> None:
+    """Warn if the final loss is above that of a U-Net that always predicts zero.
+
+    That loss is the variance of the target, 1 + noise_offset^2 for eps: the weights have diverged.
+    """
+    if loss > (zero := 1 + noise_offset**2):
+        log.warning(
+            "the training diverged: its final loss is %.3g, and a U-Net that always predicts zero has %.3g. "
+            "The images of this pipeline will mean nothing; try a smaller learning rate or a longer warm-up.",
+            loss,
+            zero,
         )
 
 
