@@ -1,6 +1,7 @@
 """Shared fixtures of the hostile tests: seed, log of inputs, command line, and a tiny finished run.
 
-`make test-hostile` draws SEED and prints it, so that a failure can be repeated; KILLS bounds the kills.
+`make test-hostile` draws SEED and prints it, so that a failure can be repeated; KILLS bounds the kills,
+KILL_SECONDS the time of each series of them.
 `make test` runs only the tests without the mark `hostile`, with seed 0.
 """
 
@@ -23,7 +24,8 @@ from latentpath.cli import main
 from latentpath.commands import COMMANDS
 
 SEED = int(os.environ.get("SEED", "0"))
-KILLS = int(os.environ.get("KILLS", "6"))
+KILLS = int(os.environ.get("KILLS", "100"))
+KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "240"))
 LOG = Path(__file__).parents[2] / "outputs" / "hostile.json"
 TRIED: Counter[str] = Counter()
 
@@ -90,6 +92,12 @@ def kills() -> int:
 
 
 @pytest.fixture(scope="session")
+def kill_seconds() -> float:
+    """How long a series of kills may go on, from the environment."""
+    return KILL_SECONDS
+
+
+@pytest.fixture(scope="session")
 def tiny_job(tiny_sd: Path, isic_32: Path) -> list[str]:
     """Overrides, but for output_dir, of a job named `tiny` that takes seconds, with every stage in it."""
     return [
@@ -129,7 +137,7 @@ def finished(once, tiny_job: list[str]) -> Path:
 
 
 def pytest_report_header() -> str:
-    return f"hostile: SEED={SEED} KILLS={KILLS}"
+    return f"hostile: SEED={SEED} KILLS={KILLS} KILL_SECONDS={KILL_SECONDS:g}"
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,8 +1,9 @@
-"""Runs a command many times, each time in a fork that is killed, at a random write or at a random instant.
+"""Runs each stage many times, each time in a fork that is killed, at a random write or at a random instant.
 
-`python killed.py KILLS SEED OUTPUTS COMMAND... -- OVERRIDES...`: torch and the commands are imported once, so
-that a kill costs no more than the work of the stage. After the kills of a command the same line is called
-once more and left to finish. Prints one JSON line: what was killed where, and the exit status of each last
+`python killed.py KILLS SECONDS SEED OUTPUTS STAGE... -- OVERRIDES...`: torch and the commands are imported
+once, so that a kill costs no more than the work of the stage. A stage that is complete before it was killed
+KILLS times is removed and begun anew. After its kills, or after its share of SECONDS, the same line is called
+once more and left to finish. Prints one JSON line: what was killed where, and the exit status of each other
 call.
 """
 
@@ -12,6 +13,7 @@ import builtins
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -59,13 +61,27 @@ def count_writes(limit: int, log: Path) -> None:
     builtins.open = opened
 
 
-def forked(words: list[str], *, limit: int = 0, after: float = 0.0, log: Path) -> int:
-    """Call `latentpath words` in a fork, killed at a write or after so many seconds: its wait status."""
+def forked(
+    words: list[str],
+    *,
+    limit: int = 0,
+    after: float = 0.0,
+    log: Path,
+    press: Callable[[], object] = lambda: None,
+    errors: Path | None = None,
+) -> int:
+    """Call `latentpath words` in a fork, killed at a write or after so many seconds: its wait status.
+
+    press: called in the fork before the command, to take something from it. errors: where its stderr goes.
+    """
     child = os.fork()
     if child == 0:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
+        if errors:
+            os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
         sys.stderr = sys.__stderr__
+        press()
         count_writes(limit, log)
         sys.argv = ["latentpath"]
         status = 1
@@ -86,30 +102,42 @@ def forked(words: list[str], *, limit: int = 0, after: float = 0.0, log: Path) -
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def attack(kills: int, seed: int, outputs: Path, commands: list[str], overrides: list[str]) -> dict[str, Any]:
+def import_commands() -> None:
     for command in ("phantom", "classify", "finetune", "traverse", "evaluate", "report"):
         import_module(f"latentpath.commands.{command}")
+
+
+def attack(
+    kills: int, seconds: float, seed: int, outputs: Path, stages: list[str], overrides: list[str]
+) -> dict[str, Any]:
+    import_commands()
     rng, log = random.Random(seed), outputs / "writes"
     undisturbed, shaken = ([*overrides, f"output_dir={outputs / name}"] for name in ("whole", "shaken"))
     story: dict[str, Any] = {"kills": [], "ends": {}}
-    for command in commands:
+    for stage in stages:
         began = time.monotonic()
-        story["ends"][f"{command} undisturbed"] = forked([command, *undisturbed], log=log)
-        seconds, writes = time.monotonic() - began, int(log.read_text())
-        for number in range(kills):
-            if number % 3 == 2:
-                after = rng.uniform(0, seconds)
-                status = forked([command, *shaken], after=after, log=log)
-                story["kills"].append([command, f"after {after / seconds:.0%}", status])
+        story["ends"][f"{stage} undisturbed"] = forked([stage, *undisturbed], log=log)
+        took, writes = time.monotonic() - began, int(log.read_text())
+        killed = 0
+        while killed < kills and time.monotonic() - began < seconds / len(stages):
+            how: dict[str, Any] = {"limit": rng.randint(1, writes)}
+            if killed % 3 == 2:
+                how = {"after": rng.uniform(0, took)}
+            status = forked([stage, *shaken], log=log, **how)
+            if status == -signal.SIGKILL:
+                killed += 1
+                story["kills"].append([stage, how])
+            elif status == 0:
+                shutil.rmtree(outputs / "shaken" / "tiny" / stage)
             else:
-                limit = rng.randint(1, writes)
-                status = forked([command, *shaken], limit=limit, log=log)
-                story["kills"].append([command, f"write {limit} of {writes}", status])
-        story["ends"][command] = forked([command, *shaken], log=log)
+                story["ends"][f"{stage} after {killed} kills, {how}"] = status
+                break
+        story["ends"][stage] = forked([stage, *shaken], log=log)
     return story
 
 
 if __name__ == "__main__":
     end = sys.argv.index("--")
-    kills, seed, outputs, *commands = sys.argv[1:end]
-    print(json.dumps(attack(int(kills), int(seed), Path(outputs), commands, sys.argv[end + 1 :])))
+    kills, seconds, seed, outputs, *stages = sys.argv[1:end]
+    story = attack(int(kills), float(seconds), int(seed), Path(outputs), stages, sys.argv[end + 1 :])
+    print(json.dumps(story))
