@@ -16,7 +16,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo docs test test-hostile test-slurm lint format typecheck bench bench-finetune bench-evaluation bench-gpu gpu-check \
+.PHONY: help setup demo docs test test-hostile test-slurm lint format typecheck readme-check bench bench-finetune bench-evaluation bench-gpu gpu-check \
 	phantom-base mlflow-ui dist wheelhouse lock clean
 
 help: ## list these commands
@@ -68,6 +68,9 @@ format: $(STAMP) ## fix style and formatting
 
 typecheck: $(STAMP) ## check types
 	$(BIN)/pyright
+
+readme-check: $(STAMP) ## check that the tables of every README are those of their result files
+	$(PY) experiments/readme_tables.py --check
 
 bench: $(STAMP) ## time a traversal against separate diffusers calls; ARGS goes to the script
 	$(PY) experiments/bench_traversal/run.py $(ARGS)

@@ -3,13 +3,14 @@
     python experiments/metric_validation/run.py                    # a minute on 1 core, after `make demo`
     python experiments/metric_validation/run.py --classifier DIR   # with another judge of the phantoms
 
-Writes results.json, figure.svg and pictures.png into --out. `cases.py` holds the cases and the expected
-results.
+Writes results.json, the README's tables, figure.svg and pictures.png into --out. `cases.py` holds the cases
+and the expected results.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
 from collections.abc import Sequence
@@ -89,12 +90,34 @@ def main() -> None:
     pictures().save(args.out / "pictures.png")
     results["pictures_judged"], results["seconds"] = len(trained.known), time.perf_counter() - began
     (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_tables(results, args.out)
 
     table = Table("case", "judge", *RATES)
     for case in results["cases"]:
         for who in ("expected", *judges):
             table.add_row(case["name"], who, *(f"{mean(case[who][rate]):.2f}" for rate in RATES))
     Console(width=140).print(table, f"{results['seconds']:.0f} s; results are in {args.out}")
+
+
+def write_tables(results: dict[str, Any], out: Path) -> None:
+    """Write the tables of the README: cases.csv and ceiling.csv."""
+    oracle_rates, trained_rates = ("released", "strict", "all"), ("released", "strict", "all", "flipped")
+    columns = [("oracle", rate) for rate in oracle_rates]
+    columns += [("trained", rate) for rate in (*trained_rates, "class_kept", "others_kept")]
+    with (out / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", *(f"{who}: {rate.replace('_', ' ')}" for who, rate in columns)])
+        for case in results["cases"]:
+            writer.writerow([case["name"], *(mean(case[who][rate]) for who, rate in columns)])
+    with (out / "ceiling.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["correlation of errors", *(words(a) for a in ATTRIBUTES)])
+        for correlation in results["ceiling"][ATTRIBUTES[0]]:
+            writer.writerow([correlation, *(results["ceiling"][a][correlation] for a in ATTRIBUTES)])
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def trained_judge(folder: Path) -> TrainedJudge:

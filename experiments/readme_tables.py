@@ -1,0 +1,143 @@
+"""Write the tables of every README from result files, and check that none has been changed by hand.
+
+    python experiments/readme_tables.py            # write the tables again
+    python experiments/readme_tables.py --check    # `make readme-check`: fail if one differs from its file
+    python experiments/readme_tables.py --run outputs/demo README.md    # first take the files from a run
+
+A table that comes from a file stands between two comments. The file is named relative to the README:
+
+    <!-- table results/means.csv -->
+    <!-- end -->
+
+The columns of the CSV are those of the table, and `X low`, `X high` are put in brackets behind X. Options
+behind the file: `digits=3` (2 by default), `columns=figure,mean` (all by default; names with spaces take
+underscores), `rows=a,b` (those whose first column is one of these).
+
+A table with decimals that comes from no file must say so, for instance because the study has not been run
+again, or because another paper published the numbers:
+
+    <!-- no file: the poster's table -->
+"""
+
+import argparse
+import csv
+import io
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(<!-- table (?P<file>\S+)(?P<options>[^>]*?) -->\n).*?<!-- end -->", re.DOTALL)
+FREE = re.compile(r"<!-- no file: \S.*?-->\s*\Z", re.DOTALL)
+DECIMAL = re.compile(r"\d\.\d")
+
+
+def readmes() -> list[Path]:
+    """Return the README of the project and those of all experiments."""
+    return [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
+
+
+def rewritten(readme: Path) -> str:
+    """Return the text of a README with its tables as the files say. Raises ValueError for a wrong block."""
+
+    def block(found: re.Match[str]) -> str:
+        options = dict(option.partition("=")[::2] for option in found["options"].split())
+        return f"{found[1]}\n{table(readme.parent / found['file'], **options)}\n<!-- end -->"
+
+    return BLOCK.sub(block, readme.read_text(encoding="utf-8"))
+
+
+def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> str:
+    """Return the Markdown table of a CSV file."""
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}")
+    content = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    names = [name for name in content[0] if not name.endswith((" low", " high"))]
+    wanted = [name.replace("_", " ") for name in columns.split(",")] if columns else names
+    chosen = set(rows.replace("_", " ").split(",")) if rows else None
+    if unknown := sorted(set(wanted) - set(names)):
+        raise ValueError(f"{file.name} has no column {unknown[0]!r}; it has {', '.join(names)}")
+    lines = [wanted, ["---"] * len(wanted)]
+    for row in content:
+        if chosen is None or row[names[0]] in chosen:
+            lines.append([cell(row, name, int(digits)) for name in wanted])
+    if chosen is not None and len(lines) - 2 < len(chosen):
+        raise ValueError(f"{file.name} lacks one of the rows {rows}")
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(row: dict[str, str], name: str, digits: int) -> str:
+    """Return a cell: a text as it is, a number with its digits, and with its interval if it has one."""
+    text = shown(row[name], digits)
+    low, high = (row.get(f"{name} {end}") or "" for end in ("low", "high"))
+    return f"{text} ({shown(low, digits)} to {shown(high, digits)})" if low and high else text or "n/a"
+
+
+def shown(text: str, digits: int) -> str:
+    """Round a number; whole numbers and texts stay as they are."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return text if re.fullmatch(r"-?\d+", text) else f"{value:.{digits}f}"
+
+
+def without_a_source(text: str) -> Iterator[str]:
+    """Yield the first line of each table with decimals that neither names its file nor says it has none."""
+    outside = BLOCK.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+    for found in re.finditer(r"(?:^\|.*\n)+", outside, re.MULTILINE):
+        if DECIMAL.search(found[0]) and not FREE.search(outside[: found.start()]):
+            yield found[0].splitlines()[0]
+
+
+def problems(files: Iterable[Path]) -> Iterator[str]:
+    """Yield what is wrong with the tables of these READMEs, one line each."""
+    for readme in files:
+        name, text = readme.parent.name, readme.read_text(encoding="utf-8")
+        try:
+            if rewritten(readme) != text:
+                yield f"{name}/README.md: a table differs from its file: run experiments/readme_tables.py"
+        except ValueError as error:
+            yield f"{name}/README.md: {error}"
+        for line in without_a_source(text):
+            yield f"{name}/README.md: no `<!-- table FILE -->` and no `<!-- no file: why -->` before {line}"
+
+
+def take_from(run: Path, readme: Path) -> None:
+    """Copy the files that a README names to where it expects them: results/X.csv, or results/<run>/X.csv.
+
+    They are those of the run's report, or those that a script wrote into the folder itself.
+    """
+    for found in BLOCK.finditer(readme.read_text(encoding="utf-8")):
+        target = readme.parent / found["file"]
+        if target.parent.name not in ("results", run.name):
+            continue
+        places = [run / "report" / "tables" / target.name, run / target.name]
+        source = next((file for file in places if file.is_file()), None)
+        if source is None:
+            sys.exit(f"no {places[0]}: run `latentpath report` for this run first")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("readme", nargs="?", type=Path, help="with --run: whose files are taken from the run")
+    parser.add_argument("--check", action="store_true", help="change nothing, and fail if a table differs")
+    parser.add_argument("--run", type=Path, help="the folder of a run that has a report")
+    args = parser.parse_args()
+    if (args.run is None) != (args.readme is None):
+        parser.error("--run and a README go together")
+    if args.run is not None:
+        take_from(args.run, args.readme.resolve())
+    if not args.check:
+        for readme in readmes():
+            readme.write_text(rewritten(readme), encoding="utf-8")
+    if wrong := list(problems(readmes())):
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

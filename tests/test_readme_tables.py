@@ -1,0 +1,81 @@
+"""experiments/readme_tables.py: the tables of every README are those of their files, and it sees when not."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "experiments" / "readme_tables.py"
+CSV = 'figure,mean,mean low,mean high,seeds\n"CFRT, strict",0.8245,0.711,0.9,16\nleak,0.0301,,,16\nx,,,,\n'
+BLOCK = "<!-- table results/means.csv -->\n<!-- end -->\n"
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    spec = spec_from_file_location("readme_tables", SCRIPT)
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def readme(tmp_path: Path) -> Path:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "means.csv").write_text(CSV)
+    file = tmp_path / "README.md"
+    file.write_text(f"# Study\n\n{BLOCK}\nText with 0.5.\n")
+    return file
+
+
+def test_every_table_of_this_repository_is_that_of_its_file(script):
+    assert list(script.problems(script.readmes())) == []
+
+
+def test_a_table_is_written_from_its_file_and_stays(script, readme):
+    readme.write_text(script.rewritten(readme))
+    assert "| CFRT, strict | 0.82 (0.71 to 0.90) | 16 |" in readme.read_text()
+    assert "| leak | 0.03 | 16 |" in readme.read_text() and "| x | n/a | n/a |" in readme.read_text()
+    assert list(script.problems([readme])) == [] and script.rewritten(readme) == readme.read_text()
+
+
+def test_columns_rows_and_digits_can_be_chosen(script, readme):
+    options = "digits=3 columns=mean,figure rows=leak"
+    readme.write_text(readme.read_text().replace("means.csv", f"means.csv {options}"))
+    assert "| mean | figure |\n| --- | --- |\n| 0.030 | leak |\n\n" in script.rewritten(readme)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("0.82", "0.83"), "differs from its file"),
+        (lambda text: text.replace("means.csv", "gone.csv"), "there is no file"),
+        (lambda text: text.replace("means.csv", "means.csv columns=median"), "no column 'median'"),
+        (lambda text: text.replace("means.csv", "means.csv rows=hair"), "lacks one of the rows"),
+        (lambda text: text + "\n| a | b |\n|---|---|\n| 1 | 0.7 |\n", "before | a | b |"),
+    ],
+)
+def test_what_is_wrong_is_named(script, readme, change, said):
+    readme.write_text(change(script.rewritten(readme)))
+    (problem,) = script.problems([readme])
+    assert said in problem
+
+
+def test_a_table_may_say_that_it_has_no_file_but_must_say_why(script, readme):
+    table = "\n| a | b |\n|---|---|\n| 1 | 0.7 |\n"
+    whole = script.rewritten(readme)
+    readme.write_text(whole + "\n<!-- no file: the poster -->\n" + table)
+    assert list(script.problems([readme])) == []
+    readme.write_text(whole + "\n<!-- no file: -->\n" + table)
+    assert len(list(script.problems([readme]))) == 1
+
+
+def test_files_come_from_the_report_of_a_run(script, readme, tmp_path):
+    tables = tmp_path / "demo" / "report" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "means.csv").write_text(CSV.replace("0.8245", "0.4"))
+    script.take_from(tmp_path / "demo", readme)
+    assert "| 0.40 (0.71 to 0.90) |" in script.rewritten(readme)
+    with pytest.raises(SystemExit, match="latentpath report"):
+        script.take_from(tmp_path / "none", readme)
