@@ -80,18 +80,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_two_processes_fine_tune_as_one_with_the_same_batch(launch, compose, common, tmp_path):
-    finetune.run(compose("finetune", *common), tmp_path / "one")
+    validated = ("finetune.val_every_steps=2", "finetune.monitor=loss_ema")
+    finetune.run(compose("finetune", *common, *validated), tmp_path / "one")
     words = ("name=two", "trainer.devices=2", "trainer.strategy=ddp", "logger=wandb")
-    status, errors = launch(2, "finetune", *words)
+    status, errors = launch(2, "finetune", *words, *validated)
     assert status == [0, 0], errors
-    one, two = (
-        pd.read_csv(tmp_path / name / "finetune" / "metrics.csv")["train/loss"] for name in ("one", "two")
-    )
-    torch.testing.assert_close(torch.tensor(one), torch.tensor(two), rtol=1e-5, atol=0)
+    one, two = (pd.read_csv(tmp_path / name / "finetune" / "metrics.csv") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-5)
+    assert one["val/loss_ema"].count() == 3 and one["train/loss"].count() == 4
     alone, together = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, tensor in alone.items():
         torch.testing.assert_close(together[name], tensor, atol=1e-5, rtol=0)
-    assert len(list(tmp_path.glob(".latents/*/moments.npy"))) == 1, "both take the cache of the first"
+    caches = list(tmp_path.glob(".latents/*/moments.npy"))
+    assert len(caches) == 2, "both take the caches of the first: training and validation images"
     records = list(tmp_path.glob("two/finetune/wandb/offline-run-*"))
     assert [folder.name[-12:] for folder in records] == [(tmp_path / "two/finetune/wandb_run_id").read_text()]
 

@@ -190,7 +190,7 @@ def test_no_readable_image_is_no_cache(vae, tmp_path):
         lost = [Problem("unreadable", "", None, f"image {k} is odd") for k in places]
         return ReadImages(IMAGES[:0], np.empty(0, np.int64), lost)
 
-    with pytest.raises(UserError, match="none of the 7 training images can be read: image 0 is odd"):
+    with pytest.raises(UserError, match="none of the 7 images can be read: image 0 is odd"):
         build_cache(tmp_path / "key", read=none, captions=CAPTIONS, vae=vae, encode=encode)
     assert list(tmp_path.iterdir()) == []
 

@@ -140,7 +140,7 @@ def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(config,
         caplog.clear()
         finetune.run(config(f"dataset.root={root}", f"name={name}"), tmp_path / name)
         assert sum(f"cannot read the image {lost}" in record.getMessage() for record in caplog.records) == 1
-    with pytest.raises(UserError, match=f"unreadable image: 1 in the training split(.|\n)*{lost.name}"):
+    with pytest.raises(UserError, match=f"unreadable image: 1 in the train split(.|\n)*{lost.name}"):
         finetune.run(config(f"dataset.root={root}", "dataset.on_error=fail"), tmp_path / "fails")
 
 

@@ -57,7 +57,7 @@ def fitted(compose, tiny_sd, cache, tmp_path, scaled_on_a_cpu):
 
     def fit(cfg: Any) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         base = BaseModel(str(tiny_sd))
-        task = fit_unet(
+        fitted = fit_unet(
             base,
             cache,
             base.schedule(),
@@ -69,7 +69,9 @@ def fitted(compose, tiny_sd, cache, tmp_path, scaled_on_a_cpu):
             grid=SampleGrid(tmp_path, columns=[], every=0, sample=lambda unet: torch.zeros(0)),
             rank=SINGLE,
         )
-        return base.unet().state_dict(), {name: w.float() for name, w in task.unet.state_dict().items()}
+        return base.unet().state_dict(), {
+            name: w.float() for name, w in fitted.task.unet.state_dict().items()
+        }
 
     return fit
 

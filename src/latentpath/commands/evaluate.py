@@ -13,7 +13,7 @@ from latentpath.commands import EVALUATE
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
-from latentpath.diffusion.cached_latents import cached_latents
+from latentpath.diffusion.cached_latents import cached_latents, captioned
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.against_data import Data
@@ -182,5 +182,5 @@ def _data(cfg: Config, device: torch.device) -> Data | None:
     table, spec = load_dataset(cfg.dataset, plugins=cfg.plugins), ImageSpec.of(cfg.dataset)
     base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
     caches = Path(cfg.output_dir) / ".latents"
-    cache = cached_latents(base, table, spec, caches=caches, device=device)
+    cache = cached_latents(base, table, captioned(table), spec, caches=caches, device=device)
     return Data(table, spec, training_latents(cache, base.scaling_factor()))

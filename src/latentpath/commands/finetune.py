@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -12,7 +14,7 @@ from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.data.pixels import save_grid, to_uint8
-from latentpath.diffusion.cached_latents import cached_latents
+from latentpath.diffusion.cached_latents import cached_latents, captioned
 from latentpath.diffusion.components import BaseModel, scheduler_changes
 from latentpath.diffusion.execution import device_of
 from latentpath.runs.ranks import barrier, current_rank
@@ -22,6 +24,7 @@ from latentpath.runs.weights import WeightsFolder
 from latentpath.training.finetune import check_loss, warn_of_useless
 from latentpath.training.fit_unet import final_loss, fit_unet, save_unet
 from latentpath.training.sample_grid import SampleGrid, grid_sampler
+from latentpath.training.validation import HeldOut, check_validation, choose_images, steps_between
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,10 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         device = device_of(cfg.trainer.accelerator, rank.local_index)
         caches = Path(cfg.output_dir) / ".latents"
         spec = ImageSpec.of(cfg.dataset)
-        cache = cached_latents(base, table, spec, caches=caches, device=device, rank=rank)
+        encoded = partial(cached_latents, base, table, spec=spec, caches=caches, device=device, rank=rank)
+        chosen = choose_images(captioned(table, "val"), cfg.finetune.val_images)
+        check_validation(cfg.finetune, len(chosen))
+        cache = encoded(captioned(table))
         columns, samples = ["neutral", *cfg.attribute.names], stage.path / "samples"
         sample = grid_sampler(
             base,
@@ -59,8 +65,17 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             guidance_scale=cfg.sampler.guidance_scale,
             negative_prompt=cfg.sampler.negative_prompt,
         )
+        held_out = None
+        if steps_between(cfg.finetune, len(chosen)):
+            held_out = HeldOut(
+                images := encoded(chosen),
+                chosen["image_id"].iloc[images.image_of].tolist(),
+                timesteps=len(schedule.alphas_cumprod),
+                batch_size=math.ceil(cfg.finetune.batch_size / rank.world_size),
+                rank=rank,
+            )
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        task = fit_unet(
+        fitted = fit_unet(
             base,
             cache,
             schedule,
@@ -71,7 +86,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             loggers=build_loggers(cfg.logger, stage.path, cfg.name, config=cfg, rank=rank),
             grid=SampleGrid(samples, columns=columns, every=cfg.finetune.sample_every, sample=sample),
             rank=rank,
+            held_out=held_out,
         )
+        task = fitted.task
         loss = final_loss(stage.path / "metrics.csv")
         check_loss(loss, cfg.finetune.max_steps)
         warn_of_useless(loss, cfg.finetune.noise_offset)
@@ -83,15 +100,19 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 trainable=cfg.finetune.trainable.value,
                 scheduler_changes=changes,
             )
-            log.info("fine-tuned pipeline: %s", stage.path / "pipeline")
+            log.info("fine-tuned pipeline: %s, %s", stage.path / "pipeline", fitted.summary(cfg.finetune))
             images = sample(task.unet.to(device))
             save_grid(images, samples / "final.png")
             pixels = to_uint8(images).cpu().numpy()
-            log_images(task.trainer.loggers, "samples", pixels, columns=columns, step=cfg.finetune.max_steps)
+            log_images(task.trainer.loggers, "samples", pixels, columns=columns, step=fitted.steps)
         stage.figures = {
             "loss": loss,
             "images": len(cache.moments),
             "parameters": sum(p.numel() for p in task.unet.parameters() if p.requires_grad),
+            "exported": "best" if cfg.finetune.monitor else "last",
+            "step": fitted.exported,
+            "steps": fitted.steps,
+            "validation": task.validated,
         }
         barrier(rank)  # no process continues before the pipeline is written
         return stage.figures["loss"]

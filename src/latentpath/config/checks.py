@@ -73,6 +73,7 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     _check_methods(cfg)
     _check_inversion(cfg)
     _check_classifier(cfg)
+    _check_finetune(cfg)
     # Last, because it runs the code of the plugins: they fail here, not hours later.
     for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
         load(setting, reference, cfg.plugins)
@@ -84,6 +85,27 @@ def _check_classifier(cfg: Config) -> None:
         raise UserError(
             "classifier.patience and classifier.monitor=auroc look at the validation split, and "
             "dataset.val_fraction is 0."
+        )
+
+
+def _check_finetune(cfg: Config) -> None:
+    settings, every = cfg.finetune, cfg.finetune.val_every_steps
+    if settings.patience and not settings.monitor:
+        raise UserError(
+            "finetune.patience needs finetune.monitor: loss, or loss_ema of the averaged weights."
+        )
+    if not settings.monitor:
+        return
+    if cfg.dataset.val_fraction == 0:
+        raise UserError("finetune.monitor looks at the validation split, and dataset.val_fraction is 0.")
+    if settings.monitor == "loss_ema" and settings.ema_decay == 0:
+        raise UserError(
+            "finetune.monitor=loss_ema looks at the average of the weights, and finetune.ema_decay is 0."
+        )
+    if every != "auto" and not 0 < int(every) <= settings.max_steps:
+        raise UserError(
+            f"finetune.monitor={settings.monitor} needs a validation, and finetune.val_every_steps={every} "
+            f"makes none in finetune.max_steps={settings.max_steps}."
         )
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class LatentCache:
     prompt_embeds: (captions, length, dim) float32; row 0 is the empty prompt.
     caption_of: (n,); the row of each image's caption in `prompt_embeds`.
     unreadable: one message per image that was left out.
+    image_of: (n,); the position of each among all images that were given, the unreadable ones included.
     """
 
     moments: NDArray[np.float16]
@@ -44,6 +45,7 @@ class LatentCache:
     caption_of: NDArray[np.int64]
     unreadable: tuple[str, ...] = ()
     folder: Path | None = None
+    image_of: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))  # empty: not recorded
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle only the folder, so that a spawned process maps the files instead of copying the latents."""
@@ -106,6 +108,8 @@ def open_cache(folder: Path) -> LatentCache:
         moments = np.load(folder / "moments.npy", mmap_mode="r")
         embeds = np.load(folder / "prompt_embeds.npy")
         caption_of = np.load(folder / "caption_of.npy")
+        images = folder / "image_of.npy"
+        image_of = np.load(images) if images.exists() else np.arange(0)  # version 0.1.0 has none
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"the latent cache {folder} is damaged ({error}). Delete the folder; it is made anew."
@@ -116,7 +120,7 @@ def open_cache(folder: Path) -> LatentCache:
             f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, "
             f"{len(caption_of)} captioned images, {len(embeds)} captions. Delete the folder; it is made anew."
         )
-    return LatentCache(moments, torch.from_numpy(embeds), caption_of, unreadable, folder)
+    return LatentCache(moments, torch.from_numpy(embeds), caption_of, unreadable, folder, image_of)
 
 
 @torch.no_grad()
@@ -156,6 +160,7 @@ def build_cache(
             save_array(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
             caption_of = np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
             save_array(temporary / "caption_of.npy", caption_of)
+            save_array(temporary / "image_of.npy", kept)
             shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
             record = {"moments": shape, "captions": unique, "unreadable": unreadable}
             write_json(temporary / "cache.json", record)
@@ -207,7 +212,7 @@ def _join_parts(folder: Path, count: int) -> tuple[NDArray[np.int64], list[str]]
     kept = np.concatenate(kepts)
     if len(kept) == 0:
         first = f": {unreadable[0]}" if unreadable else ""
-        raise UserError(f"none of the {len(unreadable):,} training images can be read{first}")
+        raise UserError(f"none of the {len(unreadable):,} images can be read{first}")
     parts = {k: np.load(folder / f"part{k}.npy", mmap_mode="r") for k in range(count) if len(kepts[k])}
     row = np.empty(len(kept), np.int64)  # row of the concatenated parts -> its row in moments.npy
     row[np.argsort(kept)] = np.arange(len(kept))

@@ -1,4 +1,4 @@
-"""Encodes the training split (latents and captions) once, into a cache that runs share."""
+"""Encodes captioned images (latents and captions) once, into a cache that runs share."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ DIGESTS = "digests.json"  # in the folder of caches: hashes of the image files t
 def cached_latents(
     model: BaseModel,
     table: ImageTable,
+    rows: pd.DataFrame,
     spec: ImageSpec,
     *,
     caches: Path,
     device: torch.device | str,
     rank: Rank = SINGLE,
 ) -> LatentCache:
-    """Open the cache of the training split in the folder `caches`, or build it with `model`.
+    """Open the cache of the images `rows` of `table` in the folder `caches`, or build it with `model`.
 
     Every run with the same images, captions, VAE and text encoder shares one cache. Connected processes build
-    it together. Raises UserError if no image can be captioned, and for unreadable images if `spec` says
-    so.
+    it together. Raises UserError for unreadable images if `spec` says so.
     """
-    rows = captioned(table)
     captions, paths = table.captions_of(rows), rows["path"].tolist()
     identity = {"weights": model.fingerprint("vae", "text_encoder", "tokenizer"), **spec.identity}
     digests = file_digests(paths, caches / DIGESTS) if rank.is_zero else []
     folder = caches / shared(cache_key(digests, captions, identity), rank)
     if shared(folder.exists(), rank):
-        return _reported(open_cache(folder), spec)
+        return _reported(open_cache(folder), rows, spec)
 
     def read(places: Sequence[int]) -> ReadImages:
         found = read_images(rows.iloc[list(places)], spec)
@@ -65,25 +64,26 @@ def cached_latents(
             encode=lambda unique: encoder(unique).hidden,
             rank=rank,
         )
-    return _reported(cache, spec)
+    return _reported(cache, rows, spec)
 
 
-def captioned(table: ImageTable) -> pd.DataFrame:
-    """Select the training images whose caption is certainly true (`ImageTable.is_captioned`).
+def captioned(table: ImageTable, split: str = "train") -> pd.DataFrame:
+    """Select the images of a split whose caption is certainly true (`ImageTable.is_captioned`).
 
-    Raises UserError if no image is left.
+    Raises UserError if no training image is left.
     """
-    rows = table.split("train")
+    rows = table.split(split)
     kept = table.is_captioned(rows)
-    if not kept.all():
+    if split == "train" and not kept.all():
         log.info("%d images without a known attribute are left out of the fine-tune", int((~kept).sum()))
-    if not kept.any():
+    if split == "train" and not kept.any():
         raise UserError("no training image has a known attribute: there is nothing to caption.")
     return rows[kept].reset_index(drop=True)
 
 
-def _reported(cache: LatentCache, spec: ImageSpec) -> LatentCache:
+def _reported(cache: LatentCache, rows: pd.DataFrame, spec: ImageSpec) -> LatentCache:
     """The cache; its unreadable images are a warning, or a UserError if `spec.on_error` is 'fail'."""
-    problems = [Problem("unreadable image", "the training split", None, text) for text in cache.unreadable]
+    where = f"the {rows['split'].iloc[0]} split"
+    problems = [Problem("unreadable image", where, None, text) for text in cache.unreadable]
     report_problems(problems, spec.on_error)
     return cache

@@ -69,9 +69,7 @@ def diffusion_loss(
 
         w = min(SNR, gamma) / SNR  for eps,   min(SNR, gamma) / (SNR + 1)  for v
     """
-    noisy = schedule.add_noise(latents, noise, timestep)
-    predicted = unet(noisy, timestep, **conditioning.unet_arguments(), return_dict=False)[0]
-    error = predicted.float() - schedule.target(latents, noise, timestep).float()
+    error = prediction_error(unet, latents, conditioning, schedule, noise=noise, timestep=timestep)
     if min_snr_gamma == 0:
         return error.square().mean()
     alpha = schedule.alphas_cumprod.to(latents.device)[timestep]
@@ -79,3 +77,18 @@ def diffusion_loss(
     below = snr + 1 if schedule.prediction_type == "v_prediction" else snr
     weight = snr.clamp(max=min_snr_gamma) / below
     return (weight * error.square().flatten(1).mean(dim=1)).mean()
+
+
+def prediction_error(
+    unet: Any,
+    latents: Tensor,
+    conditioning: Conditioning,
+    schedule: NoiseSchedule,
+    *,
+    noise: Tensor,
+    timestep: Tensor,
+) -> Tensor:
+    """unet(z_t, t, prompt) - target, (n, c, h, w) in float32; the arguments are those of `diffusion_loss`."""
+    noisy = schedule.add_noise(latents, noise, timestep)
+    predicted = unet(noisy, timestep, **conditioning.unet_arguments(), return_dict=False)[0]
+    return predicted.float() - schedule.target(latents, noise, timestep).float()

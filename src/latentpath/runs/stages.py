@@ -48,6 +48,8 @@ INDIFFERENT = (
     "finetune.channels_last",
     "finetune.gradient_checkpointing",
 )
+# Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
+VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))
 PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
 
 
@@ -173,7 +175,9 @@ def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
-    flat = {key: value for key, value in _flatten(plain) if key not in INDIFFERENT}
+    flat = dict(_flatten(plain))
+    indifferent = INDIFFERENT if flat.get("finetune.monitor") else (*INDIFFERENT, *VALIDATION)
+    flat = {key: value for key, value in flat.items() if key not in indifferent}
     flat = {key: value for key, value in flat.items() if value is not None or not key.startswith("method.")}
     decisive = command.decided_by
     found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}

@@ -86,7 +86,12 @@ class StopBetweenSteps(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and self._agree(trainer):
+        whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if whole and self._agree(trainer) and not validates_now(trainer):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.agreed:
             self._save(trainer)
 
     def on_train_batch_start(
@@ -135,3 +140,13 @@ class StopBetweenSteps(L.Callback):
         if trainer.is_global_zero:
             written.replace(self.last)
         log.info("checkpoint of step %d: %s", trainer.global_step, self.last)
+
+
+def validates_now(trainer: L.Trainer) -> bool:
+    """Say, at the end of a training batch, whether Lightning validates before the next one.
+
+    A checkpoint should then wait for the end of the validation: Lightning skips the validation of a step when
+    it resumes from a checkpoint that was written between the two.
+    """
+    loop = trainer.fit_loop
+    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)

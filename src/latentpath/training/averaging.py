@@ -43,6 +43,11 @@ class WeightEMA(WeightAveraging):
         come after the last checkpoint and before the weights are saved."""
         self._copy_average_to_current(pl_module)
 
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the weights where they are: a validation looks at both, the weights and their average."""
+
+    on_validation_epoch_end = on_validation_epoch_start
+
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx % self.every == 0
 
@@ -50,3 +55,9 @@ class WeightEMA(WeightAveraging):
     def averaged(self) -> Any:
         """The module with the averaged weights while training runs, else None."""
         return None if self._average_model is None else self._average_model.module
+
+
+def averaged_module(trainer: L.Trainer) -> Any:
+    """Return the module with the averaged weights while `trainer` trains with a `WeightEMA`, else None."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.averaged for each in callbacks if isinstance(each, WeightEMA)), None)

@@ -10,7 +10,6 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import EarlyStopping
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
@@ -96,15 +95,6 @@ class AttributeClassifier(L.LightningModule):
             class_weights=self.class_weights,
             pos_weights=self.pos_weights,
         )
-
-
-class Patience(EarlyStopping):
-    """Stops after `patience` epochs without improvement, also in a run that resumes after that point."""
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        if self.wait_count >= self.patience:  # a checkpoint keeps the count, not the stop
-            trainer.should_stop = True
 
 
 def classification_loss(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from latentpath.diffusion.conditioning import Conditioning
-from latentpath.diffusion.objective import diffusion_loss, draw, sample_latents
+from latentpath.diffusion.objective import diffusion_loss, draw, prediction_error, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
+from latentpath.training.averaging import averaged_module
+from latentpath.training.validation import BINS, mean_losses
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,12 @@ class UNetFinetuner(L.LightningModule):
     """Fits the U-Net to predict eps or v, as the schedule's prediction_type says.
 
     `captions` are the conditioning of the rows that a batch's `captions` point to; batches are those of
-    `data.batches.LatentBatches`. The U-Net is the only submodule, so an average of the weights averages
-    nothing else. Parameters of the U-Net that are frozen stay frozen.
+    `data.batches.LatentBatches`, in validations those of `training.validation.HeldOut`. The U-Net is the only
+    submodule, so an average of the weights averages nothing else. Parameters of the U-Net that are frozen
+    stay frozen.
+
+    A validation logs val/loss, the mean of |target - unet(z_t, t, caption)|^2 without weights of the
+    timesteps, and val/loss_ema, the same of the averaged weights; both also by bins of t.
     """
 
     def __init__(
@@ -72,6 +80,9 @@ class UNetFinetuner(L.LightningModule):
         self.max_steps, self.lr, self.warmup_steps, self.lr_decay = max_steps, lr, warmup_steps, lr_decay
         self.betas, self.weight_decay = betas, weight_decay
         self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
+        self.loss: Tensor | None = None  # of the last step, if this process has made one
+        self.sums: dict[str, Tensor] = {}  # of the running validation: (BINS, 2), sum of losses and rows
+        self.validated: dict[str, float] = {}  # the last validation's means, and its step
 
     def on_fit_start(self) -> None:
         """Move the tensors that every step reads to the device once."""
@@ -101,6 +112,43 @@ class UNetFinetuner(L.LightningModule):
         self.log("train/loss", self.loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        average = averaged_module(self.trainer)
+        unets = {"loss": self.unet} | ({} if average is None else {"loss_ema": average.unet.eval()})
+        for name, unet in unets.items():
+            # The average stays in float32 where the weights are in half precision.
+            moments, posterior, noise, hidden = (
+                batch[key].to(unet.dtype) for key in ("moments", "posterior", "noise", "hidden")
+            )
+            error = prediction_error(
+                unet,
+                sample_latents(moments, self.scaling_factor, posterior),
+                Conditioning(hidden),
+                self.schedule,
+                noise=noise,
+                timestep=batch["timestep"],
+            )
+            loss, weight = error.square().flatten(1).mean(dim=1), batch["weight"].float()
+            sums = self.sums.setdefault(name, torch.zeros(BINS, 2, device=loss.device))
+            sums.index_add_(0, batch["bin"], torch.stack([loss * weight, weight], dim=1))
+
+    def on_validation_epoch_end(self) -> None:
+        means: dict[str, float] = {}
+        for name, sums in self.sums.items():
+            total = self.trainer.strategy.reduce(sums, reduce_op="sum")
+            means |= mean_losses(name, total, len(self.schedule.alphas_cumprod))
+            # For the callbacks; trackers are told below, under the number of steps that were done before.
+            self.log(f"val/{name}", means[f"val/{name}"], prog_bar=True, logger=False, sync_dist=True)
+        self.sums.clear()
+        self.validated = {"step": self.trainer.global_step, **means}
+        self._log_validation(self.trainer.loggers)
+
+    def _log_validation(self, loggers: Iterable[Logger]) -> None:
+        means = dict(self.validated)
+        step = int(means.pop("step"))
+        for logger in loggers:
+            logger.log_metrics(means, step)
+
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Stop at the first logged step whose loss is not finite, for the weights are lost then."""
         trainer: Any = self.trainer  # log_every_n_steps is set where a type checker does not look
@@ -109,10 +157,11 @@ class UNetFinetuner(L.LightningModule):
             check_loss(float(trainer.callback_metrics["train/loss"]), step)  # the mean of all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the step's loss: Lightning logs it after the checkpoint, and a kill can come in between."""
+        """Keep the step's losses: Lightning logs after the checkpoint, and a kill can come in between."""
         trainer: Any = self.trainer
         step = checkpoint["global_step"]
-        if step and step % trainer.log_every_n_steps == 0:
+        checkpoint["validated"] = self.validated
+        if self.loss is not None and step % trainer.log_every_n_steps == 0:
             checkpoint["unlogged"] = {"step": step - 1, "train/loss": trainer.strategy.reduce(self.loss)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -120,11 +169,14 @@ class UNetFinetuner(L.LightningModule):
         if row and self.trainer.loggers:
             step = row.pop("step")
             self.trainer.loggers[0].log_metrics({"epoch": 0, **row}, step)
+        self.validated = dict(checkpoint.get("validated", {}))
+        if self.validated.get("step", -1) >= checkpoint["global_step"] - 1:
+            self._log_validation(self.trainer.loggers[:1])  # the CSV file drops it with the row above
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move all but `places`, which are read on the CPU; reading them from a GPU would stall it."""
-        places = batch.pop("places")
-        return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
+        kept = {key: batch.pop(key) for key in ("places",) if key in batch}
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) | kept
 
     def configure_optimizers(self) -> Any:
         parameters = self._trainable()

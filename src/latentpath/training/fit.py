@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from latentpath.runs.stopping import StopBetweenSteps
@@ -22,6 +23,7 @@ EXPECTED = (
     "Checkpoint directory .* exists and is not empty.*",
     "You.re resuming from a checkpoint that ended before the epoch ended.*",  # our batches have numbers
     "Your `IterableDataset` has `__len__` defined.*",
+    "You defined a `validation_step` but have no `val_dataloader`.*",
     ".*LeafSpec.*|.*treespec.*",
 )
 
@@ -62,6 +64,15 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+
+
+class Patience(EarlyStopping):
+    """Stops after `patience` validations without improvement, also in a run that resumes after that point."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self.wait_count >= self.patience:  # a checkpoint keeps the count, not the stop
+            trainer.should_stop = True
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -20,8 +20,8 @@ from latentpath.runs.files import remove
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier
 from latentpath.training.augment import Augmentation
-from latentpath.training.classify import AttributeClassifier, LabelWeights, Patience
-from latentpath.training.fit import fit, is_whole, newest_checkpoint
+from latentpath.training.classify import AttributeClassifier, LabelWeights
+from latentpath.training.fit import Patience, fit, is_whole, newest_checkpoint
 from latentpath.training.labelled_images import ImageData
 from latentpath.training.launch import trainer_options
 

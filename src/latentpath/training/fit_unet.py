@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -13,7 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
-from latentpath.config.schema import FinetuneConfig, TrainerConfig
+from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.schema import TrainerConfig
 from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.components import BaseModel, save_pipeline
@@ -24,10 +26,11 @@ from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.finetune import UNetFinetuner
-from latentpath.training.fit import fit
+from latentpath.training.fit import Patience, fit
 from latentpath.training.launch import trainer_options
 from latentpath.training.sample_grid import SampleGrid
 from latentpath.training.trainable import make_trainable, merge_lora, restore_frozen, save_lora
+from latentpath.training.validation import CheckpointAfterValidation, HeldOut, steps_between
 
 
 def fit_unet(
@@ -42,11 +45,13 @@ def fit_unet(
     loggers: Sequence[Logger],
     grid: SampleGrid,
     rank: Rank,
-) -> UNetFinetuner:
+    held_out: HeldOut | None = None,
+) -> Fitted:
     """Fit the U-Net of `base` for `settings.max_steps` steps, from the last checkpoint if there is one.
 
-    Checkpoints are in `folder`/checkpoints. Returns the module; its U-Net holds the EMA weights if
-    configured.
+    `held_out` are the batches of a validation, None: no validation. Checkpoints are in `folder`/checkpoints:
+    last.ckpt, and with a monitor best.ckpt. The U-Net that is returned holds the best weights by the monitor,
+    else the last ones, averaged if configured.
     """
     way = settings.trainable.value
     unet: Any = base.unet().train()
@@ -74,14 +79,17 @@ def fit_unet(
     )
     checkpoints = folder / "checkpoints"
     averages = settings.ema_decay > 0
+    every = steps_between(settings, len(held_out.image_ids)) if held_out is not None else 0
     callbacks: list[L.Callback] = [
-        # last.ckpt links to the newest: of a large model a second copy would be gigabytes.
-        ModelCheckpoint(
-            checkpoints, filename="{step}", every_n_train_steps=settings.checkpoint_every, save_last="link"
-        ),
         lightning_bar(),
         grid,
         *([WeightEMA(settings.ema_decay, every=settings.ema_every)] if averages else []),
+        *(_monitoring(checkpoints, settings) if settings.monitor else []),
+        # After the best, so that it knows which step is best. last.ckpt links to the newest: of a large model
+        # a second copy would be gigabytes.
+        CheckpointAfterValidation(
+            checkpoints, filename="{step}", every_n_train_steps=settings.checkpoint_every, save_last="link"
+        ),
     ]
     trainer = L.Trainer(
         **trainer_options(trainer_config, rank, static_graph=settings.accumulate == 1),
@@ -90,6 +98,10 @@ def fit_unet(
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip_norm,
         log_every_n_steps=min(settings.log_every, settings.max_steps),
+        val_check_interval=every * settings.accumulate or None,
+        check_val_every_n_epoch=None if every else 1,
+        use_distributed_sampler=False,  # our batches are dealt out already
+        num_sanity_val_steps=-1 if every else 0,  # all of it: the loss before the first step
         logger=loggers,
         callbacks=callbacks,
         default_root_dir=folder,
@@ -107,11 +119,59 @@ def fit_unet(
         world_size=trainer.world_size,
     )
     workers = affordable_workers(trainer_config.num_workers, batch_bytes=batches.batch_bytes)
-    loader = DataLoader(batches, batch_size=None, num_workers=workers)
-    fit(trainer, task, last=checkpoints / "last.ckpt", train_dataloaders=loader)
+    data = {"train_dataloaders": DataLoader(batches, batch_size=None, num_workers=workers)}
+    if every:
+        data["val_dataloaders"] = DataLoader(cast(Any, held_out), batch_size=None)
+    fit(trainer, task, last=checkpoints / "last.ckpt", **data)
+    fitted = Fitted(task, steps=trainer.global_step, exported=trainer.global_step)
+    if settings.monitor:
+        load_best(task, checkpoints / "best.ckpt", averaged=settings.monitor == "loss_ema")
+        fitted = replace(fitted, exported=int(task.validated["step"]))
     if averages and way != "full":
         restore_frozen(unet, base.unet())  # averaging frozen weights changes them by rounding
-    return task
+    return fitted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted module: `task.unet` holds the weights to export, `task.validated` the last validation of them.
+
+    steps: the number that was made; exported: the step from which the weights are.
+    """
+
+    task: UNetFinetuner
+    steps: int
+    exported: int
+
+    def summary(self, settings: FinetuneConfig) -> str:
+        """Say in words which step's weights these are, and their validation loss if it is known."""
+        losses = [(key, self.task.validated.get(key)) for key in ("val/loss", "val/loss_ema")]
+        known = self.task.validated.get("step") == self.exported
+        measured = ", ".join(f"{key} {loss:.4f}" for key, loss in losses if loss is not None and known)
+        which = f"the best of {self.steps} by val/{settings.monitor}" if settings.monitor else "the last"
+        return f"step {self.exported}, {which}" + (f" ({measured})" if measured else "")
+
+
+def _monitoring(checkpoints: Path, settings: FinetuneConfig) -> list[L.Callback]:
+    """The callbacks that keep the best step, and stop where none has been better for long."""
+    monitor = f"val/{settings.monitor}"
+    best = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=monitor,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+    return [*([Patience(monitor, patience=settings.patience)] if settings.patience else []), best]
+
+
+def load_best(task: UNetFinetuner, checkpoint: Path, *, averaged: bool) -> None:
+    """Load the weights of a checkpoint, the averaged ones or those that were trained, and its validation."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    # With an average, a checkpoint's state_dict is the average.
+    trained = state.get("current_model_state", state["state_dict"])
+    task.load_state_dict(state["state_dict"] if averaged else trained)
+    task.validated = state["validated"]
 
 
 def save_unet(

@@ -20,7 +20,7 @@ from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.diffusion.solvers import build_solver
 from latentpath.runs.tracking import log_images
-from latentpath.training.averaging import WeightEMA
+from latentpath.training.averaging import averaged_module
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sampling import prompt_table
@@ -96,8 +96,7 @@ class SampleGrid(L.Callback):
         step = trainer.global_step
         ended_a_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if self.every and ended_a_step and step % self.every == 0 and trainer.is_global_zero:
-            averages = (c.averaged for c in trainer.callbacks if isinstance(c, WeightEMA))
-            unet = (next(averages, None) or pl_module).unet
+            unet = (averaged_module(trainer) or pl_module).unet
             unet.eval()
             images = self.sample(unet)
             save_grid(images, self.folder / f"step_{step:06d}.png")
