@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from latentpath.metrics.front_outcomes import OTHERS, Setting, cells_of, outcomes, ways_of_editing
-from latentpath.metrics.front_table import AREA, CURVE, EQUAL, LEAK, front_tables
+from latentpath.errors import UserError
+from latentpath.metrics.front_outcomes import LEAK, OTHERS, Edits, Setting
+from latentpath.metrics.front_table import AREA, AT, CURVE, EQUAL, front_tables
 from latentpath.metrics.scored import Scored
 
 N = 10
@@ -33,25 +34,48 @@ def test_effect_and_leak_of_each_seed():
         image(0, "swap", "hair", 5, present=["hair"]),  # the attribute alone
         image(1, "swap", "hair", 5, present=["ink", "ruler"], decided="NV"),  # everything but it
         image(2, "swap", "hair", 5, present=["hair"]),  # it, and the ruler is gone
-        image(3, "swap", "hair", 5, present=["hair"]),  # it was there before
+        image(3, "swap", "hair", 5, present=["hair"]),  # it was there before: left out
     ]
-    found = outcomes(scored(rows), ["swap"], [("MEL", "hair")])["swap"]
+    found = Edits(scored(rows)).outcomes(["swap"], [("MEL", "hair")])["swap"]
     assert found.settings == (Setting(1.0, 5),)
-    np.testing.assert_array_equal(found.effect[:, 0, 0], [1, 0, 1, np.nan])
-    np.testing.assert_allclose(found.leaks[OTHERS][:, 0, 0], [0, 1, 1 / 3, np.nan])
+    np.testing.assert_array_equal(found.effect[:, 0, 0], [1, 0, 1])
+    np.testing.assert_allclose(found.leaks[OTHERS][:, 0, 0], [0, 1, 1 / 3])
+
+
+def test_the_leak_of_the_placebo_is_subtracted():
+    rows = [image(s, "neutral") for s in range(2)]
+    rows += [image(s, "swap", "hair", 5, present=["hair", "ink", "ruler"]) for s in range(2)]
+    rows += [image(0, "placebo", "placebo", 5, present=["ink"]), image(1, "placebo", "placebo", 5)]
+    edits = Edits(scored(rows))
+    assert edits.leaks == [LEAK, OTHERS, "lpips_alex"] and edits.methods == ["swap"]
+    found = edits.outcomes(["swap"], [("MEL", "hair")])["swap"]
+    np.testing.assert_allclose(found.leaks[OTHERS][:, 0, 0], [2 / 3, 2 / 3])
+    np.testing.assert_allclose(found.leaks[LEAK][:, 0, 0], [1 / 3, 2 / 3])
+
+
+def test_another_strength_of_the_prompt_is_the_dial_of_the_swap():
+    rows = [image(0, "neutral"), image(0, "swap", "hair", 5), image(0, "strength", "hair", 5, 1.5)]
+    found = Edits(scored(rows)).outcomes(["swap"], [("MEL", "hair")])["swap"]
+    assert found.settings == (Setting(1.0, 5), Setting(1.5, 5))
+
+
+def test_an_image_that_is_there_twice_is_named():
+    rows = [image(0, "neutral"), *[image(0, "swap", "hair", 5)] * 2]
+    with pytest.raises(UserError, match="an image twice: class MEL, attribute hair, method swap"):
+        Edits(scored(rows)).outcomes(["swap"], [("MEL", "hair")])
 
 
 def test_with_one_class_only_attributes_leak():
     rows = [image(0, "neutral"), image(0, "swap", "hair", 5, present=["hair", "ink"], decided="NV")]
     single = Scored(pd.DataFrame(rows), HEADS, ("MEL",))
-    assert outcomes(single, ["swap"], [("MEL", "hair")])["swap"].leaks[OTHERS].item() == 0.5
+    assert Edits(single).outcomes(["swap"], [("MEL", "hair")])["swap"].leaks[OTHERS].item() == 0.5
 
 
 def test_methods_are_compared_on_the_same_images():
     rows = [image(s, "neutral") for s in range(3)]
     rows += [image(s, "swap", "hair", 5, present=["hair"]) for s in range(3)]
     rows += [image(s, "fcfg", "hair", 5, 2.5, present=["hair"]) for s in range(2)]  # seed 2 is missing
-    found = outcomes(scored(rows), ["swap", "fcfg"], [("MEL", "hair")])
+    found = Edits(scored(rows)).outcomes(["swap", "fcfg"], [("MEL", "hair")])
     np.testing.assert_array_equal(found["swap"].effect[:, 0, 0], [1, 1, np.nan])
     np.testing.assert_array_equal(found["fcfg"].effect[:, 0, 0], [1, 1, np.nan])
 
@@ -61,10 +85,10 @@ def test_only_ways_from_neutral_to_one_attribute_are_compared():
     rows += [image(0, "combination", "hair+ink", 5), image(0, "window", "hair", 2)]
     rows += [image(0, "swap", "hair", 5), image(0, "sega", "hair", 5, 3.0), image(0, "sega", "ink", 5, 3.0)]
     rows += [image(0, "bezier", "hair") | {"swap_step": None}]
-    of = scored(rows)
-    assert ways_of_editing(of) == ["swap", "sega"]
-    assert cells_of(of, ["swap", "sega"]) == [("MEL", "hair")]
-    assert cells_of(of, ["sega"]) == [("MEL", "hair"), ("MEL", "ink")]
+    edits = Edits(scored(rows))
+    assert edits.methods == ["swap", "sega"]
+    assert edits.cells(["swap", "sega"]) == [("MEL", "hair")]
+    assert edits.cells(["sega"]) == [("MEL", "hair"), ("MEL", "ink")]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +122,7 @@ def test_the_table_has_the_leak_at_equal_effect(study):
 
 def test_a_method_that_does_not_reach_an_effect_says_so(study):
     _, fronts = study
-    weak = fronts[(fronts["method"] == "weak") & (fronts["figure"] == LEAK) & (fronts["attribute"] == "hair")]
+    weak = fronts[(fronts["method"] == "weak") & (fronts["figure"] == AT) & (fronts["attribute"] == "hair")]
     far, near = weak[weak["level"] > 0.25], weak[weak["level"] <= 0.25]
     assert far["value"].isna().all() and far["p"].isna().all() and (far["n"] == 0).all()
     assert far["reason"].str.startswith("no mixture of its settings has an effect of").all()

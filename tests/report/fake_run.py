@@ -51,8 +51,10 @@ def make_fake_run(
     lpips: bool = True,
     examples: bool = True,
     side: int = 64,
+    ways: tuple[str, ...] = (),
 ) -> Path:
-    """A finished run up to `evaluate`. `lpips=False`: as on a machine without the network's weights."""
+    """A finished run up to `evaluate`. `lpips=False`: as on a machine without the network's weights. `ways`:
+    ways of editing besides the swap, at two dials each."""
     rng = np.random.default_rng(0)
     plan = plan_sweep(
         CaptionTemplate(
@@ -67,7 +69,7 @@ def make_fake_run(
         num_inference_steps=steps,
         seeds=range(seeds),
     )
-    scores = _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base)
+    scores = _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base, ways)
     _manifests(run_dir, classes, attributes, swap_steps)
     traverse, evaluate = run_dir / "traverse", run_dir / "evaluate"
     stored = scores[scores["frame"].isna() & (scores["model"] == FINETUNED)].reset_index(drop=True)
@@ -110,11 +112,19 @@ def make_fake_run(
     return run_dir
 
 
-def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base) -> pd.DataFrame:
+def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, base, ways) -> pd.DataFrame:
     rows = []
 
     def add(
-        cls: str, seed: int, attribute: str, method: str, step: Any, frame: Any, model: str, push: float
+        cls: str,
+        seed: int,
+        attribute: str,
+        method: str,
+        step: Any,
+        frame: Any,
+        model: str,
+        push: float,
+        dial: float = 1.0,
     ) -> None:
         row: dict[str, Any] = {
             "class": cls,
@@ -123,7 +133,7 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
             "method": method,
             "swap_step": step,
             "until": pd.NA if step is pd.NA else steps,
-            "strength": 1.0,
+            "strength": dial,
             "frame": frame,
             "model": model,
         }
@@ -148,6 +158,9 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
             for attribute in attributes:
                 for step in swap_steps:
                     add(cls, seed, attribute, "swap", step, pd.NA, "finetuned", 1 - step / steps)
+                    for way, dial in product(ways, (0.8, 1.0)):
+                        push = dial * (1 - step / steps)
+                        add(cls, seed, attribute, way, step, pd.NA, "finetuned", push, dial)
                 if base:
                     add(cls, seed, attribute, "swap", 0, pd.NA, "base", 0.1)
                 for method in set(methods) - {"swap"}:
@@ -214,8 +227,8 @@ def _pictures(rows: pd.DataFrame, attributes, steps: int, side: int) -> list[Pic
             push = 0.0
         elif row["model"] == "base":
             push = 0.05
-        elif row["method"] == "swap":
-            push = 1 - row["swap_step"] / steps
+        elif row["frame"] is pd.NA:
+            push = row["strength"] * (1 - row["swap_step"] / steps)
         else:
             push = 0.9 * row["frame"] / (FRAMES - 1)
         kind = attributes.index(row["attribute"]) if row["attribute"] else 0

@@ -24,7 +24,7 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
     for picture in pictures:
         key = picture.key
         position = key["swap_step"] if key["frame"] is None else key["frame"]
-        if key["method"] in ("window", "strength"):
+        if key["method"] == "window" or (key["frame"] is None and key["strength"] != 1):
             position = f"{position}-{key['until']}x{key['strength']:g}"
         words = (
             key["class"],

@@ -197,6 +197,14 @@ FIGURES = {
             "lower",
             digits=4,
         ),
+        Figure(
+            "front_area",
+            "area under the front",
+            "Mean over leaks from 0 to 0.2 of the largest effect that the settings of a method reach: 1 "
+            "always brings the attribute in and changes nothing else.",
+            "higher",
+            digits=3,
+        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

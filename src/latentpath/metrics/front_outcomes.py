@@ -7,13 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import INTERPOLATIONS, ORIGINS
+from latentpath.errors import UserError
+from latentpath.keys import EDIT_KEY
 from latentpath.metrics.flips import Array, hard_label
+from latentpath.metrics.measures import MEASURES, measures_in
+from latentpath.metrics.outcomes import outcome_table
 from latentpath.metrics.scored import Scored
 
-OTHERS = "others_changed"  # the leak in decisions; other leaks are named after their measure
-# Edits that do not go from the neutral image to one attribute and stay there.
-NOT_WAYS = (*ORIGINS, *INTERPOLATIONS, "removal", "window", "combination")
+OTHERS = "others_changed"  # of `metrics.outcomes`
+LEAK = "leak"  # OTHERS minus what the placebo changes
+DECISIONS = (LEAK, OTHERS)  # leaks in decisions of the judge; the others are distances between images
 
 
 class Setting(NamedTuple):
@@ -28,8 +31,7 @@ class Outcomes:
     """What K settings of one method did in S seeds and C cells, each a class and an attribute.
 
     effect  (S, C, K) 1 where the attribute newly appears, 0 where it does not
-    leaks   measure -> (S, C, K); OTHERS is the share of the judge's other decisions (about the other
-            attributes, and the class) that differ from those on the neutral image of the seed
+    leaks   measure -> (S, C, K), one of `leaks_of`
     NaN where the neutral image already shows the attribute, or where a score is missing in any setting of any
     method: all methods are compared on the same images.
     """
@@ -40,86 +42,72 @@ class Outcomes:
     leaks: dict[str, Array]
 
 
-def ways_of_editing(scored: Scored) -> list[str]:
-    """Return the methods that lead from the neutral image to one attribute, in the order of the table."""
-    return list(dict.fromkeys(_edits(scored)["method"]))
+class Edits:
+    """The edits of a run that lead from the neutral image to one attribute, by any method and setting.
 
-
-def cells_of(scored: Scored, methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs (class, attribute) that all of the methods were run for, in order of the table."""
-    rows = _edits(scored)
-    pairs = list(dict.fromkeys(zip(rows["class"], rows["attribute"], strict=True)))
-    of = {m: set(zip(r["class"], r["attribute"], strict=True)) for m, r in rows.groupby("method")}
-    return [pair for pair in pairs if all(pair in of.get(m, ()) for m in methods)]
-
-
-def outcomes(
-    scored: Scored, methods: Sequence[str], cells: Sequence[tuple[str, str]], measures: Sequence[str] = ()
-) -> dict[str, Outcomes]:
-    """Return the outcomes of the methods in the cells, for the seeds of the table in ascending order.
-
-    measures: columns of the table that are leaks besides OTHERS, such as lpips_squeeze.
+    Another strength of the target prompt is the dial of the swap.
     """
-    rows = _edits(scored)
-    rows = rows[rows["method"].isin(list(methods))].reset_index(drop=True)
-    rows = pd.concat([rows, _judged(scored, rows)], axis=1)
-    seeds = sorted(rows["seed"].unique())
-    values = ["effect", OTHERS, *measures]
-    wide = {}
-    for method, of_method in rows.groupby("method"):
-        table = of_method.pivot(
-            index="seed", columns=["class", "attribute", "strength", "swap_step"], values=values
-        )
-        wide[method] = table.reindex(index=seeds)
-    found = {method: _arrays(table, cells, values) for method, table in wide.items()}
-    there = np.all([np.isfinite(a).all(axis=(0, 3)) for _, a in found.values()], axis=0)  # (S, C)
-    return {
-        method: Outcomes(method, settings, masked[0], dict(zip(values[1:], masked[1:], strict=True)))
-        for method in methods
-        for settings, array in [found[method]]
-        for masked in [np.where(there[..., None], array, np.nan)]
-    }
+
+    def __init__(self, scored: Scored) -> None:
+        rows = scored.rows
+        images = [m for m in measures_in(rows) if MEASURES[m].net and rows[m].notna().any()]
+        table = outcome_table(scored)
+        table = table[table["attribute"].isin(list(scored.heads)) & table["class"].isin(list(scored.classes))]
+        key = [*EDIT_KEY, "seed"]
+        table = table.merge(rows[[*key, *images]].drop_duplicates(key), on=key, how="left")
+        table = table.replace({"method": {"strength": "swap"}})
+        for twice in table[table.duplicated(key)][key].to_dict("records"):
+            named = ", ".join(f"{name} {value}" for name, value in twice.items())
+            raise UserError(f"the scores hold an image twice: {named}")
+        table[LEAK] = table[OTHERS] - table["placebo_changed"]
+        self.table = table[_eligible(scored, table)]
+        # The leaks that can be measured, the one to rank by first.
+        self.leaks = [*([LEAK] if table[LEAK].notna().any() else []), OTHERS, *images]
+
+    @property
+    def methods(self) -> list[str]:
+        """The ways of editing, in the order of the table."""
+        return list(dict.fromkeys(self.table["method"]))
+
+    def cells(self, methods: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the pairs (class, attribute) that all of the methods were run for, in order of the table."""
+        pairs = self.table[["class", "attribute"]].itertuples(index=False, name=None)
+        of = {m: set(zip(r["class"], r["attribute"], strict=True)) for m, r in self.table.groupby("method")}
+        return [pair for pair in dict.fromkeys(pairs) if all(pair in of.get(m, ()) for m in methods)]
+
+    def outcomes(self, methods: Sequence[str], cells: Sequence[tuple[str, str]]) -> dict[str, Outcomes]:
+        """Return the outcomes of the methods in the cells, for the seeds that any cell has, ascending."""
+        seeds, values = sorted(self.table["seed"].unique()), ["present", *self.leaks]
+        found = {}
+        for method in methods:
+            rows = self.table[self.table["method"] == method]
+            key = ["class", "attribute", "strength", "swap_step"]
+            wide = rows.pivot(index="seed", columns=key, values=values).reindex(index=seeds)
+            settings = sorted({(column[3], column[4]) for column in wide.columns})
+            columns = [(v, *cell, *setting) for v in values for cell in cells for setting in settings]
+            wide = wide.reindex(columns=pd.MultiIndex.from_tuples(columns, names=wide.columns.names))
+            shape = (len(seeds), len(values), len(cells), len(settings))
+            found[method] = settings, wide.to_numpy(np.float64, na_value=np.nan).reshape(shape)
+        there = np.all([np.isfinite(array).all(axis=(1, 3)) for _, array in found.values()], axis=0)  # (S, C)
+        made = {}
+        for method, (settings, array) in found.items():
+            effect, *leaks = np.where(there[:, None, :, None], array, np.nan).swapaxes(0, 1)
+            named = tuple(Setting(float(dial), int(step)) for dial, step in settings)
+            made[method] = Outcomes(method, named, effect, dict(zip(self.leaks, leaks, strict=True)))
+        return made
 
 
-def _arrays(
-    table: pd.DataFrame, cells: Sequence[tuple[str, str]], values: Sequence[str]
-) -> tuple[tuple[Setting, ...], Array]:
-    """Return the settings that a method has in any cell, and its values (V, S, C, K)."""
-    settings = sorted({(column[3], column[4]) for column in table.columns})
-    keys = [(v, *cell, *setting) for v in values for cell in cells for setting in settings]
-    columns = pd.MultiIndex.from_tuples(keys, names=table.columns.names)
-    array = table.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan)
-    array = array.reshape(len(table), len(values), len(cells), len(settings))
-    return tuple(Setting(float(x), int(s)) for x, s in settings), np.moveaxis(array, 1, 0)
-
-
-def _edits(scored: Scored) -> pd.DataFrame:
-    """The rows that go from the neutral image to an attribute with a head, by any method."""
-    rows = scored.rows
-    kept = rows["swap_step"].notna() & ~rows["method"].isin(NOT_WAYS)
-    return rows[kept & rows["attribute"].isin(list(scored.heads)) & rows["class"].isin(list(scored.classes))]
-
-
-def _judged(scored: Scored, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return effect and OTHERS of each row, NaN where the neutral image already shows the attribute."""
+def _eligible(scored: Scored, table: pd.DataFrame) -> pd.Series:
+    """Return whether the neutral image of an edit's seed is known not to show its attribute."""
     neutral = scored.rows[scored.rows["method"] == "neutral"].drop_duplicates(["class", "seed"])
-    places = pd.MultiIndex.from_frame(rows[["class", "seed"]])
-    before = neutral.set_index(["class", "seed"]).reindex(places)
-    heads = [f"prob_{head}" for head in scored.heads]
-    labels = [
-        hard_label(table.reindex(columns=heads).to_numpy(np.float64, na_value=np.nan), scored.threshold)
-        for table in (before, rows)
-    ]
-    changed = np.abs(labels[1] - labels[0])  # (rows, heads)
-    own = np.array([scored.heads.index(a) for a in rows["attribute"]], dtype=int)
-    every = np.arange(len(rows))
-    eligible = labels[0][every, own] == 0
-    effect = np.where(eligible, labels[1][every, own], np.nan)
-    changed[every, own] = np.nan
-    columns = [f"class_prob_{cls}" for cls in scored.classes]
-    if len(columns) > 1 and set(columns) <= set(rows):
-        decided = [table[columns].to_numpy(np.float64).argmax(axis=1) for table in (before, rows)]
-        changed = np.column_stack([changed, decided[0] != decided[1]])
-    count = np.isfinite(changed).sum(axis=1)
-    others = np.where(count > 0, np.nansum(changed, axis=1) / np.maximum(count, 1), np.nan)
-    return pd.DataFrame({"effect": effect, OTHERS: np.where(eligible, others, np.nan)})
+    columns = [f"prob_{head}" for head in scored.heads]
+    labels = hard_label(
+        neutral.reindex(columns=columns).to_numpy(np.float64, na_value=np.nan), scored.threshold
+    )
+    absent = pd.DataFrame(labels == 0, columns=list(scored.heads)).assign(
+        **{"class": neutral["class"].to_numpy(), "seed": neutral["seed"].to_numpy()}
+    )
+    long = absent.melt(["class", "seed"], var_name="attribute", value_name="absent")
+    known = long.set_index(["class", "seed", "attribute"])["absent"]
+    places = pd.MultiIndex.from_frame(table[["class", "seed", "attribute"]])
+    return pd.Series(known.reindex(places, fill_value=False).to_numpy(bool), index=table.index)

@@ -8,16 +8,15 @@ import pandas as pd
 
 from latentpath.metrics.flips import Array
 from latentpath.metrics.front import area, cheapest, leak_at, mean_over_cells, on_front
-from latentpath.metrics.front_outcomes import OTHERS, Outcomes, Setting, cells_of, outcomes, ways_of_editing
+from latentpath.metrics.front_outcomes import DECISIONS, Edits, Outcomes, Setting
 from latentpath.metrics.intervals import mean_intervals
-from latentpath.metrics.measures import MEASURES, measures_in
 from latentpath.metrics.paired import sign_flips
 from latentpath.metrics.scored import Scored
 
 REFERENCE = "swap"  # differences are to it if it is there, otherwise to the first method
 EQUAL = (0.5, 0.8)  # the effects at which methods are compared, and tested
 CURVE = tuple(k / 20 for k in range(1, 21))  # the effects of the curves on the page
-LEAK, AREA = "leak_at", "area"
+AT, AREA = "leak_at", "front_area"  # the figures of a front
 
 POINTS = [
     "class",
@@ -41,39 +40,32 @@ def front_tables(scored: Scored, *, resamples: int = 10_000) -> tuple[pd.DataFra
     points  one row per class, attribute, method, setting (strength and swap_step) and measure of leak: mean
             effect and leak over the n eligible seeds, and whether it is a corner of the front
     fronts  one row per class, attribute, method, measure and figure: `leak_at` a level of effect (CURVE),
-            and the `area` under the front (of OTHERS); its difference to REFERENCE on the same seeds with
-            95 % interval, and, at the levels EQUAL and of the area, p of the difference among all of them
-            that are tested in this cell or, of the mean, overall (max-T over sign flips of whole seeds)
+            and the `front_area` (of decisions); its difference to REFERENCE on the same seeds with its 95 %
+            interval, and, at the levels EQUAL and of the area, p of the difference among all that are
+            tested in this cell or, of the mean, overall (max-T over sign flips of whole seeds)
     Class and attribute are empty for the mean over all cells that every method was run for. `value` is NaN
     with its reason where a method does not reach the level. Without `resamples` there are no p.
     """
-    methods = ways_of_editing(scored)
-    methods.sort(key=lambda method: method != REFERENCE)
+    edits = Edits(scored)
+    methods = sorted(edits.methods, key=lambda method: method != REFERENCE)
     if len(methods) < 2:
         return pd.DataFrame(columns=POINTS), pd.DataFrame(columns=FRONTS)
-    measures = leak_measures(scored)
     points, fronts = [], []
-    shared = cells_of(scored, methods)
+    shared = edits.cells(methods)
     groups = [(("", ""), methods, shared)] if shared else []
-    for cell in cells_of(scored, methods[:1]):
-        having = [m for m in methods if cell in cells_of(scored, [m])]
+    for cell in edits.cells(methods[:1]):
+        having = [m for m in methods if cell in edits.cells([m])]
         groups += [(cell, having, [cell])] if len(having) > 1 else []
     for cell, having, cells in groups:
-        found = outcomes(scored, having, cells, measures)
+        found = edits.outcomes(having, cells)
         if not any(np.isfinite(of.effect).any() for of in found.values()):
             continue
         effect = {m: mean_over_cells(of.effect) for m, of in found.items()}
-        for measure in (OTHERS, *measures):
+        for measure in edits.leaks:
             leak = {m: mean_over_cells(of.leaks[measure]) for m, of in found.items()}
             points += _points(cell, found, effect, leak, measure)
             fronts += _fronts(cell, effect, leak, measure, resamples)
     return pd.DataFrame(points, columns=POINTS), pd.DataFrame(fronts, columns=FRONTS)
-
-
-def leak_measures(scored: Scored) -> list[str]:
-    """Return the distances between images that the scores hold and that count as leak: LPIPS."""
-    rows = scored.rows
-    return [m for m in measures_in(rows) if MEASURES[m].net and rows[m].notna().any()]
 
 
 def setting_at(effect: Array, leak: Array, settings: Sequence[Setting], level: float) -> Setting | None:
@@ -111,7 +103,7 @@ def _fronts(
 ) -> list[dict]:
     """One row per method and figure; the first method is the reference of the differences."""
     methods = list(effect)
-    figures = [(LEAK, level) for level in CURVE] + [(AREA, np.nan)] * (measure == OTHERS)
+    figures = [(AT, level) for level in CURVE] + [(AREA, np.nan)] * (measure in DECISIONS)
     tested = [k for k, (_, level) in enumerate(figures) if level in EQUAL or np.isnan(level)]
     seeds = np.array([[_figure(f, x, effect[m], leak[m]) for f, x in figures] for m in methods])
     seeds = seeds.transpose(2, 0, 1)  # (S, methods, figures)
@@ -135,7 +127,7 @@ def _fronts(
 
 
 def _figure(figure: str, level: float, effect: Array, leak: Array) -> Array:
-    return leak_at(effect, leak, level) if figure == LEAK else area(effect, leak)
+    return leak_at(effect, leak, level) if figure == AT else area(effect, leak)
 
 
 def _mean(values: Array) -> float:

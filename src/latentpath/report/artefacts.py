@@ -18,7 +18,7 @@ from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
 NEEDED = ("classes", "attributes", "heads", "threshold", "swap_steps", "strong_swap_steps")  # of metrics.json
-_KEY = ["class", "seed", "attribute", "method", "position", "model"]
+_KEY = ["class", "seed", "attribute", "method", "position", "strength", "model"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class RunArtefacts:
 
     metrics: evaluate/metrics.json. figures: evaluate/figures.parquet. plan: traverse/plan.json.
     examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
-    frame), model, file (Path of a PNG), lpips_map (Path or None), and the classifier's prob_<attribute>,
-    class_prob_<class>.
+    frame), strength, model, file (Path of a PNG), lpips_map (Path or None), and the classifier's
+    prob_<attribute>, class_prob_<class>.
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
     of_seeds: evaluate/seeds.parquet (see metrics.tables.cfrt_of_seeds).
@@ -93,6 +93,22 @@ class RunArtefacts:
     def methods(self) -> list[str]:
         """The methods that were scored, swaps first."""
         return trajectories_in(self.figures.methods)
+
+    @property
+    def ways(self) -> dict[str, float]:
+        """The ways of editing besides the swap, each with the dial whose pictures are shown.
+
+        It is the dial of the corner of its front whose effect is nearest to 50 %.
+        """
+        points = self.tables.get("front_points")
+        if points is None:
+            return {}
+        points = points[points["attribute"].isna() & (points["measure"] == points["measure"].iloc[0])]
+        found: dict[str, tuple[bool, float, float]] = {}
+        for row in points[points["method"] != "swap"].to_dict("records"):
+            rank = (not row["on_front"], abs(row["effect"] - 0.5), row["strength"])
+            found[row["method"]] = min(found.get(row["method"], rank), rank)
+        return {method: dial for method, (_, _, dial) in found.items()}
 
     @property
     def seeds(self) -> int:
@@ -194,7 +210,8 @@ def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
 def _positioned(table: pd.DataFrame) -> pd.DataFrame:
     """Add `position` (swap step or frame), and convert classes and seeds to plain types."""
     position = table["swap_step"].astype("float64").fillna(table["frame"].astype("float64"))
-    return table.assign(position=position.astype(int)).astype({"class": str, "seed": int})
+    numbers = {"position": position.astype(int), "strength": table["strength"].fillna(1.0)}
+    return table.assign(**numbers).astype({"class": str, "seed": int})
 
 
 def _json(file: Path) -> dict[str, Any]:

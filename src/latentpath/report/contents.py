@@ -15,6 +15,7 @@ from latentpath.report.figures import (
     flip_curves,
     geometry_table,
 )
+from latentpath.report.fronts import front_charts, front_table
 from latentpath.report.headline import means_table
 from latentpath.report.judge_tables import classifier_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
@@ -35,6 +36,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "calibration": calibration_table(run),
         "edits": edits_table(run),
         "outcomes": outcomes_table(run),
+        "fronts": front_table(run),
         "co_change": co_change_tables(run),
         "flip_points": flip_points_table(run),
         "flip_numbers": curve_numbers(flip_curves(run), "Flip curves in numbers"),
@@ -69,5 +71,10 @@ def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
 def every_chart(run: RunArtefacts) -> list[Chart]:
     """Return all charts, including charts of what the page shows as coloured tables."""
     mapped = latent_map(run)
-    charts = [*page_charts(run).values(), co_change_chart(run), mapped.chart if mapped else None]
+    charts = [
+        *page_charts(run).values(),
+        *front_charts(run),
+        co_change_chart(run),
+        mapped.chart if mapped else None,
+    ]
     return [chart for chart in charts if chart]

@@ -17,6 +17,7 @@ from latentpath.report.co_change import entangled_pairs
 from latentpath.report.contents import every_table, page_charts, page_tables
 from latentpath.report.encode import data_uri
 from latentpath.report.export import write_table_files
+from latentpath.report.fronts import front_charts
 from latentpath.report.headline import QUESTION, headline
 from latentpath.report.latent_map import latent_map
 from latentpath.report.outcomes import class_matches
@@ -68,6 +69,7 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
             pairs=entangled_pairs(run, gallery),
             class_matches=class_matches(run),
             **page_charts(run),
+            front_charts=front_charts(run),
             tsne=mapped.chart if mapped else None,
             configs=_distinct_configs(run),
             cost=_cost(run, tables["cost_times"]),

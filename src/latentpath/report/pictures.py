@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from latentpath.keys import INTERPOLATIONS
 from latentpath.report.artefacts import RunArtefacts
 
 MAX_COLUMNS = 10  # neutral and nine edits; with the change column they fit a screen and a printed page
@@ -63,9 +64,11 @@ class Gallery:
 
     def __init__(self, run: RunArtefacts) -> None:
         self.run = run
+        ways = run.ways
         self._rows = {
             (row["class"], row["seed"], row["attribute"], row["method"], row["position"], row["model"]): row
             for row in run.examples.to_dict("records")
+            if row["strength"] == ways.get(row["method"], row["strength"])
         }
         self._there = {key[:4] for key in self._rows if key[5] == "finetuned"}
 
@@ -92,10 +95,10 @@ class Gallery:
         value = row.get(column)
         return None if value is None or pd.isna(value) else float(value)
 
-    def steps(self) -> list[int]:
+    def steps(self, method: str = "swap") -> list[int]:
         """The swap steps with stored images, late to early."""
         return sorted(
-            {key[4] for key in self._rows if key[3] == "swap" and key[5] == "finetuned"}, reverse=True
+            {key[4] for key in self._rows if key[3] == method and key[5] == "finetuned"}, reverse=True
         )
 
     def frames(self, method: str) -> list[int]:
@@ -117,7 +120,9 @@ class Gallery:
             return None
         neutral = self._rows.get((cls, seed, "", "neutral", self.run.num_inference_steps, model))
         prob, changes = _prob(row, attribute), self._changes(neutral, row, attribute)
-        where = f"swap step {position}" if method == "swap" else f"{method} frame {position}"
+        curve = method in INTERPOLATIONS
+        named = "" if curve or method == "swap" else f"{words(method)}, "
+        where = f"{method} frame {position}" if curve else f"{named}swap step {position}"
         also = f"; also changed: {', '.join(changes)}" if changes else ""
         alt = f"{words(cls)}, seed {seed}, toward {words(attribute)}, {where}{_said(attribute, prob)}{also}"
         return Picture(row["file"], alt, prob, changes)

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from latentpath.keys import INTERPOLATIONS
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table
 from latentpath.report.export import to_csv, to_latex
@@ -18,11 +19,13 @@ from latentpath.report.tables import METHOD_NAMES
 
 MAX_SEEDS, MAX_POSITIONS = 64, 50
 SLIDER_BYTES = 9_500_000  # of its pictures in base64
-SHARE = 0.55  # of the bytes that are left, for the swaps first, then for each interpolation
+SHARE = 0.55  # of the bytes, for the swaps; the other paths share the rest equally
 
 
 def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> dict[str, Any]:
-    """Return the tracks (swaps and interpolations) with their image sheets, or {} if no images are stored.
+    """Return the tracks with their image sheets, or {} if no images are stored.
+
+    A track is a path from neutral to an attribute: the swaps, another way of editing, or an interpolation.
 
     tracks: [{name, labels, says}], a label a position. sheets: {class, seed, track, side, uri, lone (the
     neutral tile stands alone in the last row), probs}; probs[attribute][position] are per mille, of
@@ -38,11 +41,11 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
             if any(gallery.has(cls, seed, a, method) for a in run.attributes)
         ]
         made = [_sheet(run, gallery, heads, run.classes[c], seed, method, positions) for c, seed in wanted]
-        share = budget * (1 if t + 1 == len(places) else SHARE)
+        share = budget / (len(places) - t) if t else budget * (SHARE if len(places) > 1 else 1)
         encoded = encode_sheets([sheet for sheet, _ in made], int(share))
         for (c, seed), (_, probs), (side, uri) in zip(wanted, made, encoded, strict=False):
             budget -= len(uri)
-            key = {"class": c, "seed": seed, "track": t, "side": side, "lone": method == "swap"}
+            key = {"class": c, "seed": seed, "track": t, "side": side, "lone": _by_step(method)}
             sheets.append(key | {"uri": uri, "probs": probs})
     if not sheets:
         return {}
@@ -95,6 +98,12 @@ def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[dict[str, Any]], 
         steps_of = [run.num_inference_steps, *steps]
         tracks.append({"name": METHOD_NAMES["swap"], "labels": labels, "says": says, "steps": steps_of})
         places.append(("swap", steps))
+    for method, dial in run.ways.items():
+        if tracks and (steps := thinned(gallery.steps(method), MAX_POSITIONS)):
+            name = words(method) if dial == 1 else f"{words(method)}, {dial:g}"
+            says = ["neutral, no edit", *(f"{name} from step {step}" for step in steps)]
+            tracks.append({"name": name, "labels": ["neutral", *map(str, steps)], "says": says})
+            places.append((method, steps))
     for method in run.methods:
         frames = thinned(gallery.frames(method), MAX_POSITIONS) if method != "swap" else []
         if frames and tracks:
@@ -121,15 +130,20 @@ def _sheet(
         found = [gallery.score(cls, seed, attribute, position, column, method) for column in columns]
         return [None if p is None else round(1000 * p) for p in found]
 
-    rows, probs = [], []
-    neutral = gallery.neutral(cls, seed, run.attributes[0]) if method == "swap" else None
+    rows, probs, lone = [], [], _by_step(method)
+    neutral = gallery.neutral(cls, seed, run.attributes[0]) if lone else None
     for attribute in run.attributes:
         row = [gallery.edit(cls, seed, attribute, method, position) for position in places]
         rows.append(row)
         known = [scores(attribute, p) if picture else None for p, picture in zip(places, row, strict=True)]
-        first = [scores("", None) if neutral else None] if method == "swap" else []
+        first = [scores("", None) if neutral else None] if lone else []
         probs.append([*first, *known])
-    return Sheet([*rows, *[[neutral]][method != "swap" :]]), probs
+    return Sheet([*rows, *[[neutral]] * lone]), probs
+
+
+def _by_step(method: str) -> bool:
+    """Whether the images of a method have swap steps; its neutral image then has a row of its own."""
+    return method not in INTERPOLATIONS
 
 
 def _decides(run: RunArtefacts) -> bool:
