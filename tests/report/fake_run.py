@@ -227,7 +227,7 @@ def _pictures(rows: pd.DataFrame, attributes, steps: int, side: int) -> list[Pic
             push = 0.0
         elif row["model"] == "base":
             push = 0.05
-        elif row["frame"] is pd.NA:
+        elif pd.isna(row["frame"]):
             push = row["strength"] * (1 - row["swap_step"] / steps)
         else:
             push = 0.9 * row["frame"] / (FRAMES - 1)

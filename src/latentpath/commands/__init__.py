@@ -89,6 +89,11 @@ POWER = Command(
     "how many seeds a run's figures need, and how far another training would move them",
     takes_config=False,
 )
+LEADERBOARD = Command(
+    "leaderboard",
+    "which way of editing changes least else, at equal effect, in one or several runs",
+    takes_config=False,
+)
 FETCH = Command(
     "fetch",
     "download the weights that a configuration needs",
@@ -97,7 +102,20 @@ FETCH = Command(
 # In the order in which data flow through them.
 COMMANDS = {
     command.name: command
-    for command in (PHANTOM, INFO, CLASSIFY, FINETUNE, TRAVERSE, EVALUATE, REPORT, RUN, CFRT, POWER, FETCH)
+    for command in (
+        PHANTOM,
+        INFO,
+        CLASSIFY,
+        FINETUNE,
+        TRAVERSE,
+        EVALUATE,
+        REPORT,
+        RUN,
+        CFRT,
+        POWER,
+        LEADERBOARD,
+        FETCH,
+    )
 }
 
 

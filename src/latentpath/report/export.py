@@ -1,4 +1,4 @@
-"""Converts tables of the page to CSV and LaTeX (booktabs), for copying and as files."""
+"""Converts tables of the page to CSV, LaTeX (booktabs) and Markdown, for copying and as files."""
 
 import csv
 import io
@@ -44,6 +44,17 @@ def to_csv(table: Table) -> str:
     return out.getvalue()
 
 
+def to_markdown(table: Table) -> str:
+    """Return a Markdown table with its caption above; intervals in brackets, n/a with the reasons below."""
+    lines = [table.caption, "", _piped(table.head), _piped("---" for _ in table.head)]
+    for row in (row for group in table.filled() for row in group):
+        shown = (cell.text + (f" ({cell.interval})" if cell.interval else "") for cell, _ in row)
+        marks = (f" [{table.mark(cell)}]" if cell.reason else "" for cell, _ in row)
+        lines.append(_piped(text + mark for text, mark in zip(shown, marks, strict=True)))
+    reasons = [f"[{table.letter(i)}] {reason}" for i, reason in enumerate(table.reasons)]
+    return "\n".join([*lines, *([""] if reasons else []), *reasons])
+
+
 def to_latex(table: Table) -> str:
     """Return a LaTeX `table` with `booktabs` rules; n/a is a dash with its reason in a comment."""
     numeric = [
@@ -83,6 +94,10 @@ def write_table_files(tables: Iterable[Table], folder: Path) -> list[Path]:
 def latex(text: str) -> str:
     """Escape the characters in a text that are special in LaTeX."""
     return "".join(_ESCAPED.get(sign, sign) for sign in text)
+
+
+def _piped(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"
 
 
 def _plain(cell: Cell) -> object:

@@ -9,7 +9,6 @@ from latentpath.metrics.front_table import AREA, AT, EQUAL
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, header, number, signed
 from latentpath.report.charts import Chart, Curves, Key, Line
-from latentpath.report.figures import panel_name
 from latentpath.report.pictures import words
 from latentpath.runs.figure_style import CYCLE, colour
 
@@ -18,22 +17,25 @@ _CELL = ["class", "attribute"]
 
 
 def front_charts(run: RunArtefacts) -> list[Chart]:
+    """Make the charts of a run; none if it has fewer than two methods."""
+    fronts = _fronts(run)
+    return [] if fronts is None else charts_of(fronts, run.classes)
+
+
+def charts_of(fronts: pd.DataFrame, classes: Sequence[str]) -> list[Chart]:
     """Make a chart for each measure of leak: a panel of the mean, then one per class and attribute.
 
     In a panel each method is a curve of its leak over the effect. The band around a curve is the 95 %
     interval of its difference to the first method on the same seeds, so where the band does not meet the
-    first method's curve, the two differ. Empty if the run has fewer than two methods.
+    first method's curve, the two differ. fronts: of `metrics.front_table`.
     """
-    fronts = _fronts(run)
-    if fronts is None:
-        return []
     methods = list(dict.fromkeys(fronts["method"]))
     legend = [Key(words(method), colour(k), _look(k)) for k, method in enumerate(methods)]
     charts = []
     for measure, of_measure in fronts[fronts["figure"] == AT].groupby("measure", sort=False):
         high = 1.05 * float(of_measure["value"].max()) or 1.0
         panels = [
-            _panel(_title(run, str(cls), str(attribute)), rows, methods, high)
+            _panel(_title(str(cls), str(attribute), classes), rows, methods, high)
             for (cls, attribute), rows in of_measure.groupby(_CELL, sort=False)
         ]
         note = figure(str(measure)).label
@@ -114,8 +116,10 @@ def _says(title: str, rows: pd.DataFrame) -> str:
     return f"{title}, leak at an effect of {100 * EQUAL[0]:.0f} %: {', '.join(told)}"
 
 
-def _title(run: RunArtefacts, cls: str, attribute: str) -> str:
-    return panel_name(run, cls, words(attribute)) if attribute else MEAN
+def _title(cls: str, attribute: str, classes: Sequence[str]) -> str:
+    if not attribute:
+        return MEAN
+    return f"{words(cls)}: {words(attribute)}" if len(classes) > 1 else words(attribute)
 
 
 def _row(rows: pd.DataFrame, name: str, level: float | None = None) -> dict:

@@ -79,7 +79,7 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
 
 def environment() -> Environment:
     """Return the Jinja environment of the templates and the style; all other text is escaped."""
-    names = ("template.html.j2", "compare.html.j2", "macros.html.j2", "style.css")
+    names = ("template.html.j2", "compare.html.j2", "leaderboard.html.j2", "macros.html.j2", "style.css")
     sources = {name: _resource(name) for name in names}
     sources["style.css"] = colour_variables() + sources["style.css"]
     made = Environment(

@@ -64,9 +64,7 @@ def payload(
     explored: dict[str, Any], mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
 ) -> Markup:
     """Return the page's JSON, escaped so that it cannot end its script element."""
-    content: dict[str, Any] = {
-        "copies": {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
-    }
+    content: dict[str, Any] = {"copies": _copies(tables)}
     if explored:
         content["explorer"] = explored
     if mapped:
@@ -78,6 +76,19 @@ def payload(
             "steps": steps,
             "neutral": run.num_inference_steps,
         }
+    return _escaped(content)
+
+
+def copies_payload(tables: Iterable[Table]) -> Markup:
+    """Return the JSON of a page whose script only copies tables."""
+    return _escaped({"copies": _copies(tables)})
+
+
+def _copies(tables: Iterable[Table]) -> dict[str, dict[str, str]]:
+    return {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
+
+
+def _escaped(content: dict[str, Any]) -> Markup:
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

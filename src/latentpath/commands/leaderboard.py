@@ -1,0 +1,174 @@
+"""`latentpath leaderboard RUN...`: which way of editing changes least else, at equal effect."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from latentpath.errors import UserError
+
+if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
+    import pandas as pd
+
+    from latentpath.report.artefacts import RunArtefacts
+    from latentpath.report.leaderboard import Board
+
+HELP = """Which way of editing changes least else? A table of methods at equal effect.
+
+RUN is the folder of an evaluated run with two or more methods, as of method=[swap,contrast,fcfg]. Runs whose
+neutral images and judge's scores are the same are put on one board, so methods can be added in runs of their
+own (from_run=...); every other run gets a board of its own, so a second judge is a second board.
+
+Each method is swept over its dial and the swap steps. Its leak at an effect of 50 % is the least that it
+changes besides the attribute when it brings the attribute in on half of the seeds that lack it, whichever
+settings it mixes to get there. experiments/leaderboard/RULES.md says what an entry needs."""
+
+EXAMPLES = """examples
+  latentpath leaderboard outputs/leaderboard_phantoms
+  latentpath leaderboard outputs/swap_and_fcfg outputs/mine --out leaderboard
+"""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print the boards, and write leaderboard.md, leaderboard.html and a CSV for each board."""
+    args = _parse(argv)
+    from latentpath.report.leaderboard import board_table, write_leaderboards
+    from latentpath.report.leaderboard_grid import print_board
+
+    boards = _boards(args.runs)
+    for board in boards:
+        print_board(board, board_table(board))
+    command = shlex.join(["latentpath", "leaderboard", *(run.name for run in args.runs)])
+    try:
+        written = write_leaderboards(boards, args.out, command)
+    except OSError as error:
+        raise UserError(f"leaderboard: --out {args.out} cannot be written: {error.strerror}.") from None
+    print("wrote", ", ".join(str(file) for file in written))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"leaderboard: {message}. `latentpath leaderboard --help` shows the options.")
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="latentpath leaderboard",
+        description=HELP,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="the folder of an evaluated run")
+    parser.add_argument(
+        "--out", type=Path, default=Path("leaderboard"), help="folder of the tables (default leaderboard)"
+    )
+    args = parser.parse_args(list(argv))
+    args.runs = [run.expanduser() for run in args.runs]
+    if not args.runs:
+        raise UserError(
+            "leaderboard: expected the folder of a run, as in latentpath leaderboard outputs/demo."
+        )
+    if missing := [run for run in args.runs if not run.is_dir()]:
+        raise UserError(f"leaderboard: no folder {missing[0]}.")
+    return args
+
+
+def _boards(folders: Sequence[Path]) -> list[Board]:
+    """Read the runs, and put those with the same neutral images and judge on one board."""
+    import pandas as pd
+
+    from latentpath.keys import FINETUNED
+    from latentpath.report.artefacts import read_run
+    from latentpath.runs.files import read_parquet
+
+    runs, tables, groups = [], [], {}
+    for folder in folders:
+        runs.append(read_run(folder))
+        tables.append(read_parquet(folder / "evaluate" / "scores.parquet"))
+        rows = tables[-1]
+        neutral = rows[(rows["method"] == "neutral") & (rows["model"] == FINETUNED)]
+        judged = sorted(c for c in rows if str(c).startswith(("prob_", "class_prob_")))
+        neutral = neutral[["class", "seed", *judged]].sort_values(["class", "seed"])
+        key = (tuple(judged), runs[-1].threshold, pd.util.hash_pandas_object(neutral, index=False).sum())
+        groups.setdefault(key, []).append(len(runs) - 1)
+    return [_board([runs[i] for i in of], [tables[i] for i in of]) for of in groups.values()]
+
+
+def _board(runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Board:
+    import pandas as pd
+
+    from latentpath.keys import IMAGE_KEY
+    from latentpath.metrics.front_table import front_tables
+    from latentpath.metrics.leaderboard import leaderboard
+    from latentpath.metrics.scored import Scored
+    from latentpath.report.fronts import charts_of
+    from latentpath.report.leaderboard import Board
+
+    first, name = runs[0], " + ".join(run.name for run in runs)
+    scores = pd.concat(tables, ignore_index=True).drop_duplicates(IMAGE_KEY)
+    scored = Scored(
+        scores, first.metrics["heads"], first.classes, first.threshold, resamples=first.metrics["resamples"]
+    )
+    try:
+        table = leaderboard(scored)
+    except UserError as error:
+        raise UserError(f"leaderboard: {name}: {error}") from None
+    costs = {
+        method: cost
+        for run, rows in zip(runs, tables, strict=True)
+        for method, cost in _costs(run, rows).items()
+    }
+    for column in ("unet_rows", "seconds"):
+        table[column] = [costs.get(method, {}).get(column) for method in table["method"]]
+    _, fronts = front_tables(scored, resamples=0)
+    return Board(name, table, _facts(runs, scores), _notes(table), charts_of(fronts, first.classes))
+
+
+def _costs(run: RunArtefacts, scores: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return, per method, the U-Net rows of an image and its seconds: the sweep's, shared by rows."""
+    rows: dict[str, int] = dict(run.plan.get("rows_per_seed_alone", {}))
+    seconds, samples = run.manifests.get("traverse", {}).get("seconds"), len(run.classes) * run.seeds
+    found: dict[str, dict[str, float]] = {}
+    for method, images in scores["method"].value_counts().items():
+        if method in rows and images and samples:
+            an_image = rows[str(method)] * samples / images
+            found[str(method)] = {"unet_rows": an_image}
+            if seconds:
+                found[str(method)]["seconds"] = seconds / samples / sum(rows.values()) * an_image
+    return found
+
+
+def _facts(runs: Sequence[RunArtefacts], scores: pd.DataFrame) -> dict[str, str]:
+    judge = runs[0].classification.get("test") or {}
+    accuracy = [
+        f"{head} {judge[head]['accuracy']:.2f}"
+        for head in runs[0].heads
+        if isinstance(judge.get(head), dict) and judge[head].get("accuracy") is not None
+    ]
+    versions = runs[0].manifests.get("evaluate", {}).get("versions", {})
+    return {
+        "runs": ", ".join(run.name for run in runs),
+        "classes": ", ".join(runs[0].classes),
+        "attributes": ", ".join(runs[0].attributes),
+        "seeds": f"{scores['seed'].nunique()} a class",
+        "swap steps": f"{', '.join(map(str, sorted(runs[0].swap_steps)))} of {runs[0].num_inference_steps}",
+        "judge": f"accuracy on held-out images: {', '.join(accuracy)}" if accuracy else "not recorded",
+        "threshold": f"{runs[0].threshold:g}",
+        "latentpath": str(versions.get("latentpath", "not recorded")),
+    }
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """Warn where methods have different numbers of settings: the best of more settings looks better."""
+    counts = dict(zip(table["method"], table["settings"], strict=True))
+    if len(set(counts.values())) == 1:
+        return []
+    named = ", ".join(f"{method} {count}" for method, count in counts.items())
+    return [
+        f"The methods have different numbers of settings ({named}). The best of more settings looks better "
+        "than it is, so compare methods with equally many before you name a winner."
+    ]
