@@ -29,6 +29,13 @@ def complete_run(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
     return fake.make_fake_run(tmp_path_factory.mktemp("runs") / "demo", **SMALL)
 
 
+@pytest.fixture(scope="session")
+def ways_run(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one run with three ways of editing; not to be changed."""
+    few = {"attributes": ("hair", "ink"), "swap_steps": (5, 25, 45), "methods": ("swap", "bezier")}
+    return fake.make_fake_run(tmp_path_factory.mktemp("ways") / "demo", ways=("fcfg", "sega"), **few)
+
+
 @pytest.fixture
 def make_run(fake: ModuleType, tmp_path: Path) -> Callable[..., Path]:
     """make_run(**what differs) -> the folder of a small run named 'demo', of two attributes."""

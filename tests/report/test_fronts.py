@@ -14,14 +14,8 @@ from latentpath.report.slider import explorer
 
 
 @pytest.fixture(scope="module")
-def folder(fake, tmp_path_factory):
-    few = {"attributes": ("hair", "ink"), "swap_steps": (5, 25, 45), "methods": ("swap", "bezier")}
-    return fake.make_fake_run(tmp_path_factory.mktemp("ways") / "demo", ways=("fcfg", "sega"), **few)
-
-
-@pytest.fixture(scope="module")
-def run(folder):
-    return read_run(folder)
+def run(ways_run):
+    return read_run(ways_run)
 
 
 def test_a_chart_has_a_panel_of_the_mean_and_of_each_cell(run):
@@ -67,8 +61,8 @@ def test_the_slider_goes_by_the_methods_on_the_same_seed(run):
     assert sheet["lone"] and len(sheet["probs"][0]) == 1 + 3
 
 
-def test_the_page_has_the_section_only_with_several_ways(folder, make_run, tmp_path):
-    page = write_report(folder, tmp_path / "out").read_text()
+def test_the_page_has_the_section_only_with_several_ways(ways_run, make_run, tmp_path):
+    page = write_report(ways_run, tmp_path / "out").read_text()
     assert 'id="methods"' in page and 'href="#methods"' in page and 'data-table="fronts"' in page
     data = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)[1]
     assert "fronts" in json.loads(data)["copies"]
