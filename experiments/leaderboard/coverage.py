@@ -2,10 +2,10 @@
 
     python experiments/leaderboard/coverage.py [studies] > experiments/leaderboard/results/coverage.csv
 
-Four methods are truly equal. Prints one row per number of seeds, number of cells, size of the leak, and number
-of settings of the first method (the others have 12): the true leak at an effect of 50 %, the mean error of its
-estimate, how often its interval contains the truth, the mean difference of two methods, and how often at least
-one of the three differences to the first method is named at 5 %, which should be at most 0.05.
+Four methods are truly equal. Prints one row per number of seeds, number of cells, size of the leak, and
+number of settings of the first method (the others have 12): the true leak at an effect of 50 %, the mean
+error of its estimate, how often its interval contains the truth, the mean difference of two methods, and how
+often at least one of the three differences to the first method is named at 5 %, which should be at most 0.05.
 """
 
 import csv

@@ -130,10 +130,12 @@ def _board(runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Boar
 
 def _costs(run: RunArtefacts, scores: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return, per method, the U-Net rows of an image and its seconds: the sweep's, shared by rows."""
+    from latentpath.keys import FINETUNED
+
     rows: dict[str, int] = dict(run.plan.get("rows_per_seed_alone", {}))
     seconds, samples = run.manifests.get("traverse", {}).get("seconds"), len(run.classes) * run.seeds
     found: dict[str, dict[str, float]] = {}
-    for method, images in scores["method"].value_counts().items():
+    for method, images in scores.loc[scores["model"] == FINETUNED, "method"].value_counts().items():
         if method in rows and images and samples:
             an_image = rows[str(method)] * samples / images
             found[str(method)] = {"unet_rows": an_image}

@@ -69,7 +69,7 @@ def leak_at(effect: ArrayLike, leak: ArrayLike, level: float) -> Array:
     tells how L depends on the choice of seeds: to first order the best mixture may be held fixed, because at
     an optimum changing it changes nothing (envelope theorem). So the paired tests of means in
     `metrics.paired` apply to leaks at equal effect: they name a difference wrongly in at most 5 % of studies
-    where both methods have equally many settings, in up to 12 % where one has three times as many
+    where both methods have equally many settings, in up to 13 % where one has three times as many
     (experiments/leaderboard/coverage.py). The best of many settings looks better than it is, so L itself lies
     too low, the more so the fewer the seeds; a difference of two methods does not.
     """
