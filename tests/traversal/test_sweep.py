@@ -27,7 +27,7 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan, plan_sweep
 from latentpath.traversal.sampling import conditioning_of
 from latentpath.traversal.store import INDEX, finished_seeds, read_index, read_latents
-from latentpath.traversal.sweep import Sampled, sweep, unfinished
+from latentpath.traversal.sweep import Sampled, sweep
 from latentpath.traversal.words import Prompt
 
 CLASSES, ATTRIBUTES, SWAPS, N, SHAPE = ("MEL", "NV"), ("hair", "ink"), (0, 2, 4), 4, (4, 8, 8)
@@ -63,9 +63,7 @@ def plan(*, seeds: int = 5, classes=CLASSES, **changes) -> SweepPlan:
     return plan_sweep(captions, classes=classes, seeds=range(seeds), **(asked | changes))
 
 
-def run(
-    folder: Path, asked: SweepPlan, *, shard_seeds: int = 2, process: int = 0, processes: int = 1, **told
-):
+def run(folder: Path, asked: SweepPlan, *, shard_seeds: int = 2, **told):
     """Sweep with a fresh denoiser; returns the calls made."""
     letters = [asked.indexed(letter) for letter in asked.letters]
     denoise = GuidedDenoiser(NETWORK, PROMPTS, letters, batch_size=8, static=True)
@@ -75,8 +73,6 @@ def run(
         sample=lambda wave: Sampled(*walk(asked, sampler, cls=wave.cls, seeds=wave.seeds)),
         folder=folder,
         shard_seeds=shard_seeds,
-        process=process,
-        processes=processes,
         **told,
     )
     return denoise.calls
@@ -138,14 +134,14 @@ def test_seeds_and_prompts_make_the_difference(whole):
 @pytest.mark.parametrize("shard_seeds", [1, 2, 5, 8])
 def test_calls_equal_the_plan(tmp_path, shard_seeds):
     skipped: list[int] = []
-    assert run(tmp_path, plan(), shard_seeds=shard_seeds, on_skipped=skipped.append) == plan().unet_calls
+    assert run(tmp_path, plan(), shard_seeds=shard_seeds, on_done=skipped.append) == plan().unet_calls
     assert sum(skipped) == 0
 
 
 def test_a_finished_sweep_makes_no_call_and_tells_of_every_seed(tmp_path):
     run(tmp_path, plan())
     skipped: list[int] = []
-    assert run(tmp_path, plan(), on_skipped=skipped.append) == 0
+    assert run(tmp_path, plan(), on_done=skipped.append) == 0
     assert sum(skipped) == plan().samples
 
 
@@ -155,8 +151,7 @@ def test_only_a_lost_shard_is_made_again_and_to_the_bit(whole, tmp_path, lost):
     (tmp_path / "shards" / f"{lost}.safetensors").unlink()
     skipped: list[int] = []
     seeds = int(lost[-6:]) - int(lost[-13:-7]) + 1
-    assert unfinished(plan(), tmp_path) == seeds
-    assert run(tmp_path, plan(), on_skipped=skipped.append) == seeds * plan().calls_per_seed
+    assert run(tmp_path, plan(), on_done=skipped.append) == seeds * plan().calls_per_seed
     assert sum(skipped) == plan().samples - seeds
     assert_same(tmp_path, whole)
 
@@ -176,25 +171,8 @@ def test_another_shard_size_doubles_nothing_and_changes_no_image(whole, tmp_path
 
 def test_more_seeds_keep_those_that_are_there(whole, tmp_path):
     run(tmp_path, plan(seeds=3))
-    assert unfinished(plan(), tmp_path) == 2 * 2
     assert run(tmp_path, plan()) == 2 * 2 * plan().calls_per_seed
-    assert unfinished(plan(), tmp_path) == 0
     assert len(read_index(tmp_path)) == plan().images
-
-
-@pytest.mark.parametrize("processes", [2, 3, 7])
-@pytest.mark.parametrize("backwards", [False, True])
-def test_processes_one_after_the_other_make_what_one_makes(whole, tmp_path, processes, backwards):
-    """Each makes its share; the one that finishes last builds the index."""
-    calls, missing = 0, [unfinished(plan(), tmp_path)]
-    for process in range(processes)[:: -1 if backwards else 1]:
-        assert not (tmp_path / INDEX).exists() or missing[-1] == 0
-        calls += run(tmp_path, plan(), process=process, processes=processes)
-        missing.append(unfinished(plan(), tmp_path))
-    assert calls == plan().unet_calls
-    assert (missing[0], missing[-1]) == (plan().samples, 0)
-    assert missing == sorted(missing, reverse=True)
-    assert_same(tmp_path, whole)
 
 
 def test_prompts_are_encoded_once_each_and_blended(tiny_sd):
@@ -231,7 +209,7 @@ def test_a_damaged_shard_is_named_before_any_call(tmp_path):
     path = tmp_path / "shards" / "NV-000002-000003.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=f"{path} is not a whole shard"):
-        run(tmp_path, plan(seeds=9), on_skipped=lambda seeds: pytest.fail("began"))
+        run(tmp_path, plan(seeds=9), on_done=lambda seeds: pytest.fail("began"))
 
 
 def test_latents_that_are_not_finite_are_not_stored(tmp_path, monkeypatch):
@@ -260,7 +238,7 @@ def small_disk(at: Path, options: str) -> Iterator[Path]:
     "full, room, finished",
     [
         ("size=48k", "size=8m", range(1, 10)),
-        ("nr_inodes=4", "nr_inodes=100", [4]),  # two folders and two shards, of two seeds each
+        ("nr_inodes=6", "nr_inodes=100", [4]),  # three folders, a claim, and two shards of two seeds each
         ("nr_inodes=1", "nr_inodes=100", [0]),  # not even the folder
     ],
 )
@@ -270,7 +248,7 @@ def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_room(whole, tmp
         with pytest.raises(UserError, match=r"cannot be written: No space left on device.*Make room"):
             run(disk, asked)
         assert not list(disk.rglob(".*"))  # the one that did not fit is gone
-        missing = unfinished(asked, disk)
+        missing = asked.samples - len(finished_seeds(disk))
         assert asked.samples - missing in finished
         subprocess.run(["mount", "-o", f"remount,{room}", str(disk)], check=True)
         assert run(disk, asked) == missing * asked.calls_per_seed
@@ -338,9 +316,7 @@ def start(
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_at_the_same_time_make_what_one_makes(whole, tmp_path, processes):
-    started = [
-        start(tmp_path, plan(), shard_seeds=2, process=k, processes=processes) for k in range(processes)
-    ]
+    started = [start(tmp_path, plan(), shard_seeds=2) for _ in range(processes)]
     for process in started:
         assert os.waitpid(process, 0)[1] == 0
     assert_same(tmp_path, whole)
@@ -380,10 +356,7 @@ def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
     while kills < 20:
         before = shards(folder)
         moments = [chance.randrange(made // 2) for _ in range(2)]
-        started = [
-            start(folder, asked, dies_at_call=moment, process=k, processes=2)
-            for k, moment in enumerate(moments)
-        ]
+        started = [start(folder, asked, dies_at_call=moment) for moment in moments]
         kills += sum(os.WIFSIGNALED(os.waitpid(process, 0)[1]) for process in started)
         done = finished_seeds(folder)  # raises where a shard cannot be read
         after = shards(folder)

@@ -33,7 +33,7 @@ from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.planning import describe_cost, plan_of, work_besides
 from latentpath.traversal.sampling import build_denoiser
 from latentpath.traversal.store import read_flips
-from latentpath.traversal.sweep import Sample, from_noise, sweep, unfinished
+from latentpath.traversal.sweep import Sample, from_noise, sweep
 from latentpath.traversal.tuning import seconds_per_row
 
 log = logging.getLogger(__name__)
@@ -68,23 +68,17 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             denoise = _search(cfg, plan, tuned, stage.path, rank, stage_dir(run_dir, "classify", cfg))
         else:
             denoise = _sweep(cfg, plan, tuned, stage.path, rank, "sweeping")
-        left = unfinished(plan, stage.path)
         if cfg.metric.compare_base and cfg.inversion.method is None:
             few, folder = plan.plain([min(cfg.timesteps.swap_steps)], seeds=BASE_SEEDS), stage.path / "base"
             denoise.unet = None  # two U-Nets need not fit into memory
             _sweep(cfg, few, _base(cfg), folder, rank, "sampling the base", like=denoise)
-            left += unfinished(few, folder)
         stage.figures = {
             "unet_calls": plan.unet_calls,
             "unet_calls_now": denoise.calls,
             "unet_rows": plan.unet_rows,
             "images": plan.images,
         }
-        if left:
-            stage.left = f"{left} seeds are left to other processes"
-            log.info("process %d of %d is done; %s", rank.index, rank.world_size, stage.left)
-        else:
-            log.info("latents of %s images: %s", f"{plan.images:,}", stage.path)
+        log.info("latents of %s images: %s", f"{plan.images:,}", stage.path)
     return plan.unet_calls
 
 
@@ -129,7 +123,7 @@ def _search(
     denoise = _sweep(
         cfg, plan, model, folder, rank, "searching", lambda sampler, _: bisecting(plan, sampler, **search)
     )
-    if not unfinished(plan, folder):
+    if rank.is_zero:
         Console().print(flips_table(read_flips(folder), plan.num_inference_steps))
     return denoise
 
@@ -154,8 +148,7 @@ def _sweep_originals(
         "inverting and sweeping",
         lambda sampler, denoise: from_originals(plan, sampler, denoise, originals, cfg.inversion),
     )
-    if not unfinished(plan, folder):
-        log.info(reconstruct(folder, originals, vae=vae))
+    log.info(reconstruct(folder, originals, vae=vae))
     return denoise
 
 
@@ -169,7 +162,7 @@ def _sweep(
     way: Callable[[Sampler, GuidedDenoiser], Sample] | None = None,
     like: GuidedDenoiser | None = None,
 ) -> GuidedDenoiser:
-    """Sample this process's waves of `plan` in the given `way`, else from noise; returns the U-Net calls."""
+    """Sample `plan` with the other processes, in the given `way` or from noise; return what denoised."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
     denoise = _denoiser(cfg, plan, model, device, tuned=like)
     # DDPM inversion needs the noise that DDPM adds.
@@ -178,16 +171,14 @@ def _sweep(
     noise = SeededNoise(model.latent_shape(cfg.dataset.image_size))
     sampler = Sampler(denoise, solver, noise, device)
     besides = work_besides(plan, cfg.timesteps, cfg.inversion).rows if way else 0
-    with bar(description, (plan.unet_rows + besides) // rank.world_size, show=rank.is_zero) as advance:
+    with bar(description, plan.unet_rows + besides, show=rank.is_zero) as advance:
         denoise.on_call = advance
         sweep(
             plan,
             sample=way(sampler, denoise) if way else from_noise(plan, sampler),
             folder=folder,
             shard_seeds=cfg.sampler.shard_seeds,
-            process=rank.index,
-            processes=rank.world_size,
-            on_skipped=lambda seeds: advance(seeds * plan.rows_per_seed),
+            on_done=lambda seeds: advance(seeds * plan.rows_per_seed),
         )
     return denoise
 

@@ -107,7 +107,11 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process with this id runs on this machine."""
+    """Return whether a process with this id runs on this machine; a zombie does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):  # no such process, or a system without /proc
+        pass
     try:
         os.kill(process, 0)
     except ProcessLookupError:

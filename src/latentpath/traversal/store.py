@@ -42,9 +42,14 @@ def write_shard(
     # A single entry: safetensors writes several in any order, and equal shards must be equal to the byte.
     header = {"content": json.dumps({"rows": list(rows), "flips": list(flips)})}
     content = save({"latents": latents.float().cpu().contiguous()}, metadata=header)
-    path = folder / "shards" / f"{name}.safetensors"
+    path = shard_file(folder, name)
     write_whole(path, content)
     return path
+
+
+def shard_file(folder: Path, name: str) -> Path:
+    """Return the file of the shard `name`."""
+    return folder / "shards" / f"{name}.safetensors"
 
 
 def finished_seeds(folder: Path) -> set[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Runs a sweep: splits the plan into waves of seeds, skips finished ones, divides them among processes."""
+"""Runs a sweep: splits the plan into waves of seeds, which any number of processes share out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from latentpath.diffusion.sampler import Sampler
 from latentpath.errors import UserError
+from latentpath.runs.claims import share_out
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
-from latentpath.traversal.store import build_index, finished_seeds, write_shard
+from latentpath.traversal.store import build_index, finished_seeds, shard_file, write_shard
 
 
 @dataclass(frozen=True)
@@ -62,29 +63,28 @@ def sweep(
     sample: Sample,
     folder: Path,
     shard_seeds: int,
-    process: int = 0,
-    processes: int = 1,
-    on_skipped: Callable[[int], object] = lambda seeds: None,
+    on_done: Callable[[int], object] = lambda seeds: None,
 ) -> None:
-    """Write every missing shard of this process to `folder`, and the index once all shards exist.
+    """Write every missing shard to `folder`, and then the index.
 
-    Process k of n takes every n-th wave starting with wave k, without communication: the index lists the
-    shards of all processes. `on_skipped` is called with the number of seeds that were finished before.
+    Every process that calls this takes part: it samples the next wave that no other has claimed (see
+    `claims.share_out`). `on_done` is called with the numbers of seeds that this process need not sample.
     """
-    done = finished_seeds(folder)
-    for wave in waves(plan, shard_seeds)[process::processes]:
-        missing = tuple(seed for seed in wave.seeds if (wave.cls, seed) not in done)
-        on_skipped(len(wave.seeds) - len(missing))
-        if missing:
-            _write_wave(plan, Wave(wave.cls, missing), sample, folder)
-    if not unfinished(plan, folder):
-        build_index(folder)
-
-
-def unfinished(plan: SweepPlan, folder: Path) -> int:
-    """Return the number of seeds, over all classes, that no shard holds yet."""
-    done = finished_seeds(folder)
-    return sum((cls, seed) not in done for cls in plan.classes for seed in plan.seeds)
+    done, missing = finished_seeds(folder), {}
+    for wave in waves(plan, shard_seeds):
+        seeds = tuple(seed for seed in wave.seeds if (wave.cls, seed) not in done)
+        on_done(len(wave.seeds) - len(seeds))
+        if seeds:
+            left = Wave(wave.cls, seeds)
+            missing[left.name] = left
+    for name in share_out(
+        list(missing),
+        folder / "claims",
+        done=lambda name: shard_file(folder, name).exists(),
+        on_done=lambda name: on_done(len(missing[name].seeds)),
+    ):
+        _write_wave(plan, missing[name], sample, folder)
+    build_index(folder)
 
 
 def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> None:
