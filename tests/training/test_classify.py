@@ -275,12 +275,12 @@ def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCapt
     accuracy = classify.run(cfg, tmp_path / "run")
     folder = tmp_path / "run" / "classify"
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert set(metrics) == {"test", "val"} and list(metrics["test"]) == ["class", *ATTRIBUTES]
+    assert set(metrics) == {"test", "val", "held_out"} and list(metrics["test"]) == ["class", *ATTRIBUTES]
     assert metrics["test"]["green"]["count"] < metrics["test"]["blue"]["count"]  # some are not known
     assert accuracy == pytest.approx(np.mean([row["accuracy"] for row in metrics["test"].values()]))
     assert accuracy > 0.9
     saved = json.loads((folder / "classifier.json").read_text())["temperatures"]
-    for split in metrics.values():
+    for split in (metrics["test"], metrics["val"]):
         for label, row in split.items():
             assert row["temperature"] == saved[label] and sum(row["reliability"]["count"]) == row["count"]
     assert all(row["nll"] <= row["uncalibrated"]["nll"] for row in metrics["val"].values())

@@ -76,6 +76,15 @@ def test_it_learns_and_is_loaded_like_any_judge(cfg, tmp_path: Path):
     torch.testing.assert_close(judge.calibrated(again)[:, 2:].sigmoid(), attributes)
     assert features.shape == (3, judge.network.head.in_features) and classes.shape == (3, 2)
     assert not (folder / "pixels").exists()
+    held_out = metrics["held_out"]
+    assert held_out["vae"] == "phantom-sd" and held_out["images"] == metrics["test"]["class"]["count"]
+    assert 5 < held_out["psnr"]["low"] < held_out["psnr"]["value"] < 60
+    for figures in (held_out["originals"], held_out["round_trips"]):
+        assert list(figures) == ["a", "stripes"]
+        assert all(row["sensitivity"]["low"] is not None for row in figures.values())
+    found, row = held_out["originals"]["stripes"], metrics["test"]["stripes"]
+    assert found["auroc"]["value"] == pytest.approx(row["auroc"])
+    assert found["positives"] == row["positives"]
 
 
 def test_the_body_stays_as_it_is():

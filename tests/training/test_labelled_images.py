@@ -29,7 +29,7 @@ def test_a_list_of_positions_gives_a_batch():
     rows = pd.DataFrame({"cls": ["b", "a", "b"], "x": [1.0, np.nan, 0.0]})
     labels = label_tensors(rows, ("a", "b"), ("x",))
     images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    data = LabelledImages(images, np.array([0, 1, 3]), *labels)
+    data = LabelledImages(images, np.array([0, 1, 3]), *labels, np.array(["p", "p", "q"]))
     batch = data[[2, 0]]
     assert batch["images"].flatten().tolist() == [3, 0]
     assert batch["class_labels"].tolist() == [1, 1]
@@ -40,7 +40,7 @@ def test_a_list_of_positions_gives_a_batch():
 def test_a_spawned_process_maps_the_pixels_and_copies_none(tmp_path):
     np.save(tmp_path / "images.npy", np.arange(4 * 3 * 32 * 32, dtype=np.uint8).reshape(4, 3, 32, 32))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
-    data = LabelledImages(images, np.arange(4), torch.zeros(4), torch.zeros(4, 1))
+    data = LabelledImages(images, np.arange(4), torch.zeros(4), torch.zeros(4, 1), np.array(["p"] * 4))
     pickled = pickle.dumps(data)
     assert len(pickled) < 3000 < images.nbytes
     again = pickle.loads(pickled)

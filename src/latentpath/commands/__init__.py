@@ -27,7 +27,7 @@ CLASSIFY = Command(
     "train the classifier that judges the images",
     decided_by=("seed", "dataset", "classifier", "trainer.precision"),
     reads_images=always,
-    weights=lambda cfg: ("classifier",),
+    weights=lambda cfg: ("classifier", "base") if cfg.classifier.round_trips else ("classifier",),
     parallel=True,
     batches=("classifier",),
     reusable=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -15,6 +16,9 @@ from latentpath.data.latent_cache import file_digests
 from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
 from latentpath.data.splits import assert_disjoint, copies_across_splits
+from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.diffusion.components import BaseModel
+from latentpath.diffusion.execution import device_of
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
 from latentpath.runs.files import remove
@@ -26,6 +30,7 @@ from latentpath.training.classify import equal_weights, label_weights
 from latentpath.training.fit import quiet_lightning
 from latentpath.training.fit_classifier import check_labels, check_validation, fit_classifier
 from latentpath.training.fit_head import fit_on_first_rank
+from latentpath.training.held_out import RoundTrip
 from latentpath.training.judged_splits import judge_splits
 from latentpath.training.labelled_images import ImageData, content_keys
 
@@ -86,7 +91,12 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             fitted = {"best_epoch": best_epoch}
         if rank.is_zero:
             accuracies = judge_splits(
-                classifier, data, stage.path, calibrate=cfg.classifier.calibrate, weights=weights
+                classifier,
+                data,
+                stage.path,
+                calibrate=cfg.classifier.calibrate,
+                weights=weights,
+                round_trip=through_vae(cfg) if cfg.classifier.round_trips else None,
             )
             stage.figures = {
                 **{f"{split}_accuracy": accuracy for split, accuracy in accuracies.items()},
@@ -100,6 +110,17 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             for scaffold in ("checkpoints", "pixels"):  # the stage is complete: nothing will resume from them
                 remove(stage.path / scaffold)
         return stage.figures["val_accuracy"]
+
+
+def through_vae(cfg: Config) -> RoundTrip:
+    """Load the base model's VAE for `classifier.round_trips` held-out images."""
+    vae: Any = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir)).vae()
+    vae.to(device_of(cfg.trainer.accelerator))
+    return RoundTrip(
+        cfg.model.vae or cfg.model.name,
+        lambda images: decode(vae, encode(vae, images)),
+        cfg.classifier.round_trips,
+    )
 
 
 def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:

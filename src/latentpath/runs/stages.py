@@ -47,6 +47,7 @@ INDIFFERENT = (
     "finetune.compile",
     "finetune.channels_last",
     "finetune.gradient_checkpointing",
+    "classifier.round_trips",  # measures the judge, and does not change it
 )
 # Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))

@@ -16,6 +16,7 @@ from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
 from latentpath.runs.files import write_json
 from latentpath.training.classify import LabelWeights
+from latentpath.training.held_out import RoundTrip, after_round_trip, held_out_figures, round_trip_table
 from latentpath.training.labelled_images import ImageData, LabelledImages
 
 
@@ -26,11 +27,13 @@ def judge_splits(
     *,
     calibrate: Calibrate,
     weights: LabelWeights,
+    round_trip: RoundTrip | None = None,
 ) -> dict[str, float | None]:
     """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
-    weights: of the labels in training, which full calibration undoes. The calibration error on the
-    validation split is optimistic, because the temperatures were fitted there.
+    weights: of the labels in training, which full calibration undoes. round_trip: held-out images are also
+    measured after it. The calibration error on the validation split is optimistic, because the temperatures
+    were fitted there.
     """
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
     if not all(values.isfinite().all() for values in logits.values()):
@@ -41,7 +44,7 @@ def judge_splits(
     if calibrate is not Calibrate.none:
         val, undone = data.splits["val"], weights.logs if calibrate is Calibrate.full else None
         classifier.calibrate(logits["val"], val.class_labels, val.attribute_labels, log_weights=undone)
-    metrics = {
+    metrics: dict[str, Any] = {
         name: classification_metrics(
             values,
             data.splits[name].class_labels,
@@ -53,10 +56,19 @@ def judge_splits(
         )
         for name, values in logits.items()
     }
+    test = data.splits["test"]
+    metrics["held_out"] = {
+        "images": len(test),
+        "originals": held_out_figures(classifier, test, logits["test"]),
+    }
+    if round_trip is not None and len(test):
+        metrics["held_out"] = after_round_trip(classifier, test, round_trip)
     classifier.save(folder)
     write_json(folder / "metrics.json", metrics)
-    Console().print(metrics_table(metrics["test"], len(data.splits["test"])))
-    return {name: _mean_accuracy(rows) for name, rows in metrics.items()}
+    Console().print(metrics_table(metrics["test"], len(test)))
+    if "round_trips" in metrics["held_out"]:
+        Console().print(round_trip_table(metrics["held_out"]))
+    return {name: _mean_accuracy(metrics[name]) for name in logits}
 
 
 def _mean_accuracy(rows: dict[str, Any]) -> float | None:

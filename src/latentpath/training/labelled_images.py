@@ -26,14 +26,29 @@ from latentpath.runs.arrays import save_array
 class LabelledImages(Dataset[dict[str, Tensor]]):
     """images (n, 3, size, size) uint8, class_labels (n,) int64, attribute_labels (n, A) float32, 0, 1, nan.
 
-    Indexed by a list of positions, it gives a whole batch.
+    Indexed by a list of positions, it gives a whole batch. `groups` (n,) names the patient or lesion of each.
     """
 
     def __init__(
-        self, images: np.ndarray, positions: np.ndarray, class_labels: Tensor, attribute_labels: Tensor
+        self,
+        images: np.ndarray,
+        positions: np.ndarray,
+        class_labels: Tensor,
+        attribute_labels: Tensor,
+        groups: np.ndarray,
     ) -> None:
-        self.images, self.positions = images, positions
+        self.images, self.positions, self.groups = images, positions, groups
         self.class_labels, self.attribute_labels = class_labels, attribute_labels
+
+    def subset(self, places: np.ndarray) -> LabelledImages:
+        """Return the images at `places`, which share the pixels with these."""
+        return LabelledImages(
+            self.images,
+            self.positions[places],
+            self.class_labels[places],
+            self.attribute_labels[places],
+            self.groups[places],
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle a memory map as its file name, so that a spawned process maps the file without a copy."""
@@ -120,7 +135,8 @@ class ImageData(L.LightningDataModule):
         for name in ("train", "val", "test"):
             positions = np.flatnonzero(rows["split"] == name)
             labels = label_tensors(rows.iloc[positions], self.table.classes, self.table.attributes)
-            self.splits[name] = LabelledImages(images, positions, *labels)
+            groups = rows["group"].to_numpy()[positions]
+            self.splits[name] = LabelledImages(images, positions, *labels, groups)
 
     def train_dataloader(self) -> DataLoader:
         data, trainer = self.splits["train"], self.trainer

@@ -1,0 +1,112 @@
+"""Measures a trained classifier on held-out images, and on the same images after the base model's VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from latentpath.data.pixels import to_model_range
+from latentpath.judge.classifier import Classifier
+from latentpath.metrics.held_out import head_figures, psnr
+from latentpath.metrics.intervals import mean_intervals
+from latentpath.runs.progress import bar
+from latentpath.training.labelled_images import LabelledImages
+
+CHUNK = 128  # images that are decoded at once
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """A VAE that encodes and decodes images: its decoder made every image that the classifier will judge."""
+
+    vae: str  # its name
+    function: Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> the same shape and range
+    most: int  # images that are sent through it, spread over the split
+
+
+def held_out_figures(
+    classifier: Classifier, images: LabelledImages, logits: Tensor, *, decided_at: float = 0.5
+) -> dict[str, Any]:
+    """Return `head_figures` of each head: the classes by name (of two only the first), then the attributes.
+
+    logits (n, C + A): of `images`, as trained. A class is decided by argmax, an attribute by its calibrated
+    probability. Intervals are over groups.
+    """
+    calibrated, c = classifier.calibrated(logits).double(), classifier.class_outputs
+    decided = calibrated[:, :c].argmax(dim=1)
+    figures = {}
+    for i, name in enumerate(classifier.classes[:1] if c == 2 else classifier.classes[:c]):
+        labels = (images.class_labels == i).double()
+        others = calibrated[:, [j for j in range(c) if j != i]]
+        score = calibrated[:, i] - others.logsumexp(dim=1)  # log-odds, which unlike probabilities never tie
+        figures[name] = head_figures(score, decided == i, labels, images.groups)
+    for i, name in enumerate(classifier.attributes):
+        score, labels = calibrated[:, c + i], images.attribute_labels[:, i]
+        figures[name] = head_figures(score, score.sigmoid() > decided_at, labels, images.groups)
+    return figures
+
+
+def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip: RoundTrip) -> dict[str, Any]:
+    """Measure the classifier on the same images before and after the round trip.
+
+    Returns {vae, images, psnr {value, low, high} in dB, originals, round_trips}, the last two as
+    `held_out_figures`; psnr is the mean over groups.
+    """
+    most = min(len(images), round_trip.most)
+    chosen = images.subset(np.linspace(0, len(images) - 1, most).astype(int))
+    before, after, quality = [], [], []
+    with bar("images after the VAE", len(chosen)) as advance:
+        for start in range(0, len(chosen), CHUNK):
+            batch = chosen[list(range(start, min(start + CHUNK, len(chosen))))]
+            originals = to_model_range(batch["images"])
+            decoded = round_trip.function(originals)
+            before.append(classifier.logits(originals))
+            after.append(classifier.logits(decoded))
+            quality.append(psnr(originals.numpy(), decoded.numpy()))
+            advance(len(originals))
+    return {
+        "vae": round_trip.vae,
+        "images": len(chosen),
+        "psnr": _mean_over_groups(np.concatenate(quality), chosen.groups),
+        "originals": held_out_figures(classifier, chosen, torch.cat(before)),
+        "round_trips": held_out_figures(classifier, chosen, torch.cat(after)),
+    }
+
+
+def _mean_over_groups(values: np.ndarray, groups: Sequence[Any]) -> dict[str, float | None]:
+    """The mean of the groups' means with its interval; None where it is not finite."""
+    _, member, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    means = (np.bincount(member, values) / sizes)[:, None]
+    ends = mean_intervals(means) if np.isfinite(means).all() else None
+    found = (means.mean(), ends.low[0], ends.high[0]) if ends else (np.nan,) * 3
+    names = ("value", "low", "high")
+    return {k: float(v) if np.isfinite(v) else None for k, v in zip(names, found, strict=True)}
+
+
+def round_trip_table(figures: dict[str, Any]) -> Table:
+    """Make the terminal's table of what is left of each head after the VAE; originals -> round trips."""
+    quality = figures["psnr"]["value"]
+    decibels = "" if quality is None else f", PSNR {quality:.1f} dB"
+    title = f"{figures['images']:,} held-out images -> after the VAE of {figures['vae']}{decibels}"
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("label", no_wrap=True)
+    for column in ("AUROC", "sensitivity", "specificity", "positives", "negatives", "groups"):
+        grid.add_column(column, justify="right")
+    for label, before in figures["originals"].items():
+        after = figures["round_trips"][label]
+        cells = [
+            f"{_written(before[k])} -> {_written(after[k])}" for k in ("auroc", "sensitivity", "specificity")
+        ]
+        counts = [f"{before[k]:,}" for k in ("positives", "negatives", "groups")]
+        grid.add_row(label, *cells, *counts)
+    return grid
+
+
+def _written(figure: dict[str, float | None]) -> str:
+    return "n/a" if figure["value"] is None else f"{figure['value']:.3f}"
