@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,41 +91,105 @@ def tiny_sd(once) -> Path:
     return once("tiny_sd", _save_tiny_sd)
 
 
+@pytest.fixture(scope="session")
+def tiny_sdxl(once) -> Path:
+    """A diffusers folder of SDXL's kind: as `tiny_sd`, with two text encoders and the scheduler of SDXL."""
+    return once("tiny_sdxl", _save_tiny_sdxl)
+
+
 def _save_tiny_sd(folder: Path) -> None:
     import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
     from latentpath.diffusion.components import BaseModel
 
     torch.manual_seed(0)
     tokenizer = BaseModel("phantom-sd").tokenizer()
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            projection_dim=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=tokenizer.model_max_length,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
+    text_encoder = CLIPTextModel(_clip_config(tokenizer, width=16, layers=1))
+    unet = UNet2DConditionModel(**_TINY_UNET, cross_attention_dim=16)
+    StableDiffusionPipeline(
+        vae=_tiny_vae(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=PNDMScheduler(**_TINY_SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+
+
+def _save_tiny_sdxl(folder: Path) -> None:
+    import torch
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    from latentpath.diffusion.components import BaseModel
+
+    torch.manual_seed(0)
+    tokenizer, tokenizer_2 = BaseModel("phantom-sd").tokenizer(), BaseModel("phantom-sd").tokenizer()
+    tokenizer_2.pad_token = "!"  # the difference between SDXL's two
     unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=4,
+        **_TINY_UNET,
+        cross_attention_dim=16 + 24,
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=20 + 6 * 8,
     )
-    vae = AutoencoderKL(
+    StableDiffusionXLPipeline(
+        vae=_tiny_vae(scaling_factor=0.13025),
+        text_encoder=CLIPTextModel(_clip_config(tokenizer, width=16, layers=2)),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config(tokenizer_2, width=24, layers=3, pooled=20)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(**_TINY_SCHEDULE, timestep_spacing="leading"),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+
+
+_TINY_SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+_TINY_UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+
+
+def _clip_config(tokenizer: Any, *, width: int, layers: int, pooled: int = 16) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=16,
+        projection_dim=pooled,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def _tiny_vae(**options: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
         sample_size=32,
         latent_channels=4,
         norm_num_groups=4,
@@ -132,25 +197,8 @@ def _save_tiny_sd(folder: Path) -> None:
         layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
+        **options,
     )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,9 @@ def main() -> None:
             read=lambda places: ReadImages(images[list(places)], np.arange(len(places)), []),
             vae=model.vae,
             device=args.device,
-            encode=lambda unique: PromptEncoder(model.tokenizer, model.text_encoder)(unique).hidden,
+            encode=lambda unique: {
+                "prompt_embeds": PromptEncoder(model.tokenizer, model.text_encoder)(unique).hidden
+            },
         )
         cached = (time.perf_counter() - began) / args.images
         ways = {

@@ -24,9 +24,13 @@ def read(places) -> ReadImages:
     return ReadImages(IMAGES[list(places)], np.arange(len(places)), [])
 
 
-def encode(captions: list[str]) -> torch.Tensor:
+def embed(captions: list[str]) -> torch.Tensor:
     """(captions, 3, 2), and every caption's own."""
     return torch.tensor([[[len(c), sum(map(ord, c))]] * 3 for c in captions], dtype=torch.float64)
+
+
+def encode(captions: list[str]) -> dict[str, torch.Tensor]:
+    return {"prompt_embeds": embed(captions)}
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,24 @@ def test_moments_equal_the_vaes_within_half_precision(folder, vae):
 
 def test_every_image_finds_its_caption_and_row_0_is_the_empty_prompt(folder):
     cache = open_cache(folder)
-    assert torch.equal(cache.prompt_embeds[0], encode([""])[0].float())
+    assert torch.equal(cache.prompt_embeds[0], embed([""])[0].float())
     assert len(cache.prompt_embeds) == 4  # the empty one, and each caption once
     for row, caption in zip(cache.caption_of, CAPTIONS, strict=True):
-        assert torch.equal(cache.prompt_embeds[row], encode([caption])[0].float())
+        assert torch.equal(cache.prompt_embeds[row], embed([caption])[0].float())
+
+
+def test_pooled_embeddings_stand_beside_the_others_where_there_are_any(folder, vae, tmp_path):
+    assert open_cache(folder).prompt_pooled is None
+
+    def both(captions: list[str]) -> dict[str, torch.Tensor]:
+        return encode(captions) | {"prompt_pooled": embed(captions)[:, 0]}
+
+    build_cache(tmp_path / "xl", read=read, captions=CAPTIONS, vae=vae, encode=both)
+    cache = pickle.loads(pickle.dumps(open_cache(tmp_path / "xl")))
+    assert torch.equal(cache.prompt_pooled, cache.prompt_embeds[:, 0])
+    (tmp_path / "xl" / "prompt_pooled.npy").unlink()
+    with pytest.raises(UserError, match="is damaged"):
+        open_cache(tmp_path / "xl")
 
 
 def test_what_is_built_is_what_is_opened(folder, vae, tmp_path):

@@ -34,8 +34,12 @@ def test_joined_rows_stand_in_their_order():
     assert same(concatenate([both[[3]], both[:3]]), HIDDEN[[3, 0, 1, 2]], POOLED[[3, 0, 1, 2]])
 
 
-def test_a_unet_gets_the_pooled_vector_only_where_there_is_one():
+def test_a_unet_gets_the_pooled_vector_and_the_size_only_where_there_is_one():
     assert list(Conditioning(HIDDEN).unet_arguments()) == ["encoder_hidden_states"]
-    arguments = Conditioning(HIDDEN, POOLED).to("cpu", torch.float16).unet_arguments()
+    half = Conditioning(HIDDEN, POOLED, 64).to("cpu", torch.float16)
+    arguments = half.map(lambda part: 2 * part)[[3, 0]].unet_arguments()
     assert arguments["encoder_hidden_states"].dtype == torch.float16
-    assert torch.equal(arguments["added_cond_kwargs"]["text_embeds"], POOLED.half())
+    added = arguments["added_cond_kwargs"]
+    assert torch.equal(added["text_embeds"], 2 * POOLED[[3, 0]].half())
+    assert added["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]] * 2  # a blend does not blend the size
+    assert added["time_ids"].dtype == torch.float16

@@ -46,7 +46,7 @@ def there_and_back(
         seeds=SEEDS,
         guidance_scale=guidance,
     )
-    denoise = denoiser(plan, unet=model.unet().eval(), encoder=model.prompt_encoder(), batch_size=8)
+    denoise = denoiser(plan, unet=model.unet().eval(), encoder=model.prompt_encoder(32), batch_size=8)
     solver = build_solver("ddim", model.schedule(), steps, eta=1.0 if method == "ddpm" else 0.0)
     predict = lambda z, timestep: denoise(z, timestep, [0] * len(z))  # noqa: E731
     if method == "ddpm":

@@ -18,7 +18,7 @@ LONG = "a dermoscopic image with " + "hair, ink, " * 60 + "ruler"
 @pytest.fixture(scope="module")
 def encoder(tiny_sd):
     model = BaseModel(str(tiny_sd))
-    return model.prompt_encoder()
+    return model.prompt_encoder(32)
 
 
 @pytest.fixture(scope="module")

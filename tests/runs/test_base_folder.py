@@ -46,11 +46,12 @@ def alone(folder: Path) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "SDXL": (
+    "two encoders for a U-Net of one": (
         second_encoder,
         "StableDiffusionXLPipeline with text_encoder_2/, expected Stable",
     ),
-    "its U-Net": (edit("unet/config.json", addition_embed_type="text_time"), "more than a prompt"),
+    "its U-Net": (edit("unet/config.json", addition_embed_type="image"), "more than a prompt"),
+    "half an SDXL": (edit("unet/config.json", addition_embed_type="text_time"), "text_encoder_2/ is missing"),
     "width": (edit("unet/config.json", cross_attention_dim=768), "width 768, and its text encoder gives 128"),
     "inpainting": (edit("unet/config.json", in_channels=9), "takes 9 channels, and the latents of .* have 4"),
     "fp16": (rename("unet", "fp16.safetensors"), r"found only the variant .*\n.*variant='fp16'\)\.save_pre"),

@@ -144,24 +144,40 @@ def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(config,
         finetune.run(config(f"dataset.root={root}", "dataset.on_error=fail"), tmp_path / "fails")
 
 
-def test_a_unet_of_full_size_takes_the_same_path():
-    """SD 1.5's U-Net on the meta device: shapes and the objective fit, without 3.4 GB of weights."""
+SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
+SDXL = {
+    "sample_size": 128,
+    "cross_attention_dim": 2048,
+    "attention_head_dim": [5, 10, 20],
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "transformer_layers_per_block": [1, 2, 10],
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+@pytest.mark.parametrize(
+    "config, parameters, pooled", [(SD15, 859_520_964, None), (SDXL, 2_567_463_684, 1280)]
+)
+def test_a_unet_of_full_size_takes_the_same_path(config, parameters, pooled):
+    """The U-Nets of SD 1.5 and SDXL on the meta device: shapes and the objective fit, without the weights."""
     from diffusers import UNet2DConditionModel
 
+    from latentpath.diffusion.objective import diffusion_loss
     from latentpath.diffusion.schedule import NoiseSchedule
 
+    schedule = NoiseSchedule(torch.linspace(0.999, 0.005, 1000), final_alpha_cumprod=0.999)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        assert sum(p.numel() for p in unet.parameters()) == 859_520_964  # SD 1.5's
-        schedule = NoiseSchedule.from_config(
-            {
-                "num_train_timesteps": 1000,
-                "beta_start": 0.00085,
-                "beta_end": 0.012,
-                "beta_schedule": "scaled_linear",
-            }
+        unet = UNet2DConditionModel(**config)
+        assert sum(p.numel() for p in unet.parameters()) == parameters
+        size, width = config["sample_size"], config["cross_attention_dim"]
+        captions = Conditioning(
+            torch.empty(3, 77, width), None if pooled is None else torch.empty(3, pooled), 8 * size
         )
-        captions = Conditioning(torch.empty(1, 77, 768))
         task = UNetFinetuner(
             unet,
             captions=captions,
@@ -171,13 +187,40 @@ def test_a_unet_of_full_size_takes_the_same_path():
             max_steps=1,
             lr=1e-5,
         )
-        latents, embeds = torch.empty(2, 4, 64, 64), torch.empty(2, 77, 768)
-        output = task.unet(latents, torch.tensor([1, 2], device="meta"), encoder_hidden_states=embeds).sample
+        latents, timestep = torch.empty(2, 4, size, size), torch.tensor([1, 2])
+        prompts = task.captions[torch.tensor([0, 2])]
+        output = task.unet(latents, timestep, **prompts.unet_arguments()).sample
+        loss = diffusion_loss(unet, latents, prompts, schedule, noise=latents, timestep=timestep)
+        loss.backward()
     assert output.shape == latents.shape
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in unet.parameters())
     task.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     assert len(task.configure_optimizers()["optimizer"].param_groups[0]["params"]) == len(
         list(unet.parameters())
     )
+
+
+@pytest.mark.parametrize("trainable", ["full", "lora"])
+def test_sdxl_is_fine_tuned_and_saved_as_its_pipeline(config, tiny_sdxl, tmp_path, trainable):
+    from diffusers import StableDiffusionXLPipeline
+
+    overrides = [f"finetune.trainable={trainable}", "finetune.lr=0.01", "finetune.ema_decay=0.5"]
+    loss = finetune.run(config(f"model.name={tiny_sdxl}", *overrides), tmp_path / "xl")
+    assert loss is not None and 0 < loss < 2
+    tuned = StableDiffusionXLPipeline.from_pretrained(tmp_path / "xl" / "finetune" / "pipeline")
+    base = StableDiffusionXLPipeline.from_pretrained(tiny_sdxl)
+    for part in ("text_encoder", "text_encoder_2", "vae"):
+        expected = getattr(base, part).state_dict()
+        assert all(torch.equal(w, expected[name]) for name, w in getattr(tuned, part).state_dict().items())
+    if trainable == "full":  # what takes the pooled embedding and the size learns, too
+        name = "add_embedding.linear_1.weight"
+        assert not torch.equal(tuned.unet.state_dict()[name], base.unet.state_dict()[name])
+    else:
+        base.load_lora_weights(tmp_path / "xl" / "finetune" / "lora")
+        base.fuse_lora()
+        base.unload_lora_weights()
+        for name, tensor in tuned.unet.state_dict().items():
+            torch.testing.assert_close(base.unet.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("trainable", ["lora", "attention"])

@@ -62,6 +62,7 @@ def fitted(compose, tiny_sd, cache, tmp_path, scaled_on_a_cpu):
             cache,
             base.schedule(),
             cfg.finetune,
+            image_size=32,
             seed=0,
             folder=tmp_path,
             trainer_config=cfg.trainer,

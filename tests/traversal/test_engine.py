@@ -81,7 +81,7 @@ def pipeline(tiny_sd) -> StableDiffusionPipeline:
 @pytest.fixture(scope="module")
 def sample(model) -> Callable:
     """`sample(plan, ...)`: the leaves with their latents, and the U-Net calls that they took."""
-    unet, encoder = model.unet().eval(), model.prompt_encoder()
+    unet, encoder = model.unet().eval(), model.prompt_encoder(32)
 
     def sampled(
         asked: SweepPlan,

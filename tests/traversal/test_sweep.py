@@ -178,7 +178,7 @@ def test_more_seeds_keep_those_that_are_there(whole, tmp_path):
 def test_prompts_are_encoded_once_each_and_blended(tiny_sd):
     from latentpath.diffusion.components import BaseModel
 
-    encoder, texts = BaseModel(str(tiny_sd)).prompt_encoder(), []
+    encoder, texts = BaseModel(str(tiny_sd)).prompt_encoder(32), []
 
     def encode(prompts):
         texts.extend(prompts)

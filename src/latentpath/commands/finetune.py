@@ -80,6 +80,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             cache,
             schedule,
             cfg.finetune,
+            image_size=cfg.dataset.image_size,
             seed=cfg.seed,
             folder=stage.path,
             trainer_config=cfg.trainer,

@@ -35,6 +35,7 @@ class LatentCache:
 
     moments: (n, 2c, h, w) float16, memory-mapped; mean and log-variance of the VAE's posterior, unscaled.
     prompt_embeds: (captions, length, dim) float32; row 0 is the empty prompt.
+    prompt_pooled: (captions, dim) float32, of SDXL alone.
     caption_of: (n,); the row of each image's caption in `prompt_embeds`.
     unreadable: one message per image that was left out.
     image_of: (n,); the position of each among all images that were given, the unreadable ones included.
@@ -46,12 +47,14 @@ class LatentCache:
     unreadable: tuple[str, ...] = ()
     folder: Path | None = None
     image_of: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))  # empty: not recorded
+    prompt_pooled: Tensor | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle only the folder, so that a spawned process maps the files instead of copying the latents."""
         if self.folder is not None:
             return open_cache, (self.folder,)
-        return LatentCache, (self.moments, self.prompt_embeds, self.caption_of, self.unreadable)
+        parts = (self.moments, self.prompt_embeds, self.caption_of, self.unreadable)
+        return LatentCache, (*parts, None, self.image_of, self.prompt_pooled)
 
 
 def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any]) -> str:
@@ -107,6 +110,7 @@ def open_cache(folder: Path) -> LatentCache:
         shape, unreadable = record["moments"], tuple(record["unreadable"])
         moments = np.load(folder / "moments.npy", mmap_mode="r")
         embeds = np.load(folder / "prompt_embeds.npy")
+        pooled = torch.from_numpy(np.load(folder / "prompt_pooled.npy")) if record.get("pooled") else None
         caption_of = np.load(folder / "caption_of.npy")
         images = folder / "image_of.npy"
         image_of = np.load(images) if images.exists() else np.arange(0)  # version 0.1.0 has none
@@ -120,7 +124,8 @@ def open_cache(folder: Path) -> LatentCache:
             f"the latent cache {folder} is damaged: moments {moments.shape}, expected {shape}, "
             f"{len(caption_of)} captioned images, {len(embeds)} captions. Delete the folder; it is made anew."
         )
-    return LatentCache(moments, torch.from_numpy(embeds), caption_of, unreadable, folder, image_of)
+    prompts = torch.from_numpy(embeds)
+    return LatentCache(moments, prompts, caption_of, unreadable, folder, image_of, pooled)
 
 
 @torch.no_grad()
@@ -130,7 +135,7 @@ def build_cache(
     captions: list[str],
     read: Read,
     vae: Any,
-    encode: Callable[[list[str]], Tensor],
+    encode: Callable[[list[str]], dict[str, Tensor]],
     batch_size: int = 32,
     device: str | torch.device = "cpu",
     on_images: Callable[[int], object] = lambda n: None,
@@ -138,9 +143,10 @@ def build_cache(
 ) -> LatentCache:
     """Encode images and captions into a cache in `folder`, which appears only when it is complete.
 
-    read: reads the images at these positions in `captions`. Each of the `rank.world_size` processes encodes
-    every n-th image. If another job finishes first, its cache is used: folders with the same name (the cache
-    key) have the same content. Raises UserError if no image can be read.
+    read: reads the images at these positions in `captions`. encode: returns `prompt_embeds` of captions and,
+    for SDXL, `prompt_pooled`. Each of the `rank.world_size` processes encodes every n-th image. If another
+    job finishes first, its cache is used: folders with the same name (the cache key) have the same content.
+    Raises UserError if no image can be read.
     """
     temporary = folder.with_name(f".{folder.name}.{shared(os.getpid(), rank)}")
     try:
@@ -157,12 +163,15 @@ def build_cache(
             kept, unreadable = _join_parts(temporary, rank.world_size)
             unique = ["", *sorted({captions[i] for i in kept} - {""})]
             row_of = {caption: row for row, caption in enumerate(unique)}
-            save_array(temporary / "prompt_embeds.npy", encode(unique).float().cpu().numpy())
+            prompts = encode(unique)
+            for name, rows in prompts.items():
+                save_array(temporary / f"{name}.npy", rows.float().cpu().numpy())
             caption_of = np.array([row_of[captions[i]] for i in kept], dtype=np.int64)
             save_array(temporary / "caption_of.npy", caption_of)
             save_array(temporary / "image_of.npy", kept)
             shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
             record = {"moments": shape, "captions": unique, "unreadable": unreadable}
+            record["pooled"] = "prompt_pooled" in prompts
             write_json(temporary / "cache.json", record)
             if not folder.exists():
                 temporary.replace(folder)

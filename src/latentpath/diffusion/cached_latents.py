@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from latentpath.data.images import ImageSpec, ReadImages, read_images
 from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
@@ -51,7 +52,13 @@ def cached_latents(
             report_problems(found.unreadable, "fail")
         return found
 
-    encoder = model.prompt_encoder()
+    encoder = model.prompt_encoder(spec.size)
+
+    def encode(captions: list[str]) -> dict[str, Tensor]:
+        found = encoder(captions)
+        parts = {"prompt_embeds": found.hidden, "prompt_pooled": found.pooled}
+        return {name: part for name, part in parts.items() if part is not None}
+
     with bar("encoding images", -(-len(rows) // rank.world_size), show=rank.is_zero) as advance:
         cache = build_cache(
             folder,
@@ -61,7 +68,7 @@ def cached_latents(
             batch_size=images_at_once(spec.size**2),
             on_images=advance,
             device=device,
-            encode=lambda unique: encoder(unique).hidden,
+            encode=encode,
             rank=rank,
         )
     return _reported(cache, rows, spec)

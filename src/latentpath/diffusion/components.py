@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from latentpath.config.schema import ModelConfig
-from latentpath.diffusion.prompts import PromptEncoder
+from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import check_base
+from latentpath.runs.base_folder import check_base, is_sdxl
 from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
@@ -30,10 +36,10 @@ SAFE: Any = {"use_safetensors": True}  # pickles could run code
 class BaseModel:
     """A diffusers folder or hub id whose parts are loaded when asked for.
 
-    `source` is "phantom-sd" (shipped), a local folder with subfolders unet, vae, text_encoder, tokenizer and
-    scheduler, or a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError
-    that names what is missing and where to put it. `vae_source` is another VAE: a folder or hub id of a VAE
-    alone, or of a pipeline whose VAE is taken. A hub id is looked for in the folder `weights` first.
+    `source` is "phantom-sd" (shipped), a local folder with a subfolder for each of PARTS (SDXL_PARTS), or a
+    hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError that names what
+    is missing and where to put it. `vae_source` is another VAE: a folder or hub id of a VAE alone, or of a
+    pipeline whose VAE is taken. A hub id is looked for in the folder `weights` first.
     """
 
     source: str
@@ -55,17 +61,35 @@ class BaseModel:
         )
 
     def text_encoder(self) -> CLIPTextModel:
-        disable_progress_bar()  # it would show for milliseconds only
-        return _frozen(self._load(CLIPTextModel, "text_encoder", dtype=torch.float32, **SAFE))
-
-    def prompt_encoder(self) -> PromptEncoder:
-        return PromptEncoder(self.tokenizer(), self.text_encoder())
+        return self._text_encoder(CLIPTextModel, "text_encoder")
 
     def tokenizer(self) -> CLIPTokenizer:
-        tokenizer = self._load(CLIPTokenizer, "tokenizer")
-        if tokenizer.vocab_size <= 2:  # transformers silently makes an empty one
-            raise UserError(f"{self.location}/tokenizer cannot be loaded: it has no vocabulary.")
-        return tokenizer
+        return self._tokenizer("tokenizer")
+
+    def text_parts(self) -> dict[str, Any]:
+        """Return the tokenizer and the text encoder by the names of their folders; of SDXL, two of each."""
+        parts = {"tokenizer": self.tokenizer(), "text_encoder": self.text_encoder()}
+        if self.is_sdxl:
+            parts["tokenizer_2"] = self._tokenizer("tokenizer_2")
+            parts["text_encoder_2"] = self._text_encoder(CLIPTextModelWithProjection, "text_encoder_2")
+        return parts
+
+    def prompt_encoder(self, image_size: int) -> PromptEncoder:
+        """Return the encoder of prompts for square images of `image_size` pixels, which SDXL is told."""
+        if not self.is_sdxl:
+            return PromptEncoder(**self.text_parts())
+        zero = self.empty_prompt_is_zero()
+        return SDXLPromptEncoder(**self.text_parts(), empty_is_zero=zero, image_size=image_size)
+
+    @property
+    def is_sdxl(self) -> bool:
+        """Whether the U-Net takes a pooled embedding and the image's size, as Stable Diffusion XL's does."""
+        return is_sdxl(self.unet_config())
+
+    def empty_prompt_is_zero(self) -> bool:
+        """Whether SDXL's embedding of the empty prompt is zero; it is unless the pipeline says otherwise."""
+        index = self._load(StableDiffusionXLPipeline, "", how="load_config")
+        return index.get("force_zeros_for_empty_prompt", True)
 
     def schedule(self, **changes: Any) -> NoiseSchedule:
         """Return the noise schedule; `changes` replace settings of the folder's scheduler."""
@@ -102,7 +126,7 @@ class BaseModel:
         return self.weights.located(self.source, self.revision)
 
     def fingerprint(self, *parts: str) -> str:
-        """Hash the weight files of `parts` of a local folder, or the id and revision of a hub model."""
+        """Hash the files of `parts` of a local folder, or the id and revision of a hub model."""
         digest = hashlib.sha256()
         for part in parts:
             location, subfolder, revision = self._place(part)
@@ -110,7 +134,8 @@ class BaseModel:
             if not folder.is_dir():
                 digest.update(f"{location}@{revision}".encode())
                 continue
-            for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            second = folder.with_name(f"{part}_2")  # a second text encoder or tokenizer counts with the first
+            for file in (*_files(folder), *_files(second)):
                 digest.update(file.name.encode())
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
@@ -126,6 +151,16 @@ class BaseModel:
     def check(self) -> None:
         """Raise UserError at once if a local folder is no whole base model; a hub id can only be tried."""
         check_base(self.source, self.revision, self.vae_source, self.weights)
+
+    def _text_encoder(self, kind: Any, part: str) -> Any:
+        disable_progress_bar()  # it would show for milliseconds only
+        return _frozen(self._load(kind, part, dtype=torch.float32, **SAFE))
+
+    def _tokenizer(self, part: str) -> CLIPTokenizer:
+        tokenizer = self._load(CLIPTokenizer, part)
+        if tokenizer.vocab_size <= 2:  # transformers silently makes an empty one
+            raise UserError(f"{self.location}/{part} cannot be loaded: it has no vocabulary.")
+        return tokenizer
 
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         self.check()
@@ -164,7 +199,7 @@ def scheduler_changes(model: ModelConfig) -> dict[str, Any]:
 def save_pipeline(
     folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, scheduler_changes: Mapping[str, Any]
 ) -> None:
-    """Write a folder that `StableDiffusionPipeline.from_pretrained` loads: the base with another U-Net.
+    """Write a folder that the diffusers pipeline of `base` loads: the base with another U-Net.
 
     Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is
     replaced. There is no safety checker: it blackens medical images.
@@ -172,21 +207,23 @@ def save_pipeline(
     scheduler: Any = DDIMScheduler.from_config(
         base._load(DDIMScheduler, "scheduler").config, clip_sample=False, **scheduler_changes
     )
-    no_checker: Any = {"safety_checker": None, "feature_extractor": None}
-    pipeline = StableDiffusionPipeline(
-        vae=base.vae(),
-        text_encoder=base.text_encoder(),
-        tokenizer=base.tokenizer(),
-        unet=unet,
-        scheduler=scheduler,
-        requires_safety_checker=False,
-        **no_checker,
-    )
+    parts: dict[str, Any] = {"vae": base.vae(), "unet": unet, "scheduler": scheduler, **base.text_parts()}
+    if base.is_sdxl:
+        pipeline = StableDiffusionXLPipeline(
+            **parts, force_zeros_for_empty_prompt=base.empty_prompt_is_zero(), add_watermarker=False
+        )
+    else:
+        no_checker: Any = {"safety_checker": None, "feature_extractor": None}
+        pipeline = StableDiffusionPipeline(**parts, **no_checker, requires_safety_checker=False)
     with replacing(folder) as temporary:
         pipeline.save_pretrained(temporary)
         # diffusers notes the folder it loaded from; a path of this machine is nothing to hand on.
         for file in (temporary / "model_index.json", *temporary.glob("*/*config.json")):
             write_json(file, {k: v for k, v in read_json(file).items() if k != "_name_or_path"})
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
 def _frozen(module: Any) -> Any:

@@ -14,13 +14,14 @@ from torch import Tensor
 class Conditioning:
     """The conditioning of n prompts, one row for each.
 
-    `hidden` (n, length, dim) are the hidden states that the U-Net attends to. `pooled` (n, dim) is one vector
-    for each prompt, which a U-Net like SDXL's adds to its timestep embedding; Stable Diffusion 1 and 2 have
-    none.
+    `hidden` (n, length, dim) are the hidden states that the U-Net attends to; Stable Diffusion 1 and 2 have
+    nothing else. SDXL's U-Net adds two things to its timestep embedding: `pooled` (n, dim), one vector for
+    each prompt, and the size of the image, which is `image_size` x `image_size` pixels without a crop.
     """
 
     hidden: Tensor
     pooled: Tensor | None = None
+    image_size: int = 0
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -31,9 +32,10 @@ class Conditioning:
     def map(self, function: Callable[..., Tensor], *others: Conditioning) -> Conditioning:
         """Apply `function` to `hidden` and to `pooled`, together with the same part of each of `others`."""
         hidden = function(self.hidden, *(other.hidden for other in others))
-        if self.pooled is None:
-            return Conditioning(hidden)
-        return Conditioning(hidden, function(self.pooled, *(other.pooled for other in others)))
+        pooled = self.pooled
+        if pooled is not None:
+            pooled = function(pooled, *(other.pooled for other in others))
+        return Conditioning(hidden, pooled, self.image_size)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         return self.map(lambda part: part.to(device, dtype))
@@ -42,7 +44,10 @@ class Conditioning:
         """The keyword arguments by which a diffusers U-Net takes this conditioning, a row for each latent."""
         arguments: dict[str, Any] = {"encoder_hidden_states": self.hidden}
         if self.pooled is not None:
-            arguments["added_cond_kwargs"] = {"text_embeds": self.pooled}
+            # Height and width of the photograph, top and left of its crop, height and width of the crop.
+            time_ids = self.pooled.new_full((len(self), 6), self.image_size)
+            time_ids[:, 2:4] = 0
+            arguments["added_cond_kwargs"] = {"text_embeds": self.pooled, "time_ids": time_ids}
         return arguments
 
 

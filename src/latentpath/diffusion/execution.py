@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentpath.config.choices import ACCELERATORS
+from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
 from latentpath.runs.preflight import check_accelerator
 
@@ -166,10 +168,15 @@ def unet_flops(
     """
     from diffusers import UNet2DConditionModel
 
+    config = dict(unet_config)
     # The math kernel uses matrix products; other kernels may lack a formula on the meta device.
     with torch.device("meta"), attention_kernel("math"), FlopCounterMode(display=False) as counter:
-        unet: Any = UNet2DConditionModel.from_config(dict(unet_config))
-        unet(torch.empty(1, *latent_shape), torch.zeros(1), torch.empty(1, *context_shape))
+        unet: Any = UNet2DConditionModel.from_config(config)
+        conditioning = Conditioning(torch.empty(1, *context_shape))
+        if config.get("addition_embed_type") == "text_time":  # SDXL: a pooled embedding and six numbers
+            width = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+            conditioning = replace(conditioning, pooled=torch.empty(1, width))
+        unet(torch.empty(1, *latent_shape), torch.zeros(1), **conditioning.unet_arguments())
     return counter.get_total_flops()
 
 

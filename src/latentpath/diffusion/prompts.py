@@ -25,20 +25,20 @@ class PromptEncoder:
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
-        """The last hidden states of the text encoder, (n, length, dim), one row for each prompt.
+        """Return the conditioning of the prompts, one row for each; hidden states are (n, length, dim).
 
         Prompts are padded to the tokenizer's full length, as in Stable Diffusion's training. A longer prompt
         is cut, with a warning that shows the lost part.
         """
         for prompt in prompts:
             self._warn_if_cut(prompt)
-        chunks = []
-        for start in range(0, len(prompts), self.batch_size):
-            tokens = self._tokens(prompts[start : start + self.batch_size])
-            # No attention mask: SD's text encoder was trained without one (its config says so).
-            states = self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
-            chunks.append(Conditioning(states))
-        return concatenate(chunks)
+        starts = range(0, len(prompts), self.batch_size)
+        return concatenate([self._encode(prompts[start : start + self.batch_size]) for start in starts])
+
+    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+        # No attention mask: SD's text encoder was trained without one (its config says so).
+        tokens = _tokens(self.tokenizer, prompts).to(self.text_encoder.device)
+        return Conditioning(self.text_encoder(tokens).last_hidden_state)
 
     def check_distinct(self, prompts: Sequence[str]) -> None:
         """Raise UserError if two different prompts become the same tokens.
@@ -48,7 +48,7 @@ class PromptEncoder:
         """
         texts = list(dict.fromkeys(prompts))
         seen: dict[tuple[int, ...], str] = {}
-        for text, tokens in zip(texts, self._tokens(texts).tolist(), strict=True):
+        for text, tokens in zip(texts, _tokens(self.tokenizer, texts).tolist(), strict=True):
             other = seen.setdefault(tuple(tokens), text)
             if other != text:
                 raise UserError(
@@ -58,13 +58,41 @@ class PromptEncoder:
                     "attributes before the words that are cut, or name them in words that the model knows."
                 )
 
-    def _tokens(self, prompts: Sequence[str]) -> torch.Tensor:
-        """(n, length) int64, padded or cut to the tokenizer's full length."""
-        options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-        return self.tokenizer(list(prompts), max_length=self.tokenizer.model_max_length, **options).input_ids
-
     def _warn_if_cut(self, prompt: str) -> None:
         length, tokens = self.tokenizer.model_max_length, self.tokenizer(prompt).input_ids
         if len(tokens) > length:
             lost = self.tokenizer.decode(tokens[length - 1 : -1])
             log.warning("prompt of %d tokens is cut to %d: ...%s is lost", len(tokens), length, lost)
+
+
+@dataclass(frozen=True)
+class SDXLPromptEncoder(PromptEncoder):
+    """Encodes prompts as Stable Diffusion XL does: with a second text encoder, which also gives `pooled`.
+
+    The hidden states are those before the last layer of both encoders, side by side. If `empty_is_zero`, the
+    empty prompt is all zeros instead, as in the pipeline without a negative prompt (its setting
+    `force_zeros_for_empty_prompt`). `image_size` in pixels is what the U-Net is told.
+    """
+
+    tokenizer_2: Any = None
+    text_encoder_2: Any = None
+    empty_is_zero: bool = True
+    image_size: int = 1024
+
+    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+        networks = ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2))
+        first, second = (
+            network(_tokens(tokenizer, prompts).to(network.device), output_hidden_states=True)
+            for tokenizer, network in networks
+        )
+        hidden = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        encoded = Conditioning(hidden, second.text_embeds, self.image_size)
+        zero = [self.empty_is_zero and prompt == "" for prompt in prompts]
+        empty = torch.tensor(zero, device=hidden.device)
+        return encoded.map(lambda part: part.masked_fill(empty.view(-1, *[1] * (part.ndim - 1)), 0))
+
+
+def _tokens(tokenizer: Any, prompts: Sequence[str]) -> torch.Tensor:
+    """(n, length) int64, padded or cut to the tokenizer's full length."""
+    options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    return tokenizer(list(prompts), max_length=tokenizer.model_max_length, **options).input_ids

@@ -1,4 +1,4 @@
-"""Inspects the folder of a base model: is it a Stable Diffusion 1 or 2, and is it whole?
+"""Inspects the folder of a base model: is it a Stable Diffusion 1, 2 or XL, and is it whole?
 
 Only file names and JSON are read, and torch is not imported, so that a wrong folder is named in the first
 second. Whether the weights themselves are whole is known only when they are loaded.
@@ -7,6 +7,7 @@ second. Whether the weights themselves are whole is known only when they are loa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from latentpath.errors import UserError
 from latentpath.runs.weights import WeightsFolder
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SDXL_PARTS = (*PARTS, "text_encoder_2", "tokenizer_2")
 _DIFFUSERS = "diffusion_pytorch_model"
-_WEIGHTS = {"unet": _DIFFUSERS, "vae": _DIFFUSERS, "text_encoder": "model"}
+_WEIGHTS = {"unet": _DIFFUSERS, "vae": _DIFFUSERS, "text_encoder": "model", "text_encoder_2": "model"}
 _EXPECTED = (
-    "expected Stable Diffusion 1 or 2, with one text encoder and a U-Net. "
+    "expected Stable Diffusion 1, 2 or XL, with a U-Net and one text encoder, or two in XL. "
     "Give another folder or hub id, such as model.name=stable-diffusion-v1-5/stable-diffusion-v1-5."
 )
 
 
 def check_base(source: str, revision: str | None, vae: str | None, weights: WeightsFolder) -> None:
-    """Raise UserError unless `source` names a whole diffusers folder of a Stable Diffusion 1 or 2.
+    """Raise UserError unless `source` names a whole diffusers folder of a Stable Diffusion 1, 2 or XL.
 
     source, vae: as in `model.name` and `model.vae`. A hub id that is not in `weights` is passed over, because
     it can only be tried.
@@ -32,13 +34,13 @@ def check_base(source: str, revision: str | None, vae: str | None, weights: Weig
     if folder.is_file():
         raise UserError(_single_file(folder, folder))
     if folder.is_dir():
-        _check_kind(folder)
-        for part in _WEIGHTS:
-            _check_weights(folder, part)
+        parts = _parts(folder)
+        for part in parts:
+            if part in _WEIGHTS:
+                _check_weights(folder, part)
+            elif part.startswith("tokenizer"):
+                _check_tokenizer(folder / part)
         _object(folder / "scheduler" / "scheduler_config.json")
-        tokenizer = folder / "tokenizer"
-        if not any((tokenizer / name).is_file() for name in ("vocab.json", "tokenizer.json")):
-            raise UserError(f"{tokenizer}: neither vocab.json nor tokenizer.json is there; copy it anew.")
         _check_shapes(folder, folder / "vae")
     elif source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UserError(f"model.name={source!r}: no such folder, and not a hub id (owner/name).")
@@ -49,20 +51,42 @@ def check_base(source: str, revision: str | None, vae: str | None, weights: Weig
             _check_shapes(folder, own)
 
 
-def _check_kind(folder: Path) -> None:
+def is_sdxl(unet: Mapping[str, Any]) -> bool:
+    """Return whether a U-Net's configuration is SDXL's: it takes a pooled embedding and the image's size."""
+    return unet.get("addition_embed_type") == "text_time"
+
+
+def _parts(folder: Path) -> tuple[str, ...]:
+    """Return the parts of the folder's kind of model. Raises UserError if it is another kind or lacks one."""
     singles = sorted(file for ending in ("safetensors", "ckpt") for file in folder.glob(f"*.{ending}"))
     if singles and not (folder / "unet").is_dir():
         raise UserError(_single_file(folder, singles[0]))
     index = folder / "model_index.json"
     kind = _object(index).get("_class_name", "") if index.is_file() else ""
-    others = [name for name in ("text_encoder_2", "transformer", "prior") if (folder / name).is_dir()]
-    if others:
-        raise UserError(f"{folder}: {kind or 'a pipeline'} with {others[0]}/, {_EXPECTED}")
-    for part in PARTS:
+    for other in ("transformer", "prior"):
+        if (folder / other).is_dir():
+            raise UserError(f"{folder}: {kind or 'a pipeline'} with {other}/, {_EXPECTED}")
+    _check_parts(folder, PARTS)
+    unet = _object(folder / "unet" / "config.json")
+    if is_sdxl(unet):
+        _check_parts(folder, SDXL_PARTS)
+        return SDXL_PARTS
+    if (folder / "text_encoder_2").is_dir():
+        raise UserError(f"{folder}: {kind or 'a pipeline'} with text_encoder_2/, {_EXPECTED}")
+    if embedding := unet.get("addition_embed_type"):
+        raise UserError(f"{folder}: its U-Net needs more than a prompt ({embedding!r}), {_EXPECTED}")
+    return PARTS
+
+
+def _check_parts(folder: Path, parts: Sequence[str]) -> None:
+    for part in parts:
         if not (folder / part).is_dir():
             raise UserError(f"{folder}: not a diffusers Stable Diffusion folder, {part}/ is missing.")
-    if embedding := _object(folder / "unet" / "config.json").get("addition_embed_type"):
-        raise UserError(f"{folder}: its U-Net needs more than a prompt ({embedding!r}), {_EXPECTED}")
+
+
+def _check_tokenizer(folder: Path) -> None:
+    if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+        raise UserError(f"{folder}: neither vocab.json nor tokenizer.json is there; copy it anew.")
 
 
 def _single_file(found: Path, file: Path) -> str:
@@ -99,19 +123,24 @@ def _check_weights(folder: Path, part: str) -> None:
 
 
 def _check_shapes(folder: Path, vae: Path) -> None:
-    """Raise UserError unless U-Net, VAE and text encoder fit together."""
-    unet, text = _object(folder / "unet" / "config.json"), _object(folder / "text_encoder" / "config.json")
+    """Raise UserError unless U-Net, VAE and text encoders fit together."""
+    unet = _object(folder / "unet" / "config.json")
+    texts = [
+        _object(folder / part / "config.json")
+        for part in SDXL_PARTS
+        if part.startswith("text_encoder") and (folder / part).is_dir()
+    ]
     takes, latents = unet.get("in_channels", 4), _object(vae / "config.json").get("latent_channels", 4)
     if takes != latents:
         raise UserError(
             f"{folder}: its U-Net takes {takes} channels, and the latents of {vae} have {latents}. "
             "Models for inpainting, depth or upscaling do not fit; expected one for text to image."
         )
-    width, dim = unet.get("cross_attention_dim"), text.get("hidden_size")
-    if width is not None and dim is not None and width != dim:
+    width, dims = unet.get("cross_attention_dim"), [text.get("hidden_size") for text in texts]
+    if width is not None and None not in dims and width != sum(dims):
         raise UserError(
-            f"{folder}: its U-Net takes embeddings of width {width}, and its text encoder gives {dim}. "
-            "Take both from one model."
+            f"{folder}: its U-Net takes embeddings of width {width}, and its text encoder gives "
+            f"{' + '.join(map(str, dims))}. Take both from one model."
         )
 
 

@@ -39,6 +39,7 @@ def fit_unet(
     schedule: NoiseSchedule,
     settings: FinetuneConfig,
     *,
+    image_size: int,
     seed: int,
     folder: Path,
     trainer_config: TrainerConfig,
@@ -64,7 +65,7 @@ def fit_unet(
         unet.compile(fullgraph=True, dynamic=False)  # in place, so that the names of weights do not change
     task = UNetFinetuner(
         unet,
-        captions=Conditioning(cache.prompt_embeds),
+        captions=Conditioning(cache.prompt_embeds, cache.prompt_pooled, image_size),
         schedule=schedule,
         scaling_factor=base.scaling_factor(),
         seed=seed,

@@ -58,7 +58,7 @@ def grid_sampler(
         guidance_scale=guidance_scale,
         negative_prompt=negative_prompt,
     )
-    prompts = prompt_table(plan, base.prompt_encoder())
+    prompts = prompt_table(plan, base.prompt_encoder(image_size))
     letters = [plan.indexed(letter) for letter in plan.letters]
     solver, noise = build_solver("ddim", schedule, steps), SeededNoise(base.latent_shape(image_size))
     vae: Any = base.vae()

@@ -39,7 +39,7 @@ def build_sampler(
     """
     unet = prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True)
     return Sampler(
-        denoiser(plan, unet=unet, encoder=model.prompt_encoder()),
+        denoiser(plan, unet=unet, encoder=model.prompt_encoder(image_size)),
         build_solver(solver, model.schedule(), plan.num_inference_steps, eta=eta),
         SeededNoise(model.latent_shape(image_size)),
         device,
@@ -65,7 +65,7 @@ def build_denoiser(
     denoise = denoiser(
         plan,
         unet=unet,
-        encoder=model.prompt_encoder(),
+        encoder=model.prompt_encoder(image_size),
         static=settings.compile or device.type == "cuda",
     )
     if tuned is None:
