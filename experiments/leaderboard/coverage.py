@@ -43,8 +43,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     effect = 0.95 * np.outer(DIALS, STEPS).ravel()
     out = csv.writer(sys.stdout, lineterminator="\n")
-    names = "seeds cells true_leak settings_of_first error covered mean_difference named_wrongly studies"
-    out.writerow(names.split())
+    names = ["seeds", "cells", "true leak", "settings of the first", "mean error", "covered"]
+    out.writerow([*names, "mean difference", "named wrongly", "studies"])
     for size in (0.25, 0.04):
         leak = size * effect**2 * (1 + 0.3 * np.sin(2 * np.arange(len(effect))))
         truth = cheapest(effect, leak, LEVEL).cost

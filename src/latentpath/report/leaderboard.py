@@ -39,9 +39,11 @@ def board_table(board: Board) -> Table:
     """Make the table of a leaderboard, the method with the least leak at an effect of 50 % first."""
     rows = board.table.to_dict("records")
     leak = figure(rows[0]["measure"]).label
-    compared = [("at_50", "leak at 50 %"), ("at_80", "leak at 80 %"), (AREA, figure(AREA).label)]
+    compared = {"at_50": "at 50 %", "at_80": "at 80 %", AREA: "of areas"}
     head = ["", "method", "dial", "from step", "effect", "leak"]
-    head += [text for _, name in compared for text in (name, "difference to swap", "p")]
+    for name, at in compared.items():
+        value = figure(AREA).label if name == AREA else f"leak {at}"
+        head += [value, f"difference to swap {at}", f"p {at}"]
     head += ["LPIPS at 50 %", "selectivity", "strict CFRT", "U-Net rows an image", "seconds an image"]
     caption = (
         f"{board.name}: {leak} at equal effect; lower is better, area: higher. Differences are to the swap "
@@ -53,7 +55,7 @@ def board_table(board: Board) -> Table:
         line = [Cell(str(place) if reached else "–"), header(words(row["method"]))]
         line += [number(row["strength"], digits=2), number(row["swap_step"], digits=0)]
         line += [number(row["effect"]), number(row["leak"], digits=3)]
-        line += [cell for name, _ in compared for cell in _compared(row, name)]
+        line += [cell for name in compared for cell in _compared(row, name)]
         line.append(number(row.get("lpips_at_50"), row.get("lpips_at_50_reason") or "no LPIPS", digits=3))
         line.append(number(row.get("selectivity"), "only one attribute"))
         line.append(number(row["cfrt_strict"], "undefined on these images"))
