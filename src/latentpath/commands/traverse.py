@@ -169,7 +169,7 @@ def _sweep(
     eta = 1.0 if cfg.inversion.method == "ddpm" else cfg.sampler.eta
     solver = build_solver(cfg.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
     noise = SeededNoise(model.latent_shape(cfg.dataset.image_size))
-    sampler = Sampler(denoise, solver, noise, device)
+    sampler = Sampler(denoise, solver, noise, device, plan.remembers)
     besides = work_besides(plan, cfg.timesteps, cfg.inversion).rows if way else 0
     with bar(description, plan.unet_rows + besides, show=rank.is_zero) as advance:
         denoise.on_call = advance

@@ -40,6 +40,14 @@ class OfftargetConfig:
 
 
 @dataclass
+class SegaConfig:
+    dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
+    quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left as it is
+    momentum: float = number(0.1, low=0, high=10, zero="none")  # weight of earlier steps
+    decay: float = number(0.4, low=0, below=1)  # how much of earlier steps is remembered
+
+
+@dataclass
 class MethodsConfig:
     """A section for each method; null where `method=[...]` does not name it."""
 
@@ -48,3 +56,4 @@ class MethodsConfig:
     contrast: ContrastConfig | None = None
     fcfg: FcfgConfig | None = None
     offtarget: OfftargetConfig | None = None
+    sega: SegaConfig | None = None

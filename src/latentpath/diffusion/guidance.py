@@ -11,16 +11,16 @@ from torch import Tensor
 
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
-from latentpath.diffusion.mix import Mix
+from latentpath.diffusion.mix import Follows
 
 
 @dataclass
 class GuidedDenoiser:
-    """eps(z, t, letter) = sum_k w_k eps(z, t, prompt_k), the letter being a mix {prompt_k: w_k}.
+    """eps(z, t, letter) = sum_k w_k eps(z, t, prompt_k) for a letter {prompt_k: w_k}; see `mix` for others.
 
-    conditioning: the table of prompts. letters: the table of mixes, whose prompts are rows of `conditioning`;
-    the first is that of the neutral image. calls: counts the latents that were denoised. rows: counts the
-    rows that the U-Net evaluated, one for each term of each mix.
+    conditioning: the table of prompts. letters: the table of letters, whose prompts are rows of
+    `conditioning`; the first is that of the neutral image. calls: counts the latents that were denoised.
+    rows: counts the rows that the U-Net evaluated, one for each prompt of each letter.
 
     batch_size: latents of the first letter in a call of the U-Net, which sees two rows of each with guidance.
     static: pads each batch to one number of rows, so that the U-Net sees a single shape. Then a compiled
@@ -31,7 +31,7 @@ class GuidedDenoiser:
 
     unet: Any
     conditioning: Conditioning
-    letters: Sequence[Mix[int]]
+    letters: Sequence[Follows[int]]
     batch_size: int
     calls: int = 0
     rows: int = 0
@@ -40,14 +40,20 @@ class GuidedDenoiser:
     attention: str | None = None
 
     @torch.no_grad()
-    def __call__(self, latents: Tensor, timestep: float, letters: Sequence[int]) -> Tensor:
-        """Predict for `latents` (n, c, h, w), letters[k] being the letter of row k -> (n, c, h, w)."""
-        mixes = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
+    def __call__(
+        self, latents: Tensor, timestep: float, letters: Sequence[int], memory: Tensor | None = None
+    ) -> Tensor:
+        """Predict for `latents` (n, c, h, w), letters[k] being the letter of row k -> (n, c, h, w).
+
+        `memory` (n, c, h, w) is what gated letters remember of each row, which they change in place.
+        """
+        table = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
         outputs = []
-        for batch in self._batches(mixes):
-            outputs.append(self._mixed(latents[batch], timestep, mixes[batch]))
-            rows = sum(map(len, mixes[batch]))
-            self.calls += len(mixes[batch])
+        for batch in self._batches(table):
+            kept = None if memory is None else memory[batch]
+            outputs.append(self._predict(latents[batch], timestep, table[batch], kept))
+            rows = sum(map(len, table[batch]))
+            self.calls += len(table[batch])
             self.rows += rows
             self.on_call(rows)
         return torch.cat(outputs)
@@ -57,34 +63,36 @@ class GuidedDenoiser:
         """The most rows that the U-Net sees at once."""
         return max(self.batch_size * len(self.letters[0]), *map(len, self.letters))
 
-    def _batches(self, mixes: Sequence[Mix[int]]) -> Iterator[slice]:
-        """Cut the rows into runs whose mixes have at most `rows_per_batch` terms together."""
-        start = terms = 0
-        for row, mix in enumerate(mixes):
-            if terms + len(mix) > self.rows_per_batch:
+    def _batches(self, letters: Sequence[Follows[int]]) -> Iterator[slice]:
+        """Cut the rows into runs whose letters have at most `rows_per_batch` prompts together."""
+        start = prompts = 0
+        for row, letter in enumerate(letters):
+            if prompts + len(letter) > self.rows_per_batch:
                 yield slice(start, row)
-                start, terms = row, 0
-            terms += len(mix)
-        yield slice(start, len(mixes))
+                start, prompts = row, 0
+            prompts += len(letter)
+        yield slice(start, len(letters))
 
-    def _mixed(self, latents: Tensor, timestep: float, mixes: Sequence[Mix[int]]) -> Tensor:
-        """Evaluate e_0 + sum_k w_k (e_k - e_0), which is the mix, because its weights sum to 1."""
-        # places[k]: the rows whose mix has a k-th term. The U-Net gets all first terms, then all second ones.
-        places = [[i for i, mix in enumerate(mixes) if len(mix) > k] for k in range(max(map(len, mixes)))]
-        pairs = [(row, *mixes[row].terms[k]) for k, rows in enumerate(places) for row in rows]
-        filled = pairs + pairs[-1:] * (self.rows_per_batch - len(pairs) if self.static else 0)
-        rows, prompts = torch.tensor([pair[:2] for pair in filled], device=latents.device).T
-        outputs = self._unet(latents[rows], timestep, self.conditioning[prompts])[: len(pairs)]
-        first, *others = outputs.split([len(rows) for rows in places])
-        mixed = first
-        for k, (rows, output) in enumerate(zip(places[1:], others, strict=True), start=1):
-            weights = torch.tensor([mixes[row].terms[k][1] for row in rows], device=latents.device)
-            if len(rows) == len(mixes):
-                mixed = mixed + weights[:, None, None, None] * (output - first)
-            else:
-                mixed = mixed.clone()
-                mixed[rows] += weights[:, None, None, None] * (output - first[rows])
-        return mixed
+    def _predict(
+        self, latents: Tensor, timestep: float, letters: Sequence[Follows[int]], memory: Tensor | None
+    ) -> Tensor:
+        # The U-Net gets the first prompts of all rows, then all second ones, and so on.
+        deepest = range(max(map(len, letters)))
+        pairs = [(row, k) for k in deepest for row, letter in enumerate(letters) if k < len(letter)]
+        asked = [(row, letters[row].prompts[k]) for row, k in pairs]
+        asked += asked[-1:] * (self.rows_per_batch - len(pairs) if self.static else 0)
+        at_rows, prompts = torch.tensor(asked, device=latents.device).T
+        outputs = self._unet(latents[at_rows], timestep, self.conditioning[prompts])
+        place = {pair: i for i, pair in enumerate(pairs)}
+        predicted = torch.empty_like(outputs[: len(letters)])
+        for letter in dict.fromkeys(letters):
+            rows = [row for row, other in enumerate(letters) if other == letter]
+            mine = outputs[[place[row, k] for k in range(len(letter)) for row in rows]]
+            kept = None if memory is None else memory[rows]
+            predicted[rows], kept = letter(mine.unflatten(0, (len(letter), len(rows))), kept)
+            if memory is not None and kept is not None and letter.remembers:
+                memory[rows] = kept
+        return predicted
 
     def _unet(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         # The network may run in half precision; latents, guidance and solver stay in fp32. A compiled network

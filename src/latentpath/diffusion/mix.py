@@ -1,14 +1,18 @@
-"""Linear mixes of a U-Net's outputs over prompts: the form of guidance, and of many ways of editing."""
+"""What a step of the reverse diffusion follows: a mix of a U-Net's outputs over prompts, or a gated one."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
 
 P = TypeVar("P", bound=Hashable)
 Q = TypeVar("Q", bound=Hashable)
+R = TypeVar("R", bound=Hashable, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Mix(Generic[P]):
     """
 
     terms: tuple[tuple[P, float], ...]
+    remembers: ClassVar[bool] = False
 
     @classmethod
     def of(cls, *terms: tuple[P, float]) -> Mix[P]:
@@ -46,6 +51,66 @@ class Mix(Generic[P]):
     def map(self, of: Callable[[P], Q]) -> Mix[Q]:
         """Return the same mix with other names of its prompts."""
         return Mix(tuple((of(prompt), weight) for prompt, weight in self.terms))
+
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Mix the outputs (terms, n, c, h, w) of n latents; return eps (n, c, h, w) and the memory as it was.
+
+        Computed as e_0 + sum_k w_k (e_k - e_0), which is the mix, because its weights sum to 1.
+        """
+        first, *others = outputs
+        mixed = first
+        for (_, weight), output in zip(self.terms[1:], others, strict=True):
+            mixed = mixed + weight * (output - first)
+        return mixed, memory
+
+
+# (direction, memory) -> (what is added to eps, memory), all (n, c, h, w) in independent rows
+Gate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Gated(Generic[P]):
+    """eps = base + gate(eps(z, toward) - eps(z, away)), where the gate may remember earlier steps of a row.
+
+    The memory of a row is zero until its first gated step. `gate` has to be hashable, such as a frozen
+    dataclass. Costs a row of the U-Net for each distinct prompt.
+    """
+
+    base: Mix[P]
+    toward: P
+    away: P
+    gate: Gate
+    remembers: ClassVar[bool] = True
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def prompts(self) -> tuple[P, ...]:
+        return tuple(dict.fromkeys((*self.base.prompts, self.away, self.toward)))
+
+    def map(self, of: Callable[[P], Q]) -> Gated[Q]:
+        return Gated(self.base.map(of), of(self.toward), of(self.away), self.gate)
+
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the next memory (n, c, h, w)."""
+        of = dict(zip(self.prompts, outputs, strict=True))
+        base, _ = self.base(torch.stack([of[prompt] for prompt in self.base.prompts]))
+        kept = torch.zeros_like(base) if memory is None else memory
+        added, kept = self.gate(of[self.toward] - of[self.away], kept)
+        return base + added, kept
+
+
+class Follows(Protocol[R]):
+    """What a step can follow: `Mix`, `Gated`, or another class with these members."""
+
+    remembers: ClassVar[bool]
+
+    def __len__(self) -> int: ...
+    @property
+    def prompts(self) -> tuple[R, ...]: ...
+    def map(self, of: Callable[[Any], Any]) -> Follows[Any]: ...
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]: ...
 
 
 def guided(prompt: P, *, negative: P, scale: float) -> Mix[P]:

@@ -11,8 +11,9 @@ from torch import Tensor
 from latentpath.diffusion.noise import Noise
 from latentpath.diffusion.solvers import Solver, State
 
-# (latents (rows, c, h, w), timestep, the index of each row's letter) -> model output (rows, c, h, w)
-Denoise = Callable[[Tensor, float, Sequence[int]], Tensor]
+# (latents (rows, c, h, w), timestep, the index of each row's letter, and the memory of gated letters if there
+# is one) -> model output (rows, c, h, w)
+Denoise = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,24 +23,28 @@ class Sampler:
         z_N ~ noise,   z' = solver step of z with denoise(z, t, letter) + noise of the step
 
     A row is determined by its seed and by the letter of each step, a mix of prompts. Letters are indices into
-    the table of letters of `denoise`. `device` holds the state.
+    the table of letters of `denoise`. `device` holds the state. If the sampler `remembers`, the last part of a
+    state is the memory of gated letters, zero at the start.
     """
 
     denoise: Denoise
     solver: Solver
     noise: Noise
     device: torch.device | str = "cpu"
+    remembers: bool = False
 
     def start(self, seeds: Sequence[int]) -> State:
         """Return the state before step 0, with one row per seed."""
-        return self.solver.start(self.noise.initial(seeds).to(self.device))
+        state = self.solver.start(self.noise.initial(seeds).to(self.device))
+        return (*state, torch.zeros_like(state[0])) if self.remembers else state
 
     def step(self, state: State, step_index: int, *, seeds: Sequence[int], letters: Sequence[int]) -> State:
         """Return the state after step `step_index`; row k has seed seeds[k] and uses letter letters[k]."""
-        output = self.denoise(state[0], self.solver.timesteps[step_index], letters)
+        kept = (state[-1].clone(),) if self.remembers else ()
+        output = self.denoise(state[0], self.solver.timesteps[step_index], letters, *kept)
         (latents, *memory), sigma = self.solver.step(state, output, step_index)
         unique = list(dict.fromkeys(seeds))
         noise = self.noise.step_noise(unique, step_index, sigma)  # once per seed: its branches share it
         if noise is not None:
             latents = latents + noise.to(latents)[[unique.index(seed) for seed in seeds]]
-        return (latents, *memory)
+        return (latents, *memory, *kept)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.diffusion.mix import Mix
+from latentpath.diffusion.mix import Follows
 from latentpath.keys import JOIN
 from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
@@ -104,7 +104,7 @@ class SweepPlan:
         named = (prompt for letter in self.letters for prompt in letter.prompts)
         return list(dict.fromkeys([Prompt(self.negative_prompt), *named]))
 
-    def indexed(self, letter: Letter) -> Mix[int]:
+    def indexed(self, letter: Letter) -> Follows[int]:
         """Return a letter with indices into `prompts`."""
         return letter.map(self.prompts.index)
 
@@ -112,6 +112,11 @@ class SweepPlan:
         """Return the levels of the prefix tree, and the last node of each branch (see `tree.build_trie`)."""
         place = {letter: i for i, letter in enumerate(self.letters)}
         return build_trie([[place[x] for x in self.word(cls, branch)] for branch in self.branches])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether any letter remembers earlier steps (see `diffusion.mix.Gated`)."""
+        return any(letter.remembers for letter in self.letters)
 
     @cached_property
     def nodes(self) -> list[int]:

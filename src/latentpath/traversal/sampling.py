@@ -43,6 +43,7 @@ def build_sampler(
         build_solver(solver, model.schedule(), plan.num_inference_steps, eta=eta),
         SeededNoise(model.latent_shape(image_size)),
         device,
+        plan.remembers,
     )
 
 

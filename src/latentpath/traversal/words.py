@@ -1,7 +1,7 @@
 """The words of the tree: an image is determined by the mix of prompts that each of its steps uses.
 
 prompt    a text, or a blend of two
-letter    a mix of prompts, which a step of the reverse diffusion follows (`diffusion.mix.Mix`)
+letter    a mix of prompts, which a step of the reverse diffusion follows (`diffusion.mix`)
 word      the letters of an image, one for each step
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.diffusion.mix import Mix, guided
+from latentpath.diffusion.mix import Follows, Mix, guided
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Prompts:
         return Prompt(self.captions.caption(self.cls, self.attributes))
 
     @property
+    def attribute(self) -> Prompt:
+        """The words of the attributes alone, such as `hair`: a in formulas."""
+        names = self.captions.attribute_names
+        return Prompt(", ".join(words for name, words in names.items() if name in self.attributes))
+
+    @property
     def others(self) -> list[Prompt]:
         """The captions that name one attribute each, of those that are not edited: p_k in formulas."""
         names = [name for name in self.captions.attribute_names if name not in self.attributes]
@@ -71,7 +77,7 @@ class Prompts:
         return guided(prompt, negative=self.negative, scale=self.guidance_scale)
 
 
-Letter = Mix[Prompt]
+Letter = Follows[Prompt]
 Rule = Callable[[Prompts], Letter]  # how the letter of a step is made of the prompts
 
 # What a branch spells: (prompts, the steps that are edited, N) -> the letter of each of the N steps

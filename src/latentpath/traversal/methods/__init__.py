@@ -15,9 +15,15 @@ from latentpath.config.methods import MethodsConfig
 from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
 from latentpath.traversal.methods.offtarget import Offtarget
+from latentpath.traversal.methods.sega import Sega
 from latentpath.traversal.words import Rule, Spell, Swap
 
-METHODS: dict[str, Callable[..., Rule]] = {"contrast": Contrast, "fcfg": Fcfg, "offtarget": Offtarget}
+METHODS: dict[str, Callable[..., Rule]] = {
+    "contrast": Contrast,
+    "fcfg": Fcfg,
+    "offtarget": Offtarget,
+    "sega": Sega,
+}
 
 
 def chosen(settings: MethodsConfig) -> dict[str, dict[float, Spell]]:
