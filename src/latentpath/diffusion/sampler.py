@@ -23,8 +23,8 @@ class Sampler:
         z_N ~ noise,   z' = solver step of z with denoise(z, t, letter) + noise of the step
 
     A row is determined by its seed and by the letter of each step, a mix of prompts. Letters are indices into
-    the table of letters of `denoise`. `device` holds the state. If the sampler `remembers`, the last part of a
-    state is the memory of gated letters, zero at the start.
+    the table of letters of `denoise`. `device` holds the state. If it `remembers`, the last part of a state
+    is the memory of gated letters, zero at the start.
     """
 
     denoise: Denoise
