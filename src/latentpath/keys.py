@@ -40,6 +40,8 @@ TRAJECTORIES = ("swap", *INTERPOLATIONS)  # ways to go from the neutral image to
 # From swap_step on, a paraphrase of the neutral prompt: what any swap does to an image, whatever it asks for.
 PLACEBO = "placebo"
 
+HELD_OUT = "held out"  # the method of figures about real images that no model was trained on
+
 FINETUNED, BASE = "finetuned", "base"
 
 # Names that no attribute may have, and what they mean in tables.

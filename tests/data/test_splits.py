@@ -4,7 +4,14 @@ import pytest
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.data.records import ImageTable
-from latentpath.data.splits import assert_disjoint, assign_splits, copies_across_splits, hash_unit
+from latentpath.data.splits import (
+    assert_disjoint,
+    assign_splits,
+    copies_across_splits,
+    hash_unit,
+    rare_labels,
+    stratified_splits,
+)
 from latentpath.errors import UserError
 
 FRACTIONS = {"val_fraction": 0.1, "test_fraction": 0.2, "salt": "s"}
@@ -37,6 +44,36 @@ def test_the_hash_is_the_same_on_every_machine_and_changes_with_the_salt():
     units = hash_unit(["a", "b", "ä"], salt="latentpath")
     assert units == pytest.approx([0.531212036385, 0.397272488853, 0.561173577162], abs=1e-12)
     assert not np.isclose(units, hash_unit(["a", "b", "ä"], salt="other")).any()
+
+
+def test_stratified_splits_hold_a_rare_label_in_every_split_and_no_group_twice():
+    """Ten patients of 400 have the rare label: by a hash alone a split can be left without it."""
+    rng = np.random.default_rng(3)
+    groups = pd.Series([f"p{k}" for k in rng.integers(0, 400, 2000)])
+    rare = groups.isin([f"p{k}" for k in range(10)]).astype(float)
+    labels = pd.DataFrame({"rare": rare, "common": rng.integers(0, 2, 2000), "unknown": np.nan})
+    splits = pd.Series(stratified_splits(groups, labels, **FRACTIONS))
+    assert splits.groupby(groups).nunique().max() == 1
+    shares = {name: rare[splits == name].sum() / rare.sum() for name in ("train", "val", "test")}
+    assert shares == pytest.approx({"train": 0.7, "val": 0.1, "test": 0.2}, abs=0.06)
+    for name, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+        assert (splits == name).mean() == pytest.approx(share, abs=0.02)
+    again = stratified_splits(groups[::-1], labels[::-1], **FRACTIONS)
+    assert list(again[::-1]) == list(splits)  # the order of the images does not matter
+
+
+def test_stratified_splits_without_validation_and_without_images():
+    groups = pd.Series([f"p{k}" for k in range(20)])
+    labels = pd.DataFrame({"a": np.ones(20)})
+    splits = stratified_splits(groups, labels, val_fraction=0.0, test_fraction=0.5, salt="s")
+    assert sorted(set(splits)) == ["test", "train"] and (splits == "test").sum() == 10
+    assert len(stratified_splits(groups[:0], labels[:0], **FRACTIONS)) == 0
+
+
+def test_labels_that_a_split_hardly_holds_are_named():
+    rows = pd.DataFrame({"cls": "a", "hair": [1.0] * 12 + [np.nan] * 12, "split": ["train", "test"] * 12})
+    assert rare_labels(rows, ["hair"], ["train", "test"]) == ["hair (6 in train)", "hair (6 in test)"]
+    assert rare_labels(rows, [], ["val"]) == ["a (0 in val)"]
 
 
 def test_no_groups_no_splits():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +23,7 @@ from latentpath.evaluation.real_images import RealImages, measure_real_images, r
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.features import features_of, noting_features
 from latentpath.judge.networks import build_network
+from latentpath.judge.protocol import Judge
 from latentpath.keys import LATENT_KEY
 from latentpath.metrics import copies
 
@@ -173,8 +176,19 @@ def table(tmp_path) -> ImageTable:
     return ImageTable(pd.DataFrame(rows), ("a", "b"), (), captions=None)  # pyright: ignore[reportArgumentType]
 
 
+class Constant:
+    """A judge that sees both attributes in every image."""
+
+    classes, attributes = ("a", "b"), ("x", "y")
+
+    def predict(self, images):
+        return torch.full((len(images), 2), 0.5), torch.full((len(images), 2), 0.75)
+
+
 def measured(folder, table, training, vae, networks):
-    measure_real_images(folder, table, training, spec=SPEC, vae=vae, networks=networks)
+    measure_real_images(
+        folder, table, training, spec=SPEC, vae=vae, networks=networks, judge=cast(Judge, Constant())
+    )
     return read_real_images(folder, table, training)
 
 

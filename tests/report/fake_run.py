@@ -89,6 +89,7 @@ def make_fake_run(
         strong=strong,
         geometry=pd.concat([bands, named], ignore_index=True),
         temperatures=dict.fromkeys(attributes, 2.0),
+        held_out=_held_out(np.random.default_rng(1), classes, attributes),
     )
     _against_data(evaluate / "tables", rng, classes, index)
     metrics = summarise(
@@ -194,6 +195,18 @@ def _classification(rng, classes, attributes) -> dict[str, Any]:
         return classification_metrics(logits, of_class, present, **names)
 
     return {"test": split(), "val": split()}
+
+
+def _held_out(rng, classes, attributes) -> pd.DataFrame:
+    """Forty real images a class, of which the made-up judge knows nine in ten."""
+    rows = pd.DataFrame(
+        {"cls": np.repeat(list(classes), 40), "group": [f"g{i // 2}" for i in range(40 * len(classes))]}
+    )
+    for attribute in attributes:
+        rows[attribute] = rng.integers(0, 2, len(rows)).astype(float)
+        right = rng.uniform(size=len(rows)) < 0.9
+        rows[f"prob_{attribute}"] = np.where(right, rows[attribute], 1 - rows[attribute]) * 0.8 + 0.1
+    return rows
 
 
 def _against_data(folder: Path, rng, classes, index: pd.DataFrame) -> None:

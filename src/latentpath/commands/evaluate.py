@@ -145,6 +145,7 @@ def _figures(
         geometry=geometry(tuned, scores),
         flips=read_flips(tuned.folder),
         temperatures=judge.temperatures,
+        held_out=data.judged(folder) if data is not None else None,
     )
     metrics = summarise(
         figures,

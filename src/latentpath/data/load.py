@@ -23,7 +23,7 @@ from latentpath.data.records import (
     describe_problems,
     report_problems,
 )
-from latentpath.data.splits import assign_splits, hash_unit
+from latentpath.data.splits import RARE, assign_splits, hash_unit, rare_labels, stratified_splits
 from latentpath.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -52,12 +52,7 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
     report_problems(problems, dataset.on_error)
     _check_readable(rows["path"])
 
-    rows["split"] = assign_splits(
-        rows["group"],
-        val_fraction=dataset.val_fraction,
-        test_fraction=dataset.test_fraction,
-        salt=str(dataset.split_salt),
-    )
+    rows["split"] = _splits(rows, dataset)
     if dataset.limit is not None:
         if dataset.limit < 1:
             raise UserError(f"dataset.limit is {dataset.limit}; expected null (all) or at least 1")
@@ -71,7 +66,21 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
         log.warning(
             "no image in %s: the dataset has only %d groups", " and ".join(empty), rows["group"].nunique()
         )
+    elif rare := rare_labels(rows, attributes, [name for name in SPLITS if wanted[name]]):
+        remedy = "" if dataset.stratify else "; dataset.stratify=true gives each split its share"
+        log.warning("fewer than %d images with the label: %s%s", RARE, ", ".join(rare), remedy)
     return ImageTable(rows, classes, attributes, captions, tuple(problems))
+
+
+def _splits(rows: pd.DataFrame, dataset: DatasetConfig) -> np.ndarray:
+    """Assign each row its split by its group: by a hash alone or, with dataset.stratify, by labels too."""
+    fractions = {"val_fraction": dataset.val_fraction, "test_fraction": dataset.test_fraction}
+    salt = str(dataset.split_salt)
+    if not dataset.stratify:
+        return assign_splits(rows["group"], **fractions, salt=salt)
+    classes = pd.get_dummies(rows["cls"]).add_prefix("class ")
+    labels = pd.concat([classes, rows[list(dataset.attributes)]], axis=1)
+    return stratified_splits(rows["group"], labels, **fractions, salt=salt)
 
 
 def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:

@@ -1,4 +1,4 @@
-"""Splits groups into train, val and test by a hash: no group is in two splits, and new data move no image."""
+"""Splits groups into train, val and test: no group is in two splits; by a hash, new data move no image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pandas as pd
 
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
+
+RARE = 10  # images with a label that a split should hold at least: with fewer, figures of it say little
 
 
 def hash_unit(names: Sequence[str], *, salt: str) -> np.ndarray:
@@ -28,17 +30,58 @@ def assign_splits(groups: pd.Series, *, val_fraction: float, test_fraction: floa
     The fractions are expected shares of groups. Changing val_fraction does not change the test split. Raises
     UserError for invalid fractions.
     """
-    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-        raise UserError(
-            f"dataset.val_fraction {val_fraction} and dataset.test_fraction {test_fraction}: "
-            "each must be at least 0 and both together below 1"
-        )
+    _check_fractions(val_fraction, test_fraction)
     codes, names = pd.factorize(groups)
     units = hash_unit(list(names), salt=salt)
     splits = np.select(
         [units < test_fraction, units < test_fraction + val_fraction], ["test", "val"], "train"
     )
     return splits[codes]
+
+
+def stratified_splits(
+    groups: pd.Series, labels: pd.DataFrame, *, val_fraction: float, test_fraction: float, salt: str
+) -> np.ndarray:
+    """Assign 'train', 'val' or 'test' to each row by its group; each split has its share of each label.
+
+    labels: one row per image, a column per label (class or attribute), 1 where the image has it; NaN counts
+    as 0. The label of the fewest images that are left comes first: its groups go, in the order of their hash,
+    to the split that lacks most images of this label. Unlike those of `assign_splits`, the splits depend on
+    all images: new ones may move others. Raises UserError for invalid fractions.
+    Source: Sechidis, Tsoumakas and Vlahavas 2011, iterative stratification, with groups instead of images.
+    """
+    _check_fractions(val_fraction, test_fraction)
+    codes, names = pd.factorize(groups)
+    every = labels.fillna(0).to_numpy(np.float64)
+    counts = np.column_stack([every == 1, np.ones(len(every))]).astype(np.float64)  # the last: of images
+    held = np.zeros((len(names), counts.shape[1]))
+    np.add.at(held, codes, counts)  # (groups, labels)
+    order = np.argsort(hash_unit(list(names), salt=salt), kind="stable")
+    shares = np.array([1 - val_fraction - test_fraction, val_fraction, test_fraction])
+    lacking = np.outer(shares, held.sum(axis=0))  # (splits, labels)
+    assigned = np.full(len(names), -1)
+    left = held.sum(axis=0)
+    while (assigned < 0).any():
+        some = np.flatnonzero(left[:-1] > 0)
+        label = some[left[some].argmin()] if len(some) else len(left) - 1
+        for group in order[(assigned[order] < 0) & (held[order, label] > 0)]:
+            wanted = np.where(shares > 0, lacking[:, label], -np.inf)
+            best = np.flatnonzero(wanted == wanted.max())
+            assigned[group] = best[lacking[best, -1].argmax()]
+            lacking[assigned[group]] -= held[group]
+            left -= held[group]
+    return np.array(["train", "val", "test"])[assigned][codes]
+
+
+def rare_labels(rows: pd.DataFrame, attributes: Sequence[str], splits: Sequence[str]) -> list[str]:
+    """Name the classes and attributes of which one of the `splits` holds fewer than RARE images, counted."""
+    found = []
+    for split in splits:
+        part = rows[rows["split"] == split]
+        counts = {str(cls): int((part["cls"] == cls).sum()) for cls in rows["cls"].unique()}
+        counts |= {attribute: int((part[attribute] == 1).sum()) for attribute in attributes}
+        found += [f"{name} ({count} in {split})" for name, count in counts.items() if count < RARE]
+    return found
 
 
 def assert_disjoint(table: ImageTable) -> None:
@@ -70,3 +113,11 @@ def copies_across_splits(digests: Sequence[str], splits: Sequence[str]) -> int:
     rows = pd.DataFrame({"digest": list(digests), "split": list(splits)})
     rows = rows[rows["digest"] != ""]
     return int((rows.groupby("digest")["split"].transform("nunique") > 1).sum())
+
+
+def _check_fractions(val_fraction: float, test_fraction: float) -> None:
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise UserError(
+            f"dataset.val_fraction {val_fraction} and dataset.test_fraction {test_fraction}: "
+            "each must be at least 0 and both together below 1"
+        )

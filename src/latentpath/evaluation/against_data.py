@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
 from latentpath.data.images import ImageSpec
@@ -34,7 +35,12 @@ class Data:
             spec=self.spec,
             vae=scorer.vae,
             networks=scorer.feature_networks,
+            judge=scorer.classifier,
         )
+
+    def judged(self, folder: Path) -> pd.DataFrame:
+        """Return the held-out images that `measure` has seen: cls, group, labels, prob_<attribute>."""
+        return read_real_images(folder, self.table, self.training)[0].rows
 
     def compare(self, folder: Path, scorer: Scorer, sweep: StoredSweep, names: Sequence[str]) -> list[str]:
         """Write the tables of fidelity by the networks `names` and of copies; return notes for the reader."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentpath.evaluation.judge_errors import rows_of_judge_errors
 from latentpath.evaluation.outcome_figures import rows_of_outcomes
 from latentpath.keys import BASE, FINETUNED, position_column
 from latentpath.metrics import (
@@ -28,12 +29,18 @@ PRESENCE = ("present", "absent", "probability", "others_probability")
 
 
 def figure_table(
-    scored: Scored, *, attributes: Sequence[str], strong: Sequence[int], geometry: pd.DataFrame
+    scored: Scored,
+    *,
+    attributes: Sequence[str],
+    strong: Sequence[int],
+    geometry: pd.DataFrame,
+    held_out: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return every figure of the traversed attributes (a subset of the heads), with the columns COLUMNS.
 
     strong: the swap steps of the strong end; of an interpolation it is the last 40 % of the frames.
-    geometry: the rows of `metrics.geometry_bands`.
+    geometry: the rows of `metrics.geometry_bands`. held_out: real images as the judge sees them, for the
+    figures of its errors (`judge_errors`).
     """
     rows: list[dict[str, Any]] = []
     for method in scored.trajectories:
@@ -49,6 +56,8 @@ def figure_table(
     if (scored.table["model"] == BASE).any():
         base = replace(scored, model=BASE)
         rows += _presence(base, attributes, "neutral") + _presence(base, attributes, "swap")
+    if held_out is not None and len(held_out):
+        rows += rows_of_judge_errors(scored, attributes, strong, held_out)
     rows += _geometry(geometry[geometry["attribute"].isin([*attributes, None])])
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"position": "Int64", "n": "Int64", "value": float})
     return table.assign(model=table["model"].fillna(FINETUNED), reason=table["reason"].fillna(""))

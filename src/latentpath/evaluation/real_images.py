@@ -16,6 +16,7 @@ from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.autoencoder import decode, encode
+from latentpath.judge.protocol import Judge
 from latentpath.runs.claims import share_out
 from latentpath.runs.files import read_parquet, write_parquet
 from latentpath.runs.progress import bar
@@ -33,7 +34,8 @@ Network = Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> featur
 class RealImages:
     """Real images after the VAE: rows of the data set, and their latents and features in that order.
 
-    rows      cls, group and a column an attribute in {0, 1, nan}; of training images no column
+    rows      cls, group, a column an attribute in {0, 1, nan}, and the judge's prob_<attribute>; of training
+              images no column
     latents   scaled (n, c, h, w)
     features  network -> (n, d), of the decoded latents
 
@@ -74,6 +76,7 @@ def measure_real_images(
     spec: ImageSpec,
     vae: AutoencoderKL,
     networks: Mapping[str, Network],
+    judge: Judge,
 ) -> None:
     """Write the features of real images to `folder`/parts, together with all processes that do the same.
 
@@ -81,13 +84,13 @@ def measure_real_images(
     shown to all `networks`. `training` are the scaled latents (n, c, h, w) of the training images; they are
     shown to the network "judge" alone, which looks for copies. Finished parts are kept.
     """
-    held_out, judge = table.split("test"), {"judge": networks["judge"]}
+    held_out, alone = table.split("test"), {"judge": networks["judge"]}
     kept = ["cls", "group", *table.attributes]
 
     def measure(kind: str, start: int) -> pd.DataFrame:
         if kind == "held_out":
-            return _of_files(held_out.iloc[start : start + PART], kept, spec, vae, networks)
-        return _of_latents(training[start : start + PART], vae, judge)
+            return _of_files(held_out.iloc[start : start + PART], kept, spec, vae, networks, judge)
+        return _seen(decode(vae, training[start : start + PART]), alone)
 
     pieces = _pieces(len(held_out), len(training))
     with bar("judging real images", len(held_out) + len(training)) as advance:
@@ -137,6 +140,7 @@ def _of_files(
     spec: ImageSpec,
     vae: AutoencoderKL,
     networks: Mapping[str, Network],
+    judge: Judge,
 ) -> pd.DataFrame:
     images, places = load_images(rows, spec)
     table = rows.iloc[places][list(kept)].reset_index(drop=True)
@@ -144,11 +148,13 @@ def _of_files(
         return table
     latents = encode(vae, to_model_range(images))
     table["latent"] = list(latents.flatten(1).numpy())
-    return pd.concat([table, _of_latents(latents, vae, networks)], axis=1)
+    decoded = decode(vae, latents)
+    columns = [f"prob_{attribute}" for attribute in judge.attributes]
+    judged = pd.DataFrame(judge.predict(decoded)[1].numpy(), columns=columns)
+    return pd.concat([table, judged, _seen(decoded, networks)], axis=1)
 
 
-def _of_latents(latents: Tensor, vae: AutoencoderKL, networks: Mapping[str, Network]) -> pd.DataFrame:
-    images = decode(vae, latents)
+def _seen(images: Tensor, networks: Mapping[str, Network]) -> pd.DataFrame:
     return pd.DataFrame({f"{FEATURES}{name}": list(seen(images).numpy()) for name, seen in networks.items()})
 
 

@@ -30,6 +30,7 @@ def write_tables(
     geometry: pd.DataFrame,
     flips: pd.DataFrame | None = None,
     temperatures: Mapping[str, float] | None = None,
+    held_out: pd.DataFrame | None = None,
 ) -> FigureTable:
     """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
@@ -65,7 +66,7 @@ def write_tables(
         tables |= {"front_points": points, "fronts": fronts}
     for name, table in tables.items():
         write_csv(folder / "tables" / f"{name}.csv", table)
-    figures = figure_table(scored, attributes=attributes, strong=strong, geometry=geometry)
+    figures = figure_table(scored, attributes=attributes, strong=strong, geometry=geometry, held_out=held_out)
     write_parquet(folder / "figures.parquet", figures)
     write_csv(folder / "figures.csv", figures)
     write_parquet(folder / "seeds.parquet", cfrt_of_seeds(scored, "swap", strong))

@@ -205,6 +205,32 @@ FIGURES = {
             "higher",
             digits=3,
         ),
+        Figure(
+            "sensitivity",
+            "sensitivity",
+            "Share of held-out images with the attribute, after the VAE, in which the judge sees it.",
+            "higher",
+        ),
+        Figure(
+            "specificity",
+            "specificity",
+            "Share of held-out images without the attribute, after the VAE, in which the judge sees none.",
+            "higher",
+        ),
+        Figure(
+            "present_corrected",
+            "share, corrected",
+            "Share of images with the attribute, corrected for the judge’s sensitivity and specificity on "
+            "held-out images (Rogan and Gladen).",
+        ),
+        Figure(
+            "cd",
+            "CD",
+            "Difference between how decisions change together and how labels occur together in held-out "
+            "images of the class, summed over the other attributes.",
+            "lower",
+            _INFINITE,
+        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

@@ -1,6 +1,7 @@
 """Tables of the judge's accuracy on real images, and of how well images match their prompts."""
 
-from latentpath.keys import BASE, FINETUNED
+from latentpath.keys import BASE, FINETUNED, HELD_OUT
+from latentpath.metrics import figure
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
@@ -39,6 +40,37 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
         group.append([header(name), *figures, positives, count(row.get("count"))])
     table.groups.append(group)
     return table
+
+
+def corrections_table(run: RunArtefacts) -> Table | None:
+    """Make the table of the judge's errors after the VAE, and of shares of edits corrected for them."""
+    if "present_corrected" not in run.figures.figures:
+        return None
+    table = Table(
+        "The judge on held-out images that passed the VAE, as generated images did, and the share of strong "
+        "swaps with the attribute: as judged, and corrected for these errors; in brackets 95 % intervals",
+        ["attribute", "sensitivity", "specificity", "class", "as judged", "corrected", figure("cd").label],
+        name="judge_errors",
+    )
+    for attribute in run.attributes:
+        group = []
+        for index, cls in enumerate(run.classes):
+            real = [
+                _figure_cell(run, key, None, attribute, HELD_OUT) for key in ("sensitivity", "specificity")
+            ]
+            first = [header(words(attribute)), *real] if index == 0 else [header(""), Cell(""), Cell("")]
+            keys = ("present", "present_corrected", "cd")
+            cells = [_figure_cell(run, key, cls, attribute, "swap") for key in keys]
+            group.append([*first, Cell(words(cls)), *cells])
+        table.groups.append(group)
+    return table
+
+
+def _figure_cell(run: RunArtefacts, key: str, cls: str | None, attribute: str, method: str) -> Cell:
+    found = run.figures.get(key, cls, attribute, method=method)
+    if found is None:
+        return number(None, "not computed")
+    return number(found.value, found.reason, ends=(found.low, found.high))
 
 
 def faithfulness_table(run: RunArtefacts) -> Table:
