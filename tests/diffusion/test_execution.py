@@ -252,7 +252,7 @@ def test_the_largest_batch_is_what_a_step_has(machine, caplog):
         assert largest_batch(machine_.run, most=40, device="cpu") == 40
     assert machine_.tried == [1, 2, 4, 8, 16, 32, 40]
     (line,) = caplog.messages
-    assert line.startswith("sampler.batch_size=auto: 40 (rows/s 1: 10, 2: 20, 4: 40,")
+    assert line.startswith("rows in a batch: 40 (rows/s 1: 10, 2: 20, 4: 40,")
 
 
 @pytest.mark.parametrize("most, tried", [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (16, [1, 2, 4, 8, 16])])

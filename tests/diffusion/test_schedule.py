@@ -63,7 +63,7 @@ def test_timesteps_equal_diffusers_for_every_length(scheduler, grid, spacing, st
 def test_more_steps_than_there_are_timesteps_are_refused(spacing, most, extra):
     ours, _ = both(timestep_spacing=spacing)
     for n in (0, most - extra + 1):
-        with pytest.raises(UserError, match=rf"num_inference_steps is {n}, expected 1\.\.{most - extra}"):
+        with pytest.raises(UserError, match=rf"`num_inference_steps` is {n}, expected 1\.\.{most - extra}"):
             ours.timesteps(n, extra=extra)
 
 

@@ -287,10 +287,10 @@ def test_what_cannot_be_is_refused():
     ):
         ours("heun", 10)
     for name in ("dpmpp_2m", "euler", "euler_ancestral"):
-        with pytest.raises(UserError, match=rf"sampler.eta is 0.5, but sampler.solver is {name}"):
+        with pytest.raises(UserError, match=rf"`eta` is 0.5, but `solver` is {name}"):
             ours(name, 10, eta=0.5)
     for name, most in (("ddim", 999), ("dpmpp_2m", 998), ("euler", 999)):
-        with pytest.raises(UserError, match=rf"num_inference_steps is 1000, expected 1\.\.{most}"):
+        with pytest.raises(UserError, match=rf"`num_inference_steps` is 1000, expected 1\.\.{most}"):
             ours(name, 1000)
     z = torch.zeros(1, *SHAPE)
     with pytest.raises(ValueError, match="prediction_type 'sample'"):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from latentpath.config.naming import with_keys
 from latentpath.config.schema import Config
 from latentpath.runs.command import Command, Result, always
 
@@ -120,5 +121,14 @@ COMMANDS = {
 
 
 def function_of(command: Command) -> Callable[[Config, Path], float | None]:
-    """Import the command's module, which can take seconds, and return its `run(cfg, run_dir)`."""
-    return import_module(f"latentpath.commands.{command.name}").run
+    """Import the command's module, which can take seconds, and return its `run(cfg, run_dir)`.
+
+    Its errors name the configuration keys of arguments.
+    """
+    run = import_module(f"latentpath.commands.{command.name}").run
+
+    def named(cfg: Config, run_dir: Path) -> float | None:
+        with with_keys(command.decided_by):
+            return run(cfg, run_dir)
+
+    return named

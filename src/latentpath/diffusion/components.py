@@ -105,7 +105,7 @@ class BaseModel:
         factor = 2 ** (len(config["block_out_channels"]) - 1)
         if image_size % factor:
             raise UserError(
-                f"dataset.image_size is {image_size}, expected a multiple of {factor}: the VAE shrinks by it."
+                f"`image_size` is {image_size}, expected a multiple of {factor}: the VAE shrinks by it."
             )
         return config["latent_channels"], image_size // factor, image_size // factor
 
@@ -173,12 +173,11 @@ class BaseModel:
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             if Path(location).is_dir():
                 raise UserError(f"{Path(location, subfolder)} cannot be loaded: {error}") from None
-            key = "model.vae" if location == self.vae_source else "model.name"
             raise UserError(
                 f"{location}: its {part} is neither in the hub cache "
                 f"({os.environ.get('HF_HOME', '~/.cache/huggingface')}) nor could it be fetched. "
                 f"On a machine with network run `hf download {location}` and copy the folder here, "
-                f"then give it with {key}=/that/folder."
+                "then give that folder instead of the id."
             ) from error
 
 

@@ -150,12 +150,11 @@ def largest_batch(
             break
     if not speeds:
         raise UserError(
-            f"sampler.batch_size=auto: not even one row fits into the memory of {device}. "
-            "Try trainer.precision=bf16-true or smaller images."
+            f"not even one row fits into the memory of {device}. Try `precision=bf16-true` or smaller images."
         )
     batch_size = max(size for size, speed in speeds.items() if speed >= max(speeds.values()) / 1.05)
     measured = ", ".join(f"{size}: {speed:.3g}" for size, speed in speeds.items())
-    log.info("sampler.batch_size=auto: %d (rows/s %s%s)", batch_size, measured, ", no memory" if full else "")
+    log.info("rows in a batch: %d (rows/s %s%s)", batch_size, measured, ", no memory" if full else "")
     return batch_size
 
 

@@ -94,8 +94,8 @@ def ddim_inversion(
         raise ValueError("DDIM inversion needs the DDIM or Euler solver with eta 0")
     if solver.levels[0][0] == 0:
         raise UserError(
-            "inversion.method is ddim, but this model's schedule begins with pure noise (zero terminal SNR), "
-            "which DDIM cannot invert; inversion.method=ddpm can."
+            "this model's schedule begins with pure noise (zero terminal SNR), which DDIM cannot invert. "
+            "DDPM inversion can."
         )
     z = latents
     for i in reversed(range(len(solver.timesteps))):

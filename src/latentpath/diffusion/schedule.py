@@ -71,7 +71,7 @@ class NoiseSchedule:
         n, total = num_inference_steps, len(self.alphas_cumprod)
         most = total - extra - (self.steps_offset if self.timestep_spacing == "leading" else 0)
         if not 1 <= n <= most:
-            raise UserError(f"timesteps.num_inference_steps is {n}, expected 1..{most}.")
+            raise UserError(f"`num_inference_steps` is {n}, expected 1..{most}.")
         # In numpy, as in diffusers: torch rounds fractions near one half differently.
         if self.timestep_spacing == "leading":
             steps = np.arange(n + extra)[::-1] * (total // (n + extra)) + self.steps_offset

@@ -133,7 +133,7 @@ def build_solver(name: str, schedule: NoiseSchedule, num_inference_steps: int, *
     if name not in SOLVERS:
         raise ValueError(f"unknown solver {name!r}; one of {', '.join(SOLVERS)}")
     if eta and name != "ddim":
-        raise UserError(f"sampler.eta is {eta}, but sampler.solver is {name}: only ddim has it.")
+        raise UserError(f"`eta` is {eta}, but `solver` is {name}: only ddim has it.")
     if name == "ddim":
         return _ddim(schedule, num_inference_steps, eta)
     multistep = name == "dpmpp_2m"

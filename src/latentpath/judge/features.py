@@ -121,7 +121,7 @@ def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.
     except Exception as error:
         raise UserError(
             f"{file}: expected the weights of {source} ({error}); replace the file, or take {name} out of "
-            "metric.features"
+            "`features`"
         ) from error
     return network.eval().requires_grad_(False)
 

@@ -50,8 +50,8 @@ def build_network(
     """
     if trainable == "head" and (is_reference(arch) or arch in (TINY, MICRO)):
         raise UserError(
-            f"classifier.trainable=head needs a network of timm with pretrained weights; {arch} is none. "
-            "classifier=efficientnet_lite0 is one"
+            "`trainable=head` needs a network of timm with pretrained weights, such as "
+            f"tf_efficientnet_lite0; {arch} is none."
         )
     if is_reference(arch):
         build = load("classifier.arch", arch, plugins)
@@ -59,7 +59,7 @@ def build_network(
         deciding_layer(network, name=arch)  # fails now rather than in the evaluation, an hour later
         return network
     if arch in (TINY, MICRO) and pretrained:
-        raise UserError(f"classifier.arch: {arch} has no pretrained weights; set classifier.pretrained=false")
+        raise UserError(f"`arch`: {arch} has no pretrained weights; set `pretrained=false`")
     if arch == MICRO:
         # Not a ConvNeXt: at this size and training time it misses many of the thin rims of bubbles.
         network = ResNet(
@@ -86,13 +86,11 @@ def build_network(
             act_layer=nn.SiLU,
         )
     if not timm.is_model(arch):
-        raise UserError(f"classifier.arch: no model {arch!r}.{near(arch, _names())}")
+        raise UserError(f"`arch`: no model {arch!r}.{near(arch, _names())}")
     if trainable == "head":
         body = _timm_network(arch, 0, pretrained, dropout, weights)
         if not hasattr(body, "forward_intermediates"):
-            raise UserError(
-                f"classifier.trainable=head: timm does not give the stages of {arch}; choose another"
-            )
+            raise UserError(f"`trainable=head`: timm does not give the stages of {arch}; choose another")
         return StageFeatures(body, num_outputs=num_outputs)
     return _timm_network(arch, num_outputs, pretrained, dropout, weights)
 
@@ -150,11 +148,9 @@ def _from_hub(arch: str) -> Path:
 
     settings = timm.get_pretrained_cfg(arch)
     hub_id = settings.hf_hub_id if settings else None
-    instead = "or train from random weights with classifier.pretrained=false"
+    instead = "or train from random weights with `pretrained=false`"
     if settings is None or not hub_id:
-        raise UserError(
-            f"classifier.arch: timm has no pretrained weights for {arch}; choose another, {instead}"
-        )
+        raise UserError(f"`arch`: timm has no pretrained weights for {arch}; choose another, {instead}")
     file = settings.hf_hub_filename or "model.safetensors"
     try:
         return Path(hf_hub_download(hub_id, file, local_files_only=True))
@@ -164,7 +160,7 @@ def _from_hub(arch: str) -> Path:
         return Path(hf_hub_download(hub_id, file, etag_timeout=5))
     except Exception as error:  # no network, offline mode, a proxy, a full disk: the advice is the same
         raise UserError(
-            f"classifier.pretrained: the weights {file} of {hub_id} are not in {constants.HF_HUB_CACHE} and "
+            f"`pretrained`: the weights {file} of {hub_id} are not in {constants.HF_HUB_CACHE} and "
             f"cannot be fetched ({type(error).__name__}). Run `hf download {hub_id} {file}` where there is a "
             f"network and copy its cache folder here (HF_HUB_CACHE sets another place), {instead}"
         ) from error

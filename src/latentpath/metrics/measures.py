@@ -102,9 +102,7 @@ def own_measures(references: Iterable[str], plugins: Sequence[str]) -> Iterator[
     for reference in references:
         key = reference.partition(":")[2]
         if key in (*MEASURES, *FIGURES, *IMAGE_KEY, "cosine") or key.startswith(("prob_", "class_prob_")):
-            raise UserError(
-                f"metric.measures: {key!r} is a column of the scores already; rename the function."
-            )
+            raise UserError(f"`measures`: {key!r} is a column of the scores already; rename the function.")
         function = load("metric.measures", reference, plugins)
         definition = (function.__doc__ or f"{reference}.").strip().splitlines()[0]
         compute = partial(_one_value_each, reference, function)

@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 def check_loss(loss: float, step: int) -> None:
     """Raise UserError if the loss is not finite."""
     if not math.isfinite(loss):
-        raise UserError(
-            f"the loss is not finite at step {step}. Try a smaller finetune.lr, or trainer.precision=32-true."
-        )
+        raise UserError(f"the loss is not finite at step {step}. Try a smaller `lr`, or `precision=32-true`.")
 
 
 def warn_of_useless(loss: float, noise_offset: float) -> None:

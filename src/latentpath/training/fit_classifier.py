@@ -123,36 +123,34 @@ def check_labels(table: ImageTable) -> None:
     """Raise UserError for a label that has only one value among the training images and cannot be learned."""
     rows = table.split("train")
     if class_outputs(table.classes) + len(table.attributes) == 0:
-        raise UserError("nothing to classify: dataset.classes has one class and dataset.attributes is empty")
+        raise UserError("nothing to classify: `classes` has one class and `attributes` is empty")
     if len(rows) < 2:
         raise UserError(
-            f"{len(rows)} training images; the classifier needs at least 2. Raise dataset.limit or add groups"
+            f"{len(rows)} training images; the classifier needs at least 2. Raise `limit` or add groups"
         )
     remedy = f"among {len(rows):,} training images, so it cannot be learned. Leave it out of"
     if len(table.classes) > 1:
         for name in table.classes:
             if not (rows["cls"] == name).any():
-                raise UserError(f"class {name!r}: no image {remedy} dataset.classes, or raise dataset.limit")
+                raise UserError(f"class {name!r}: no image {remedy} `classes`, or raise `limit`")
     for name in table.attributes:
         for value, word in ((1, "positive"), (0, "negative")):
             if not (rows[name] == value).any():
-                raise UserError(
-                    f"attribute {name!r}: no {word} {remedy} dataset.attributes, or raise dataset.limit"
-                )
+                raise UserError(f"attribute {name!r}: no {word} {remedy} `attributes`, or raise `limit`")
 
 
 def check_validation(table: ImageTable, *, monitor: str, patience: int) -> None:
     """Raise UserError if the validation images cannot decide the best epoch or when to stop."""
-    rows, remedy = table.split("val"), "Raise dataset.val_fraction or dataset.limit"
+    rows, remedy = table.split("val"), "Raise `val_fraction` or `limit`"
     if rows.empty and (patience or monitor == "auroc"):
         raise UserError(
-            f"classifier.patience={patience} and classifier.monitor={monitor} need validation images, and "
+            f"`patience={patience}` and `monitor={monitor}` need validation images, and "
             f"there are none. {remedy}"
         )
     labels = [rows["cls"]] if len(table.classes) > 1 else []
     labels += [rows[name].dropna() for name in table.attributes]
     if monitor == "auroc" and not any(values.nunique() > 1 for values in labels):
         raise UserError(
-            f"classifier.monitor=auroc: no label has both of its answers among {len(rows):,} validation "
+            f"`monitor=auroc`: no label has both of its answers among {len(rows):,} validation "
             f"images, so none has an AUROC. {remedy}"
         )

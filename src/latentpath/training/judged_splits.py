@@ -38,8 +38,7 @@ def judge_splits(
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
     if not all(values.isfinite().all() for values in logits.values()):
         raise UserError(
-            "the classifier's outputs are not finite. Try a smaller classifier.lr, or "
-            "trainer.precision=32-true"
+            "the classifier's outputs are not finite. Try a smaller `lr`, or `precision=32-true`."
         )
     if calibrate is not Calibrate.none:
         val, undone = data.splits["val"], weights.logs if calibrate is Calibrate.full else None

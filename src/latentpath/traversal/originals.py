@@ -50,9 +50,8 @@ def choose_originals(table: ImageTable, *, split: str, seeds: Sequence[int]) -> 
         if len(of_class) <= max(seeds):
             raise UserError(
                 f"{len(of_class)} patients or lesions of {cls} in the {split} split have an image that is "
-                f"known to show none of {', '.join(table.attributes)}; sampler.seeds asks for "
-                f"{max(seeds) + 1}. Lower "
-                "sampler.seeds, or take inversion.split=train, whose images the model has seen."
+                f"known to show none of {', '.join(table.attributes)}; `seeds` asks for "
+                f"{max(seeds) + 1}. Lower `seeds`, or take `split=train`, whose images the model has seen."
             )
         chosen.append(of_class.iloc[list(seeds)].assign(seed=list(seeds)))
     columns = ["cls", "seed", "group", "path"]

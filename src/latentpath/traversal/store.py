@@ -128,5 +128,5 @@ def _open(path: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is not a whole shard ({error}). Delete it and run `traverse` again."
+            f"{path} is not a whole shard ({error}). Delete it and run `latentpath traverse` again."
         ) from None

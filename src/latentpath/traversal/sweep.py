@@ -91,7 +91,8 @@ def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> No
     sampled = sample(wave)
     if not torch.isfinite(sampled.latents).all():
         raise UserError(
-            f"shard {wave.name}: latents are not finite. Try precision 32-true or a smaller finetune.lr"
+            f"shard {wave.name}: latents are not finite. Try `precision=32-true`, or fine-tune with a "
+            "smaller learning rate."
         )
     rows = [_row(plan, leaf) for leaf in sampled.leaves]
     write_shard(folder, wave.name, rows, sampled.latents, flips=sampled.flips)

@@ -42,7 +42,7 @@ def tune(
     denoise.attention = None if attention in ("default", "auto") else attention
     if attention == "auto":
         denoise.attention = fastest_attention(lambda: call(rows), device=device)
-        log.info("sampler.attention=auto: %s", denoise.attention)
+        log.info("fastest attention: %s", denoise.attention)
     if batch_size == "auto":
         rows = largest_batch(call, most=most, device=device, steps=step_rows if denoise.static else None)
     denoise.batch_size, denoise.calls, denoise.rows = rows, 0, 0
