@@ -55,5 +55,13 @@ def test_no_message_below_the_commands_names_a_key(room):
             text = str(node.value)
             if text not in SETTINGS and "latentpath fetch" not in text:
                 assert not key.search(text), f"{file}:{node.lineno}: {text}"
-            for name in re.findall(r"`([a-z][a-z_]*)(?:`|=)", text):
-                assert name in names, f"{file}:{node.lineno}: `{name}` is no key's last name"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_argument_that_an_error_marks_has_a_key(room):
+    for file in sorted((Path(latentpath.__file__).parent / room).rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "UserError":
+                said = " ".join(str(n.value) for n in ast.walk(call) if isinstance(n, ast.Constant))
+                for name in re.findall(r"`([a-z][a-z_]*)(?:`|=)", said):
+                    assert name in keys_by_name(), f"{file}:{call.lineno}: `{name}` is no key's last name"

@@ -66,6 +66,7 @@ def test_a_few_kills_change_no_value(tiny_job, tmp_path, rng, tried):
 
 
 @pytest.mark.hostile
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("series", [0, 1])  # two, so that two processes share the work
 def test_kills_at_random_writes_and_instants_change_no_value(
     tiny_job, kills, kill_seconds, tmp_path, rng, tried, series

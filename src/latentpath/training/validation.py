@@ -59,14 +59,14 @@ def check_validation(settings: FinetuneConfig, images: int) -> None:
     """Raise UserError if `settings.monitor` has nothing to look at, with `images` held-out images."""
     if settings.monitor and images == 0:
         raise UserError(
-            f"finetune.monitor={settings.monitor} needs images of the validation split with known "
-            "attributes, and there are none. Raise dataset.val_fraction or dataset.limit."
+            f"`monitor={settings.monitor}` needs images of the validation split with known "
+            "attributes, and there are none. Raise `val_fraction` or `limit`."
         )
     if settings.monitor and not steps_between(settings, images):
         raise UserError(
-            f"finetune.monitor={settings.monitor}: in {settings.max_steps} steps of {settings.batch_size} "
+            f"`monitor={settings.monitor}`: in {settings.max_steps} steps of {settings.batch_size} "
             f"images, validations on {images} images would cost more than {SHARE:.0%} of the training. "
-            "Lower finetune.val_images, or give the steps between validations as finetune.val_every_steps=..."
+            "Lower `val_images`, or give the steps between validations as `val_every_steps=...`"
         )
 
 
