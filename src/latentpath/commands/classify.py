@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
 from latentpath.training.classify import equal_weights, label_weights
+from latentpath.training.cross_validation import cross_validate
 from latentpath.training.fit import quiet_lightning
 from latentpath.training.fit_classifier import check_labels, check_validation, fit_classifier
 from latentpath.training.fit_head import fit_on_first_rank
@@ -74,7 +76,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             num_workers=cfg.trainer.num_workers,
         )
         if cfg.classifier.trainable is Trained.head:
-            fitted = fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)
+            fitted = {"penalty": fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)}
         else:
             best_epoch = fit_classifier(
                 classifier,
@@ -97,6 +99,16 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 calibrate=cfg.classifier.calibrate,
                 weights=weights,
                 round_trip=through_vae(cfg) if cfg.classifier.round_trips else None,
+                cross_validation=partial(
+                    cross_validate,
+                    classifier,
+                    data,
+                    weights=weights,
+                    penalty=fitted["penalty"],
+                    folds=cfg.classifier.folds,
+                )
+                if cfg.classifier.folds
+                else None,
             )
             stage.figures = {
                 **{f"{split}_accuracy": accuracy for split, accuracy in accuracies.items()},

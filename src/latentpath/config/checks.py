@@ -6,6 +6,7 @@ from dataclasses import fields
 from string import Formatter
 from typing import Any, cast
 
+from latentpath.config.choices import Trained
 from latentpath.config.fields import check_fields
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.names import check_label, check_run_name
@@ -81,6 +82,11 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
 
 def _check_classifier(cfg: Config) -> None:
     settings = cfg.classifier
+    if settings.folds == 1 or (settings.folds and settings.trainable is not Trained.head):
+        raise UserError(
+            f"classifier.folds={settings.folds}: cross-validation takes two folds or more, and "
+            "classifier.trainable=head, whose last layer is fitted in seconds."
+        )
     if cfg.dataset.val_fraction == 0 and (settings.patience or settings.monitor != "loss"):
         raise UserError(
             "classifier.patience and classifier.monitor=auroc look at the validation split, and "

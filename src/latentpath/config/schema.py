@@ -195,6 +195,8 @@ class ClassifierConfig:
     class_weights: bool = True  # weight rare classes and rare positives up, at most tenfold
     # Held-out images that are also judged after the base model's VAE, as generated images are; 0: none.
     round_trips: int = number(2000, low=0, high=1_000_000, zero="none")
+    # trainable=head: also judge every image by layers fitted on the other folds of groups; 0: no.
+    folds: int = number(0, low=0, high=100, zero="none")
     calibrate: Calibrate = Calibrate.full  # how logits become probabilities, by the validation split
 
 

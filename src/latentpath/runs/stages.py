@@ -47,7 +47,8 @@ INDIFFERENT = (
     "finetune.compile",
     "finetune.channels_last",
     "finetune.gradient_checkpointing",
-    "classifier.round_trips",  # measures the judge, and does not change it
+    "classifier.round_trips",  # these measure the judge, and do not change it
+    "classifier.folds",
 )
 # Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))

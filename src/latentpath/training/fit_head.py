@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,15 +22,29 @@ from latentpath.training.classify import LabelWeights
 from latentpath.training.labelled_images import ImageData, LabelledImages
 
 Array = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # inverse strengths C of the L2 penalty, tried on the validation split
 MOST_STEPS = 300
 
 
+def fit_on_first_rank(
+    classifier: Classifier, data: ImageData, trainer: TrainerConfig, *, weights: LabelWeights, rank: Rank
+) -> dict[str, float]:
+    """Call `fit_head` on rank 0, which is enough; other ranks return nothing."""
+    if not rank.is_zero:
+        return {}
+    data.prepare_data()
+    data.setup()
+    classifier.to(device_of(trainer.accelerator, rank.local_index))
+    return fit_head(classifier, data, weights=weights)
+
+
 def fit_head(classifier: Classifier, data: ImageData, *, weights: LabelWeights) -> dict[str, float]:
-    """Fit the last layer on the training split; return for each head the strength C that was chosen.
+    """Fit the last layer on the training split; return for each head the C that was chosen.
 
     Each head is fitted alone, on the images whose label is known, with the `weights` that training a whole
-    network would have.
+    network would have. Of `STRENGTHS` it takes the C with the least `loss` on the validation split; without
+    such images, the one in the middle.
     """
     network = classifier.network
     assert isinstance(network, StageFeatures)
@@ -40,42 +54,67 @@ def fit_head(classifier: Classifier, data: ImageData, *, weights: LabelWeights) 
     network.scale.copy_(torch.from_numpy(np.maximum(x.std(axis=0), 1e-6)))
     x = (x - network.center.cpu().numpy()) / network.scale.cpu().numpy().astype(np.float32)
     val_x = split_features(classifier, val)
-    chosen, layers = {}, []
-    if classifier.class_outputs:
-        y, val_y = train.class_labels.numpy(), val.class_labels.numpy()
-        weight, bias, chosen["class"] = fit_layer(x, y, val_x, val_y, weights=weights.classes)
-        layers.append((weight, bias))
-    for i, name in enumerate(classifier.attributes):
-        known, val_known = (~split.attribute_labels[:, i].isnan().numpy() for split in (train, val))
-        y, val_y = (split.attribute_labels[:, i].numpy() for split in (train, val))
-        weight, bias, chosen[name] = fit_layer(
-            x[known],
-            y[known].astype(np.int64),
-            val_x[val_known],
-            val_y[val_known].astype(np.int64),
-            weights=torch.tensor([1.0, float(weights.positives[i])]),
-        )
-        layers.append((weight[1:] - weight[:1], bias[1:] - bias[:1]))  # present against absent: one logit
+    penalty, layers = {}, []
+    for head, check in zip(
+        heads_of(classifier, train, weights), heads_of(classifier, val, weights), strict=True
+    ):
+        tried = []
+        for strength in STRENGTHS if len(val_x) else STRENGTHS[1:2]:
+            layer = head.fit(x, strength)
+            tried.append((check.loss(val_x, *layer) if len(val_x) else 0.0, strength, layer))
+        _, penalty[head.name], layer = min(tried, key=lambda each: each[:2])
+        layers.append(head.outputs(*layer))
     with torch.no_grad():
         network.head.weight.copy_(torch.cat([weight for weight, _ in layers]))
         network.head.bias.copy_(torch.cat([bias for _, bias in layers]))
-    return chosen
+    return penalty
 
 
-def fit_on_first_rank(
-    classifier: Classifier, data: ImageData, trainer: TrainerConfig, *, weights: LabelWeights, rank: Rank
-) -> dict[str, Any]:
-    """Call `fit_head` on rank 0, which is enough, and return what the manifest says of it."""
-    if not rank.is_zero:
-        return {}
-    data.prepare_data()
-    data.setup()
-    classifier.to(device_of(trainer.accelerator, rank.local_index))
-    return {"penalty": fit_head(classifier, data, weights=weights)}
+@dataclass(frozen=True)
+class Head:
+    """The labels (n,) 0..K-1 or NaN (unknown) of one head, and what each label weighs in the loss (K,)."""
+
+    name: str
+    labels: NDArray[np.float64]
+    weights: Tensor
+    one_logit: bool  # an attribute has one output, present against absent; classes have one each
+
+    def fit(self, x: Array, strength: float, rows: Flags | None = None) -> tuple[Tensor, Tensor]:
+        """Fit logits (n, K) on features x (n, d), of `rows` (n,) only: return weight (K, d) and bias (K,)."""
+        known = np.isfinite(self.labels) & (True if rows is None else rows)
+        model = LogisticRegression(
+            C=strength, class_weight=dict(enumerate(self.weights.tolist())), max_iter=MOST_STEPS, tol=1e-3
+        ).fit(x[known], self.labels[known].astype(np.int64))
+        weight = torch.from_numpy(np.asarray(model.coef_, np.float32))
+        bias = torch.from_numpy(np.asarray(model.intercept_, np.float32))
+        if len(weight) == 1:  # of two labels scikit-learn gives the logit of the second against the first
+            return torch.cat([-weight / 2, weight / 2]), torch.cat([-bias / 2, bias / 2])
+        return weight, bias
+
+    def loss(self, x: Array, weight: Tensor, bias: Tensor) -> float:
+        """Return the mean negative log-likelihood of the logits, rid of the weights of the labels."""
+        known = np.isfinite(self.labels)
+        logits = torch.from_numpy(x[known]) @ weight.T + bias - self.weights.log()
+        return nll(logits, torch.from_numpy(self.labels[known]))
+
+    def outputs(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the layer of the network's outputs from that of K logits."""
+        return (weight[1:] - weight[:1], bias[1:] - bias[:1]) if self.one_logit else (weight, bias)
+
+
+def heads_of(classifier: Classifier, images: LabelledImages, weights: LabelWeights) -> list[Head]:
+    """Return the heads with the labels of `images`, in the order of the classifier's outputs."""
+    heads = []
+    if classifier.class_outputs:
+        heads.append(Head("class", images.class_labels.double().numpy(), weights.classes, one_logit=False))
+    for i, name in enumerate(classifier.attributes):
+        present = torch.tensor([1.0, float(weights.positives[i])])
+        heads.append(Head(name, images.attribute_labels[:, i].double().numpy(), present, one_logit=True))
+    return heads
 
 
 def split_features(classifier: Classifier, images: LabelledImages, *, batch_size: int = 128) -> Array:
-    """Return the features (n, d) of a split, as the last layer of the classifier gets them."""
+    """Return the features (n, d) of images, as the last layer of the classifier gets them."""
     assert isinstance(classifier.network, StageFeatures)
     found = [np.zeros((0, classifier.network.head.in_features), np.float32)]
     with bar("features of images", len(images)) as advance:
@@ -84,29 +123,3 @@ def split_features(classifier: Classifier, images: LabelledImages, *, batch_size
             found.append(classifier.predict_with_features(to_model_range(batch["images"]))[2].numpy())
             advance(len(found[-1]))
     return np.concatenate(found)
-
-
-def fit_layer(
-    x: Array, y: NDArray[np.int64], val_x: Array, val_y: NDArray[np.int64], *, weights: Tensor
-) -> tuple[Tensor, Tensor, float]:
-    """Fit logits (n, K) of K labels on features x (n, d): return weight (K, d), bias (K,) and C.
-
-    weights (K,): of the labels in the loss. Of `STRENGTHS` the C is taken with the least negative
-    log-likelihood on the validation split, where the logits are rid of the weights; without such images, the
-    one in the middle.
-    """
-    model = LogisticRegression(
-        class_weight=dict(enumerate(weights.tolist())), max_iter=MOST_STEPS, tol=1e-3, warm_start=True
-    )
-    tried = []
-    for strength in STRENGTHS if len(val_y) else STRENGTHS[1:2]:
-        model.set_params(C=strength).fit(x, y)
-        weight = torch.from_numpy(np.asarray(model.coef_, np.float32))
-        bias = torch.from_numpy(np.asarray(model.intercept_, np.float32))
-        if len(weight) == 1:  # of two labels scikit-learn gives the logit of the second against the first
-            weight, bias = torch.cat([-weight / 2, weight / 2]), torch.cat([-bias / 2, bias / 2])
-        logits = torch.from_numpy(val_x) @ weight.T + bias - weights.log()
-        loss = nll(logits, torch.from_numpy(val_y)) if len(val_y) else 0.0
-        tried.append((loss, weight, bias, strength))
-    _, weight, bias, strength = min(tried, key=lambda each: each[0])
-    return weight, bias, strength

@@ -39,13 +39,13 @@ def held_out_figures(
     probability. Intervals are over groups.
     """
     calibrated, c = classifier.calibrated(logits).double(), classifier.class_outputs
-    decided = calibrated[:, :c].argmax(dim=1)
     figures = {}
     for i, name in enumerate(classifier.classes[:1] if c == 2 else classifier.classes[:c]):
         labels = (images.class_labels == i).double()
         others = calibrated[:, [j for j in range(c) if j != i]]
         score = calibrated[:, i] - others.logsumexp(dim=1)  # log-odds, which unlike probabilities never tie
-        figures[name] = head_figures(score, decided == i, labels, images.groups)
+        decided = calibrated[:, :c].argmax(dim=1) == i
+        figures[name] = head_figures(score, decided, labels, images.groups)
     for i, name in enumerate(classifier.attributes):
         score, labels = calibrated[:, c + i], images.attribute_labels[:, i]
         figures[name] = head_figures(score, score.sigmoid() > decided_at, labels, images.groups)
@@ -105,6 +105,30 @@ def round_trip_table(figures: dict[str, Any]) -> Table:
         ]
         counts = [f"{before[k]:,}" for k in ("positives", "negatives", "groups")]
         grid.add_row(label, *cells, *counts)
+    return grid
+
+
+def cross_validation_table(figures: dict[str, Any]) -> Table:
+    """Make the terminal's table of all images, each judged by layers that were fitted without its group."""
+    title = f"{figures['images']:,} images, each judged without its group: {figures['folds']} folds"
+    grid = Table(title=title, title_justify="left")
+    grid.add_column("label", no_wrap=True)
+    for column in (
+        "AUROC",
+        "95 % interval",
+        "sensitivity",
+        "specificity",
+        "positives",
+        "negatives",
+        "groups",
+    ):
+        grid.add_column(column, justify="right")
+    for label, row in figures["heads"].items():
+        ends = row["auroc"]
+        interval = "" if ends["low"] is None else f"{ends['low']:.2f} to {ends['high']:.2f}"
+        rates = [_written(row[k]) for k in ("sensitivity", "specificity")]
+        counts = [f"{row[k]:,}" for k in ("positives", "negatives", "groups")]
+        grid.add_row(label, _written(ends), interval, *rates, *counts)
     return grid
 
 

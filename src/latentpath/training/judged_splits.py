@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
 from latentpath.runs.files import write_json
 from latentpath.training.classify import LabelWeights
-from latentpath.training.held_out import RoundTrip, after_round_trip, held_out_figures, round_trip_table
+from latentpath.training.held_out import (
+    RoundTrip,
+    after_round_trip,
+    cross_validation_table,
+    held_out_figures,
+    round_trip_table,
+)
 from latentpath.training.labelled_images import ImageData, LabelledImages
 
 
@@ -28,12 +35,13 @@ def judge_splits(
     calibrate: Calibrate,
     weights: LabelWeights,
     round_trip: RoundTrip | None = None,
+    cross_validation: Callable[[], dict[str, Any]] | None = None,
 ) -> dict[str, float | None]:
     """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
     weights: of the labels in training, which full calibration undoes. round_trip: held-out images are also
-    measured after it. The calibration error on the validation split is optimistic, because the temperatures
-    were fitted there.
+    measured after it. cross_validation: called after calibration, for the key of that name. The calibration
+    error on the validation split is optimistic, because the temperatures were fitted there.
     """
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
     if not all(values.isfinite().all() for values in logits.values()):
@@ -62,11 +70,15 @@ def judge_splits(
     }
     if round_trip is not None and len(test):
         metrics["held_out"] = after_round_trip(classifier, test, round_trip)
+    if cross_validation is not None:
+        metrics["cross_validation"] = cross_validation()
     classifier.save(folder)
     write_json(folder / "metrics.json", metrics)
     Console().print(metrics_table(metrics["test"], len(test)))
     if "round_trips" in metrics["held_out"]:
         Console().print(round_trip_table(metrics["held_out"]))
+    if "cross_validation" in metrics:
+        Console().print(cross_validation_table(metrics["cross_validation"]))
     return {name: _mean_accuracy(metrics[name]) for name in logits}
 
 
