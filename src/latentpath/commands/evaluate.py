@@ -38,6 +38,7 @@ from latentpath.metrics import (
 )
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.measures import own_measures
+from latentpath.report.model_card import add_evaluation
 from latentpath.runs.files import read_json, read_parquet, write_json
 from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import Stage, open_stage, stage_dir
@@ -95,6 +96,9 @@ def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: dict[str, Any], r
     trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
     stage.figures = _figures(cfg, stage.path, plan, judge, scorer, sweeps, data)
     log_evaluation(trackers, stage.path)
+    tested = read_json(stage_dir(run_dir, "classify", cfg) / "metrics.json").get("test", {})
+    figures = FigureTable(read_parquet(stage.path / "figures.parquet"))
+    add_evaluation(run_dir / "finetune" / "pipeline", figures, judge=tested)
     return True
 
 

@@ -17,6 +17,7 @@ from latentpath.data.pixels import save_grid, to_uint8
 from latentpath.diffusion.cached_latents import cached_latents, captioned
 from latentpath.diffusion.components import BaseModel, scheduler_changes
 from latentpath.diffusion.execution import device_of
+from latentpath.report.model_card import write_card
 from latentpath.runs.ranks import barrier, current_rank
 from latentpath.runs.stages import open_stage
 from latentpath.runs.tracking import build_loggers, log_images
@@ -101,6 +102,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 trainable=cfg.finetune.trainable.value,
                 scheduler_changes=changes,
             )
+            write_card(stage.path / "pipeline", cfg, table, base=Path(base.location))
             log.info("fine-tuned pipeline: %s, %s", stage.path / "pipeline", fitted.summary(cfg.finetune))
             images = sample(task.unet.to(device))
             save_grid(images, samples / "final.png")

@@ -1,0 +1,221 @@
+"""Writes the model card of a fine-tuned pipeline: README.md in the format of the Hugging Face hub.
+
+The fine-tune writes the card, and evaluation adds its figures. A card holds counts of the data and the
+configuration, but no paths, no identifiers and no images.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from latentpath.config.schema import Config
+from latentpath.config.written import written_config
+from latentpath.data.records import ImageTable
+from latentpath.metrics.figure_table import FigureTable
+from latentpath.metrics.figures import FIGURES
+from latentpath.runs.files import write_text
+from latentpath.runs.masking import mask_config
+from latentpath.runs.stages import versions
+
+FILE = "README.md"
+# The licence of a data set that latentpath knows by its layout; others are for the owner to state.
+LICENCES = {
+    "isic2019": "CC BY-NC 4.0",
+    "chexpert": "Stanford University Dataset Research Use Agreement",
+}
+UNKNOWN = "not known to latentpath: state it here before the model leaves the house"
+SECTIONS = ("seed", "model", "finetune", "trainer.precision", "dataset.image_size", "dataset.captions")
+HEADLINE = ("selectivity", "flipped", "cfrt_released", "cfrt_strict")
+NOT_EVALUATED = "Not evaluated yet. `latentpath evaluate` adds the figures here."
+_EVALUATION = re.compile(r"(?<=\n## Evaluation\n\n).*?(?=\n\n## )", re.DOTALL)
+
+
+def write_card(pipeline: Path, cfg: Config, table: ImageTable, *, base: Path) -> None:
+    """Write the card into the folder `pipeline`, without an evaluation.
+
+    `base` is the folder of the base model, whose card names its licence; it need not exist.
+    """
+    rows = table.split("train")
+    licence = _licence_of(base)
+    config = mask_config(written_config(cfg))
+    data = LICENCES.get(cfg.dataset.layout, UNKNOWN)
+    if cfg.dataset.phantom.count:
+        data = "none needed: the images are drawn"
+    metadata = {
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "license": licence or "other",
+        "language": ["en"],
+        "tags": ["latentpath", "medical-imaging", "stable-diffusion", "stable-diffusion-diffusers"],
+    }
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", cfg.model.name) and not Path(cfg.model.name).exists():
+        metadata["base_model"] = cfg.model.name
+    if licence is None:
+        metadata |= {"license_name": "see-base-model-and-data"}
+    settings = yaml.safe_dump(_chosen(config), sort_keys=False).rstrip()
+    body = _BODY.format(
+        name=config["name"],
+        base=config["model"]["name"],
+        images=len(rows),
+        groups=rows["group"].nunique(),
+        counts="\n".join(f"| {name} | {number:,} |" for name, number in _counts(table, rows).items()),
+        prompts="\n".join(f"- {prompt}" for prompt in _prompts(table)),
+        evaluation=NOT_EVALUATED,
+        base_licence=licence or UNKNOWN,
+        data_licence=data,
+        settings=settings,
+        versions="\n".join(f"| {name} | {version} |" for name, version in versions().items()),
+    )
+    write_text(pipeline / FILE, _joined(metadata, body))
+
+
+def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, Any]) -> None:
+    """Put the figures into the card of the folder `pipeline`, in the place of an earlier evaluation.
+
+    judge: the judge's figures on held-out groups, output -> {"accuracy", "auroc"}. Without a card it does
+    nothing.
+    """
+    if not (pipeline / FILE).is_file():
+        return
+    _, front, body = (pipeline / FILE).read_text(encoding="utf-8").split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    readings = {key: figures.get(key) for key in HEADLINE}
+    lines = [
+        "Means over classes and attributes, on images that the model generated, as a classifier sees them;",
+        "95 % intervals over seeds.",
+        "",
+        "| figure | mean | low | high | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    metrics = []
+    for key, reading in readings.items():
+        if reading is None or reading.value is None:
+            lines.append(f"| {FIGURES[key].label} | n/a | | | |")
+            continue
+        low, high = ("" if end is None else f"{end:.2f}" for end in (reading.low, reading.high))
+        label, value, n = FIGURES[key].label, reading.value, reading.n or ""
+        lines.append(f"| {label} | {value:.2f} | {low} | {high} | {n} |")
+        metrics.append({"type": key, "name": label, "value": round(value, 4)})
+    lines += ["", "The classifier on held-out groups of real images:", ""]
+    lines += ["| output | accuracy | AUROC | images |", "|---|---|---|---|"]
+    for head, of_head in judge.items():
+        shown = ["n/a" if of_head.get(k) is None else f"{of_head[k]:.2f}" for k in ("accuracy", "auroc")]
+        lines.append(f"| {head} | {' | '.join(shown)} | {of_head.get('count', '')} |")
+    if metrics:
+        result = {
+            "task": {"type": "text-to-image"},
+            "dataset": {"type": "generated", "name": "images that the model generated"},
+            "metrics": metrics,
+        }
+        metadata["model-index"] = [{"name": pipeline.parents[1].name, "results": [result]}]
+    text = "\n".join(lines)
+    write_text(pipeline / FILE, _joined(metadata, _EVALUATION.sub(lambda _: text, body)))
+
+
+def _counts(table: ImageTable, rows: pd.DataFrame) -> dict[str, int]:
+    """Return the number of images of each class and with each attribute."""
+    of_classes = {f"class {cls}": int((rows["cls"] == cls).sum()) for cls in table.classes}
+    return of_classes | {name: int((rows[name] == 1).sum()) for name in table.attributes}
+
+
+def _prompts(table: ImageTable) -> list[str]:
+    """Return the neutral prompt of each class, and the prompt of each attribute for the first class."""
+    neutral = [table.captions.caption(cls) for cls in table.classes]
+    return neutral + [table.captions.caption(table.classes[0], [name]) for name in table.attributes]
+
+
+def _joined(metadata: dict[str, Any], body: str) -> str:
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n{body}"
+
+
+def _chosen(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the SECTIONS of a configuration, flat where they are one value."""
+    chosen = {}
+    for key in SECTIONS:
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        chosen[key] = value
+    return chosen
+
+
+def _licence_of(base: Path) -> str | None:
+    """Return the licence in the card of a base model's folder, or None if there is none."""
+    try:
+        front = (base / FILE).read_text(encoding="utf-8").split("---\n", 2)[1]
+        return str(yaml.safe_load(front)["license"])
+    except (OSError, ValueError, IndexError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+_BODY = """
+# {name}
+
+A latent diffusion model that was fine-tuned on captioned medical images by latentpath, from the base
+model `{base}`. It loads in diffusers:
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("path/to/this/folder")
+```
+
+## Intended use
+
+Research on what generative models learn from medical images: moving from a neutral image to one with an
+attribute, and measuring what else changes.
+The model understands prompts like its training captions:
+
+{prompts}
+
+## Not intended
+
+- Diagnosis, treatment, or any decision about a patient. Its images are invented and show nobody.
+- Training data for a medical device without a separate validation.
+- A claim about causes: it reproduces the correlations of its data.
+
+## Limits
+
+- It can only show what its data show, for the people, devices and sites in them. Rare combinations are
+  unreliable.
+- A diffusion model may reproduce training images. Read the copies that `latentpath evaluate` lists before
+  the model leaves the owner of the data.
+- There is no safety checker: it blackens medical images.
+- Every figure below is seen through a classifier, which has errors and correlations of its own.
+
+## Training data
+
+{images:,} images of {groups:,} groups (patients or lesions), the training split. No image, path or
+identifier is part of this card.
+
+| | images |
+|---|---|
+{counts}
+
+## Evaluation
+
+{evaluation}
+
+## Licences
+
+- Base model: {base_licence}
+- Data: {data_licence}
+
+## Configuration
+
+```yaml
+{settings}
+```
+
+## Versions
+
+| package | version |
+|---|---|
+{versions}
+"""
