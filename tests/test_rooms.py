@@ -19,7 +19,7 @@ FLOORS = (
     {"data", "metrics"},
     {"diffusion", "judge", "report"},
     {"traversal"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "explore"},
     {"commands"},
     {"cli"},
     {"__main__"},

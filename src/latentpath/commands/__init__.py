@@ -95,6 +95,11 @@ LEADERBOARD = Command(
     "which way of editing changes least else, at equal effect, in one or several runs",
     takes_config=False,
 )
+EXPLORE = Command(
+    "explore",
+    "edit with a run's model by hand, in a browser on this machine",
+    takes_config=False,
+)
 FETCH = Command(
     "fetch",
     "download the weights that a configuration needs",
@@ -115,6 +120,7 @@ COMMANDS = {
         CFRT,
         POWER,
         LEADERBOARD,
+        EXPLORE,
         FETCH,
     )
 }

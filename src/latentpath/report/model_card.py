@@ -161,9 +161,9 @@ A latent diffusion model that was fine-tuned on captioned medical images by late
 model `{base}`. It loads in diffusers:
 
 ```python
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
-pipeline = StableDiffusionPipeline.from_pretrained("path/to/this/folder")
+pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
 ```
 
 ## Intended use

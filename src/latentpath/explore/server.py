@@ -1,0 +1,137 @@
+"""Serves the explorer's page to browsers on this machine, and nothing to anybody else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from PIL import Image
+from torch import Tensor
+
+from latentpath.data.pixels import to_uint8
+from latentpath.errors import UserError
+from latentpath.explore.explorer import Choice, Edit, Explorer
+
+HOST = "127.0.0.1"
+FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+SMALLEST_SIDE = 256  # pixels: smaller pictures are enlarged by a whole factor
+GAIN = 3  # the difference is shown this much brighter
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPServer:
+    """Return a server of the explorer of run `name`, bound to this machine alone; port 0 takes a free one.
+
+    Raises UserError if the port is taken.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answers GET requests: the page, the facts of the run, and edits."""
+
+        server_version, sys_version = "latentpath", ""
+
+        def do_GET(self) -> None:
+            # A page elsewhere may name this machine by another host (DNS rebinding); it gets nothing.
+            host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+            url = urlsplit(self.path)
+            if host not in (HOST, "localhost"):
+                return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"only for browsers on this machine")
+            if url.path in FILES:
+                file = Path(__file__).parent / FILES[url.path]
+                return self._send(HTTPStatus.OK, TYPES[file.suffix], file.read_bytes())
+            if url.path == "/run":
+                return self._send_json(lambda: facts(explorer, name))
+            if url.path == "/edit":
+                return self._send_json(lambda: shown(explorer.edit(choice(parse_qs(url.query)))))
+            self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
+
+        def _send_json(self, answer: Callable[[], dict[str, Any]]) -> None:
+            try:
+                status, content = HTTPStatus.OK, answer()
+            except UserError as error:
+                status, content = HTTPStatus.BAD_REQUEST, {"error": str(error)}
+            self._send(status, "application/json", json.dumps(content).encode())
+
+        def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
+            self.send_response(status)
+            for key, value in HEADERS.items():
+                self.send_header(key, value)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Write no line per request."""
+
+    try:
+        return ThreadingHTTPServer((HOST, port), Handler)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"port {port} cannot be used ({error}). Give another one: --port 7861") from None
+
+
+def choice(query: dict[str, list[str]]) -> Choice:
+    """Read a choice from a query string. Raises UserError for a value that is missing or no number."""
+    try:
+        one = {key: values[0] for key, values in query.items()}
+        return Choice(
+            one["class"],
+            one["attribute"],
+            one.get("method", "swap"),
+            min(max(int(one.get("seed", 0)), 0), 2**31 - 1),
+            int(one["swap_step"]),
+            min(max(float(one["dial"]), -100.0), 100.0) if "dial" in one else None,
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(f"the page asked for an edit that cannot be read ({error}); load it again") from None
+
+
+def facts(explorer: Explorer, name: str) -> dict[str, Any]:
+    """Return what the page offers: the run's name, classes, attributes, methods, and steps."""
+    return {
+        "name": name,
+        "classes": explorer.plan.classes,
+        "attributes": explorer.attributes,
+        "methods": {
+            name: {"usual": way.usual, "dialled": way.dialled} for name, way in explorer.ways.items()
+        },
+        "steps": explorer.steps,
+        "gain": GAIN,
+        "judged": explorer.judge is not None,
+    }
+
+
+def shown(edit: Edit) -> dict[str, Any]:
+    """Return an edit as the page shows it: three pictures as data, probabilities, and what it cost."""
+    difference = GAIN * (edit.image - edit.origin).abs().mean(0, keepdim=True).expand(3, -1, -1) - 1
+    return {
+        "origin": picture(edit.origin),
+        "image": picture(edit.image),
+        "difference": picture(difference),
+        "before": edit.before,
+        "after": edit.after,
+        "rows": edit.rows,
+    }
+
+
+def picture(image: Tensor) -> str:
+    """Return an image (3, h, w) in [-1, 1] as the data of a PNG for a page."""
+    pixels = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+    zoom = max(1, -(-SMALLEST_SIDE // min(pixels.size)))
+    content = io.BytesIO()
+    pixels.resize((pixels.width * zoom, pixels.height * zoom), Image.Resampling.NEAREST).save(content, "PNG")
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

@@ -1,0 +1,54 @@
+"""The ways of editing that the explorer offers: each spells an edit for any value of its dial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from latentpath.config.plugins import load
+from latentpath.config.schema import Config
+from latentpath.traversal.methods import METHODS
+from latentpath.traversal.methods.own import Own
+from latentpath.traversal.methods.strength import Strength
+from latentpath.traversal.words import Rule, Spell, Swap, neutral, target
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method with its dial.
+
+    spell: dial -> what the edit spells. usual: the dial's usual value. dialled: whether the dial matters.
+    origin: the letter of the unedited image.
+    """
+
+    spell: Callable[[float], Spell]
+    usual: float = 1.0
+    dialled: bool = True
+    origin: Rule = neutral
+
+
+def ways_of(cfg: Config) -> dict[str, Way]:
+    """Return every way of editing by its name, with the settings that the run gave it."""
+    scale = cfg.attribute.strength_by.value == "scale"
+    ways = {
+        "swap": Way(lambda dial: Swap(Strength(dial, scale))),
+        "removal": Way(lambda dial: Swap(neutral, outside=target), dialled=False, origin=target),
+    }
+    for name, method in METHODS.items():
+        ways[name] = _of_method(method, getattr(cfg.method, name))
+    for reference in cfg.attribute.methods:
+        name, function = reference.partition(":")[2], load("attribute.methods", reference, cfg.plugins)
+        if dials := cfg.attribute.dials.get(name, []):
+            ways[name] = Way(lambda dial, f=function, n=name: Own(n, f, dial), usual=dials[0])
+        else:
+            ways[name] = Way(lambda dial, f=function, n=name: Own(n, f), dialled=False)
+    return ways
+
+
+def _of_method(method: Any, section: Any) -> Way:
+    """A method with the settings of its section of the configuration, or its usual ones without a section."""
+    dial, *others = fields(method)
+    settings = {} if section is None else {each.name: getattr(section, each.name) for each in others}
+    usual = section.dials[0] if section is not None and section.dials else dial.default
+    return Way(lambda value: Swap(method(value, **settings)), usual=float(usual))

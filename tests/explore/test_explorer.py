@@ -1,0 +1,126 @@
+"""Edits by hand: those of the sweep, at the cost of the suffix, with a message where something is missing."""
+
+from __future__ import annotations
+
+import shutil
+from threading import Thread
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentpath.diffusion.autoencoder import decode
+from latentpath.errors import UserError
+from latentpath.explore.explorer import Choice, open_run
+
+N = 6
+GUIDED = 2  # rows of the U-Net for a step with guidance
+
+
+def stored(run_dir, **key):
+    """The latents of the one image of the sweep with this key."""
+    index = pd.read_parquet(run_dir / "traverse" / "index.parquet")
+    for column, value in key.items():
+        index = index[index[column] == value]
+    ((shard, row),) = index[["shard", "row"]].itertuples(index=False)
+    return load_file(run_dir / "traverse" / "shards" / shard)["latents"][row].float()
+
+
+@pytest.mark.parametrize(
+    ("choice", "key"),
+    [
+        (Choice("NV", "hair", "swap", 1, 2), {"method": "swap", "swap_step": 2, "attribute": "hair"}),
+        (Choice("NV", "ink", "swap", 1, 0), {"method": "swap", "swap_step": 0, "attribute": "ink"}),
+        (Choice("NV", "ink", "removal", 1, 4), {"method": "removal", "swap_step": 4, "attribute": "ink"}),
+        (
+            Choice("NV", "hair", "swap", 1, 2, dial=0.5),
+            {"method": "strength", "swap_step": 2, "attribute": "hair"},
+        ),
+        (Choice("NV", "hair", "contrast", 1, 2), {"method": "contrast", "swap_step": 2, "attribute": "hair"}),
+        (Choice("NV", "ink", "fcfg", 1, 4), {"method": "fcfg", "swap_step": 4, "attribute": "ink"}),
+        (Choice("NV", "ink", "sega", 1, 2), {"method": "sega", "swap_step": 2, "attribute": "ink"}),
+        (Choice("NV", "hair", "swap", 1, N), {"method": "neutral"}),
+    ],
+    ids=["swap", "strongest", "removal", "half strength", "contrast", "fcfg", "sega", "neutral"],
+)
+def test_an_edit_is_that_of_the_sweep(explorer, finished, choice, key):
+    expected = stored(finished, **{"class": "NV", "seed": 1}, **key)
+    latents = explorer.latents(choice)
+    torch.testing.assert_close(latents, expected, atol=2e-3, rtol=2e-3)  # shards are stored in half precision
+
+
+def test_a_move_costs_the_suffix_alone(explorer):
+    def rows(**choice):
+        return explorer.edit(Choice("NV", choice.pop("attribute", "hair"), **choice)).rows / GUIDED
+
+    assert rows(swap_step=2) == N + N - 2  # the trunk, and the edit
+    for step in range(N + 1):
+        assert rows(swap_step=step) == N - step
+    assert rows(attribute="ink", swap_step=4) == 2  # another attribute, the same trunk
+    assert rows(method="contrast", swap_step=3) == 3  # another method as well
+    assert rows(swap_step=0, dial=0) == 0  # the neutral prompt itself
+    assert rows(seed=1, swap_step=4) == N + 2
+    assert rows(method="removal", swap_step=3) == N + N - 3  # from another trunk
+
+
+@pytest.mark.parametrize("method", ["swap", "sega"])
+def test_the_edit_from_the_trunk_is_the_edit_from_the_start(explorer, method):
+    choice = Choice("MEL", "hair", method, seed=3, swap_step=3, dial=1.5)
+    explorer.edit(choice)
+    image = explorer.edit(choice).image
+    whole = decode(explorer.vae, explorer.latents(choice)[None])[0]
+    torch.testing.assert_close(image, whole, atol=1e-4, rtol=1e-4)  # in another batch of the VAE
+
+
+def test_without_an_edit_nothing_differs_and_the_judge_says_the_same(explorer):
+    edit = explorer.edit(Choice("NV", "hair", swap_step=N))
+    assert torch.equal(edit.origin, edit.image) and edit.before == edit.after
+    assert set(edit.after) == {"hair", "ink", "MEL", "NV"}
+    strong = explorer.edit(Choice("NV", "hair", swap_step=0, dial=2))
+    assert not torch.equal(strong.origin, strong.image)
+
+
+def test_old_trunks_are_given_up(explorer, monkeypatch):
+    monkeypatch.setattr("latentpath.explore.explorer.TRUNKS", 2)
+    for seed in (0, 1, 2):
+        explorer.edit(Choice("NV", "hair", seed=seed, swap_step=N))
+    assert [seed for seed, _ in explorer.trunks] == [1, 2]
+
+
+def test_users_at_the_same_time_get_their_own_edits(explorer):
+    choices = [Choice(cls, "hair", seed=seed, swap_step=3) for cls in ("NV", "MEL") for seed in (0, 1)]
+    alone = [explorer.edit(choice).image for choice in choices]
+    together = {}
+    threads = [Thread(target=lambda c=c: together.update({c: explorer.edit(c).image})) for c in choices * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(together[choice], image) for choice, image in zip(choices, alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (Choice("NVV", "hair"), "no class 'NVV'. Did you mean 'NV'?"),
+        (Choice("NV", "hare"), "no attribute 'hare'. Did you mean 'hair'?"),
+        (Choice("NV", "hair", "contrats"), "no method 'contrats'. Did you mean 'contrast'?"),
+        (Choice("NV", "hair", swap_step=7), r"the swap step is 7, expected 0\.\.6"),
+    ],
+)
+def test_what_the_run_has_not_is_refused(explorer, choice, words):
+    with pytest.raises(UserError, match=words.replace("?", r"\?")):
+        explorer.edit(choice)
+
+
+def test_a_run_that_lacks_something_says_what(finished, tmp_path):
+    run_dir = tmp_path / "copy"
+    with pytest.raises(UserError, match=r"copy is no run with a sweep.*latentpath explore"):
+        open_run(run_dir)
+    shutil.copytree(finished / "traverse", run_dir / "traverse")
+    with pytest.raises(UserError, match=r"copy has no fine-tuned model, expected .*pipeline.*latentpath run"):
+        open_run(run_dir)
+    shutil.copytree(finished / "finetune", run_dir / "finetune")
+    unjudged = open_run(run_dir).edit(Choice("NV", "hair", swap_step=5))
+    assert unjudged.before == unjudged.after == {}
