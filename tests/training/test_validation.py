@@ -58,6 +58,7 @@ def fit(tiny_sd):
             latents(6, 0),
             base.schedule(),
             chosen,
+            image_size=32,
             seed=0,
             folder=folder,
             trainer_config=TrainerConfig(accelerator="cpu"),

@@ -6,6 +6,7 @@ Importing this room imports nothing heavy. A new command needs a module, a recor
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -45,6 +46,16 @@ FINETUNE = Command(
     batches=("finetune",),
     reusable=True,
     result=Result("training loss", "minimize"),
+)
+SLIDERS = Command(
+    "sliders",
+    "train a low-rank adapter for each attribute, which the method slider turns on",
+    upstream=lambda cfg: (FINETUNE,),
+    decided_by=("seed", "sliders", "trainer.precision"),
+    reads_images=always,
+    weights=lambda cfg: ("base",),
+    reusable=True,
+    result=Result("unexplained share of the directions", "minimize"),
 )
 TRAVERSE = Command(
     "traverse",
@@ -113,6 +124,7 @@ COMMANDS = {
         INFO,
         CLASSIFY,
         FINETUNE,
+        SLIDERS,
         TRAVERSE,
         EVALUATE,
         REPORT,
@@ -124,6 +136,11 @@ COMMANDS = {
         FETCH,
     )
 }
+
+
+def slider_of(attribute: str) -> Command:
+    """Return the record of the stage `sliders/<attribute>`: each attribute's slider is a stage of its own."""
+    return replace(SLIDERS, name=f"{SLIDERS.name}/{attribute}")
 
 
 def function_of(command: Command) -> Callable[[Config, Path], float | None]:

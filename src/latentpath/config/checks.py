@@ -75,6 +75,12 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
     _check_inversion(cfg)
     _check_classifier(cfg)
     _check_finetune(cfg)
+    for name in cfg.sliders.attributes:
+        if name not in cfg.dataset.attributes:
+            raise UserError(
+                f"sliders.attributes: the data set has no attribute {name!r}."
+                f"{near(name, cfg.dataset.attributes)}"
+            )
     # Last, because it runs the code of the plugins: they fail here, not hours later.
     for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
         load(setting, reference, cfg.plugins)

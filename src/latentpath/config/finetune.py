@@ -1,8 +1,8 @@
-"""The settings of fine-tuning the U-Net."""
+"""The settings of fine-tuning the U-Net, and of the sliders that are trained on top of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latentpath.config.choices import FINETUNE_MONITORS, Trainable
 from latentpath.config.fields import choice, number
@@ -47,3 +47,19 @@ class FinetuneConfig:
     # With a monitor: stop after this many validations without improvement; 0: never.
     patience: int = number(0, low=0, high=1_000_000, zero="never stop")
     log_every: int = number(10, low=1, high=100_000_000)  # steps between logged losses
+
+
+@dataclass
+class SlidersConfig:
+    """`latentpath sliders`: one low-rank adapter (LoRA) for each attribute, by Gandikota et al. 2023."""
+
+    attributes: list[str] = field(default_factory=list)  # [] means all of attribute.names
+    eta: float = number(4.0, above=0, high=1000)  # how many times the attribute's direction scale 1 goes
+    # Train beside the other attributes of each image too, so that the direction leaves them as they are.
+    preserve: bool = True
+    rank: int = number(4, low=1, high=4096)  # of the matrices of LoRA
+    alpha: int = number(1, low=1, high=65536)  # LoRA's update is multiplied by alpha / rank
+    max_steps: int = number(500, low=1, high=100_000_000)
+    batch_size: int = number(8, low=1, high=65536)
+    lr: float = number(2e-3, above=0, high=1)
+    checkpoint_every: int = number(100, low=1, high=100_000_000)  # steps between checkpoints

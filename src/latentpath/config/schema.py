@@ -32,7 +32,7 @@ from latentpath.config.choices import (
     Uncertain,
 )
 from latentpath.config.fields import choice, number
-from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.finetune import FinetuneConfig, SlidersConfig
 from latentpath.config.methods import MethodsConfig
 from latentpath.keys import INTERPOLATIONS
 
@@ -259,6 +259,7 @@ class Config:
     inversion: InversionConfig = field(default_factory=InversionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    sliders: SlidersConfig = field(default_factory=SlidersConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

@@ -113,7 +113,8 @@ def open_cache(folder: Path) -> LatentCache:
         pooled = torch.from_numpy(np.load(folder / "prompt_pooled.npy")) if record.get("pooled") else None
         caption_of = np.load(folder / "caption_of.npy")
         images = folder / "image_of.npy"
-        image_of = np.load(images) if images.exists() else np.arange(0)  # version 0.1.0 has none
+        # Version 0.1.0 has no such file; without unreadable images it would have counted up.
+        image_of = np.load(images) if images.exists() else np.arange(0 if unreadable else len(moments))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"the latent cache {folder} is damaged ({error}). Delete the folder; it is made anew."

@@ -49,6 +49,8 @@ INDIFFERENT = (
     "finetune.gradient_checkpointing",
     "classifier.round_trips",  # these measure the judge, and do not change it
     "classifier.folds",
+    "sliders.attributes",  # each is a stage of its own
+    "sliders.checkpoint_every",
 )
 # Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))
@@ -107,7 +109,8 @@ def open_stage(
         barrier(rank)
         yield Stage(path, complete=True, figures=manifest["figures"])
         return
-    lock = run_dir / f".{command.name}.lock"
+    make_folder(path.parent)
+    lock = path.with_name(f".{path.name}.lock")
     with holding(lock, shared=shared) if rank.is_zero else nullcontext():
         if rank.is_zero and look() is None and _read(path):
             remove(path)
@@ -211,7 +214,7 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
         raise UserError(
-            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {name} name={path.parent.name}`"
+            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {name} name={run_dir.name}`"
             " with the same overrides first, or `latentpath run`, which does all in order; from_run=... "
             "takes it from another run."
         )

@@ -47,7 +47,8 @@ class UNetFinetuner(L.LightningModule):
     """Fits the U-Net to predict eps or v, as the schedule's prediction_type says.
 
     `captions` are the conditioning of the rows that a batch's `captions` point to; batches are those of
-    `data.batches.LatentBatches`, in validations those of `training.validation.HeldOut`. The U-Net is the only
+    `data.batches.LatentBatches`, in validations those of `training.validation.HeldOut`, whose captions are
+    rows of `held_out_captions`. The U-Net is the only
     submodule, so an average of the weights averages nothing else. Parameters of the U-Net that are frozen
     stay frozen.
 
@@ -60,6 +61,7 @@ class UNetFinetuner(L.LightningModule):
         unet: Any,
         *,
         captions: Conditioning,
+        held_out_captions: Conditioning | None = None,
         schedule: NoiseSchedule,
         scaling_factor: float,
         seed: int,
@@ -74,6 +76,7 @@ class UNetFinetuner(L.LightningModule):
     ) -> None:
         super().__init__()
         self.unet, self.captions = unet, captions
+        self.held_out_captions = captions if held_out_captions is None else held_out_captions
         self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
         self.max_steps, self.lr, self.warmup_steps, self.lr_decay = max_steps, lr, warmup_steps, lr_decay
         self.betas, self.weight_decay = betas, weight_decay
@@ -85,6 +88,7 @@ class UNetFinetuner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Move the tensors that every step reads to the device once."""
         self.captions = self.captions.to(self.device)
+        self.held_out_captions = self.held_out_captions.to(self.device)
         self.schedule = replace(self.schedule, alphas_cumprod=self.schedule.alphas_cumprod.to(self.device))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -115,13 +119,13 @@ class UNetFinetuner(L.LightningModule):
         unets = {"loss": self.unet} | ({} if average is None else {"loss_ema": average.unet.eval()})
         for name, unet in unets.items():
             # The average stays in float32 where the weights are in half precision.
-            moments, posterior, noise, hidden = (
-                batch[key].to(unet.dtype) for key in ("moments", "posterior", "noise", "hidden")
+            moments, posterior, noise = (
+                batch[key].to(unet.dtype) for key in ("moments", "posterior", "noise")
             )
             error = prediction_error(
                 unet,
                 sample_latents(moments, self.scaling_factor, posterior),
-                Conditioning(hidden),
+                self.held_out_captions[batch["captions"]].to(moments.device, unet.dtype),
                 self.schedule,
                 noise=noise,
                 timestep=batch["timestep"],

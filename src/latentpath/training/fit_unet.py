@@ -63,9 +63,14 @@ def fit_unet(
         unet.to(memory_format=torch.channels_last)
     if settings.compile:
         unet.compile(fullgraph=True, dynamic=False)  # in place, so that the names of weights do not change
+    captions, held_out_captions = (
+        Conditioning(each.prompt_embeds, each.prompt_pooled, image_size)
+        for each in (cache, cache if held_out is None else held_out.cache)
+    )
     task = UNetFinetuner(
         unet,
-        captions=Conditioning(cache.prompt_embeds, cache.prompt_pooled, image_size),
+        captions=captions,
+        held_out_captions=held_out_captions,
         schedule=schedule,
         scaling_factor=base.scaling_factor(),
         seed=seed,

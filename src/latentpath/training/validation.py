@@ -108,7 +108,7 @@ class HeldOut(Dataset[dict[str, Tensor]]):
         return math.ceil(self.rows / self.batch_size)
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        """moments (n, 2c, h, w), hidden (n, length, dim), posterior, noise, timestep, bin, weight (n,)."""
+        """moments (n, 2c, h, w), captions (n,), posterior, noise, timestep, bin, weight (n,)."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         size, pairs = math.ceil(self.rows / len(self)), len(self.image_ids) * BINS
@@ -119,7 +119,7 @@ class HeldOut(Dataset[dict[str, Tensor]]):
         draws = fixed_draws([self.image_ids[int(i)] for i in images], bins.tolist(), shape, self.timesteps)
         return {
             "moments": moments,
-            "hidden": self.cache.prompt_embeds[torch.from_numpy(self.cache.caption_of[images])],
+            "captions": torch.from_numpy(self.cache.caption_of[images]),
             "posterior": draws.posterior,
             "noise": draws.noise,
             "timestep": draws.timestep,
