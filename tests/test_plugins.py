@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pandas as pd
 import pytest
 
 import latentpath
-from latentpath.commands import evaluate
+from latentpath.commands import evaluate, leaderboard
 from latentpath.config.checks import check
 from latentpath.config.plugins import fingerprints, load
 from latentpath.errors import UserError
@@ -94,6 +95,19 @@ def test_images_of_the_method_are_scored_and_shown(job):
     edits = pd.read_csv(folder / "report" / "tables" / "edits.csv")
     assert (edits.iloc[:, 0] == "ramp").sum() == 2 * 2 * 2
     assert ">ramp<" in (folder / "report" / "index.html").read_text()
+
+
+def test_the_method_is_compared_with_the_swap_on_the_page_and_on_the_leaderboard(job, tmp_path, capsys):
+    _, folder, _ = job
+    points = pd.read_csv(folder / "evaluate" / "tables" / "front_points.csv")
+    assert set(points["method"]) == {"swap", "ramp"} and set(points["swap_step"]) == {0, 2}
+    page = (folder / "report" / "index.html").read_text()
+    assert 'id="methods"' in page and 'data-table="fronts"' in page
+    leaderboard.main([str(folder), "--out", str(tmp_path / "board")])
+    assert {"swap", "ramp"} <= set(re.findall(r"swap|ramp", capsys.readouterr().out))
+    rows = list(csv.DictReader((tmp_path / "board" / "tiny.csv").open()))
+    assert {row["method"] for row in rows} == {"swap", "ramp"}
+    assert {float(row["U-Net rows an image"]) > 0 for row in rows} == {True}
 
 
 def test_the_measure_has_its_column_and_its_place_on_the_page(job):
