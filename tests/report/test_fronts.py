@@ -3,11 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from latentpath.report.artefacts import read_run
 from latentpath.report.contents import page_tables
-from latentpath.report.fronts import MEAN, front_charts, front_table
+from latentpath.report.fronts import MEAN, charts_of, front_charts, front_table
 from latentpath.report.page import write_report
 from latentpath.report.pictures import Gallery
 from latentpath.report.slider import explorer
@@ -39,6 +40,13 @@ def test_curves_start_at_the_neutral_image_and_end_where_the_method_ends(run):
     at = front_charts(run)[0].panels[0].positions.index(0.5)
     assert fcfg.values[at] == row["value"]
     assert fcfg.low[at] == pytest.approx(swap.values[at] + row["difference_low"], abs=1e-6)
+
+
+def test_methods_that_reach_nothing_have_empty_panels(run):
+    fronts = run.tables["fronts"].assign(value=np.nan).fillna({"class": "", "attribute": ""})
+    for chart in charts_of(fronts, run.classes):
+        assert all(line.values[1:] == [None] * 20 for panel in chart.panels for line in panel.lines)
+        assert all("<svg" in svg for svg in chart.svgs())
 
 
 def test_the_table_has_leaks_differences_and_the_area(run):

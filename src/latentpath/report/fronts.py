@@ -33,7 +33,8 @@ def charts_of(fronts: pd.DataFrame, classes: Sequence[str]) -> list[Chart]:
     legend = [Key(words(method), colour(k), _look(k)) for k, method in enumerate(methods)]
     charts = []
     for measure, of_measure in fronts[fronts["figure"] == AT].groupby("measure", sort=False):
-        high = 1.05 * float(of_measure["value"].max()) or 1.0
+        most = float(of_measure["value"].max())  # NaN if no method reaches any level
+        high = 1.05 * most if most > 0 else 1.0
         panels = [
             _panel(_title(str(cls), str(attribute), classes), rows, methods, high)
             for (cls, attribute), rows in of_measure.groupby(_CELL, sort=False)
