@@ -142,3 +142,9 @@ def test_an_array_that_does_not_fit_on_the_disk_is_refused_before_it_is_filled(t
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"it\.npy cannot be written: No space left on device\. Make room"):
         new_array(tmp_path / "it.npy", "f8", (4, 3))
+
+
+def test_a_file_where_a_folder_is_needed_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written: .*A file lies where a folder is needed"):
+        write_text(tmp_path / "file" / "it.txt", "it")

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
@@ -134,7 +134,8 @@ def remove(path: Path) -> None:
             aside = path
         shutil.rmtree(aside, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):  # the second: a file lies where its folder was
+            path.unlink()
 
 
 def make_folder(path: Path) -> Path:
