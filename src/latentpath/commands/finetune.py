@@ -64,6 +64,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             image_size=cfg.dataset.image_size,
             num_inference_steps=cfg.timesteps.num_inference_steps,
             guidance_scale=cfg.sampler.guidance_scale,
+            guidance_rescale=cfg.sampler.guidance_rescale,
             negative_prompt=cfg.sampler.negative_prompt,
         )
         held_out = None

@@ -144,6 +144,8 @@ class SamplerConfig:
     solver: str = choice("ddim", SOLVERS)  # how a step of the reverse diffusion is computed
     eta: float = number(0.0, low=0, high=1, zero="deterministic")  # of ddim: share of new noise in each step
     guidance_scale: float = number(7.5, low=0, high=1000)  # classifier-free guidance; 1: none
+    # Share by which guidance keeps the contrast of the prompt alone; models of zero terminal SNR need 0.7.
+    guidance_rescale: float = number(0.0, low=0, high=1, zero="off")
     negative_prompt: str = ""  # the prompt that guidance leads away from
     seeds: int = number(16, low=1, high=10_000_000)  # images per class to start from
     first_seed: int = number(0, low=0, high=MOST_SAMPLE_SEED)  # the seeds are this one and those that follow

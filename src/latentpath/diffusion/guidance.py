@@ -26,7 +26,7 @@ class GuidedDenoiser:
     static: pads each batch to one number of rows, so that the U-Net sees a single shape. Then a compiled
     U-Net is compiled once, and on one CPU thread a row is bit-equal regardless of its position and of the
     other rows in the batch. Without it rows differ by rounding. attention: a key of
-    execution.ATTENTION_BACKENDS; with None PyTorch chooses.
+    execution.ATTENTION_BACKENDS; with None PyTorch chooses. rescale: phi of `rescaled`, for every letter.
     """
 
     unet: Any
@@ -38,6 +38,7 @@ class GuidedDenoiser:
     on_call: Callable[[int], object] = lambda rows: None  # called with the number of rows done, for progress
     static: bool = False
     attention: str | None = None
+    rescale: float = 0.0
 
     @torch.no_grad()
     def __call__(
@@ -88,8 +89,10 @@ class GuidedDenoiser:
         for letter in dict.fromkeys(letters):
             rows = [row for row, other in enumerate(letters) if other == letter]
             mine = outputs[[place[row, k] for k in range(len(letter)) for row in rows]]
+            mine = mine.unflatten(0, (len(letter), len(rows)))
             kept = None if memory is None else memory[rows]
-            predicted[rows], kept = letter(mine.unflatten(0, (len(letter), len(rows))), kept)
+            mixed, kept = letter(mine, kept)
+            predicted[rows] = rescaled(mixed, mine[letter.strongest], self.rescale) if self.rescale else mixed
             if memory is not None and kept is not None and letter.remembers:
                 memory[rows] = kept
         return predicted
@@ -103,3 +106,15 @@ class GuidedDenoiser:
         with attention_kernel(self.attention):
             output = self.unet(latents, timesteps, **conditioning.unet_arguments(), return_dict=False)[0]
         return output.float().contiguous()  # a channels-last network returns its own layout
+
+
+def rescaled(mixed: Tensor, prompt: Tensor, phi: float) -> Tensor:
+    """Scale a mix to the contrast of its strongest prompt (Lin et al. 2023, eq. 15, 16):
+
+        phi std(prompt) / std(mixed) mixed + (1 - phi) mixed
+
+    `mixed` and `prompt` (n, c, h, w); each row has a standard deviation of its own. Without it, guidance
+    makes images too bright or too dark where sampling begins at zero terminal SNR.
+    """
+    rows = (1, 2, 3)
+    return (phi * prompt.std(rows, keepdim=True) / mixed.std(rows, keepdim=True) + 1 - phi) * mixed

@@ -48,6 +48,11 @@ class Mix(Generic[P]):
     def prompts(self) -> tuple[P, ...]:
         return tuple(prompt for prompt, _ in self.terms)
 
+    @property
+    def strongest(self) -> int:
+        """The index of the prompt with the largest weight: with guidance, the one that is not negative."""
+        return max(range(len(self)), key=lambda k: self.terms[k][1])
+
     def map(self, of: Callable[[P], Q]) -> Mix[Q]:
         """Return the same mix with other names of its prompts."""
         return Mix(tuple((of(prompt), weight) for prompt, weight in self.terms))
@@ -89,6 +94,11 @@ class Gated(Generic[P]):
     def prompts(self) -> tuple[P, ...]:
         return tuple(dict.fromkeys((*self.base.prompts, self.away, self.toward)))
 
+    @property
+    def strongest(self) -> int:
+        """The index of the strongest prompt of `base`, whose prompts stand first."""
+        return self.base.strongest
+
     def map(self, of: Callable[[P], Q]) -> Gated[Q]:
         return Gated(self.base.map(of), of(self.toward), of(self.away), self.gate)
 
@@ -109,6 +119,8 @@ class Follows(Protocol[R]):
     def __len__(self) -> int: ...
     @property
     def prompts(self) -> tuple[R, ...]: ...
+    @property
+    def strongest(self) -> int: ...
     def map(self, of: Callable[[Any], Any]) -> Follows[Any]: ...
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]: ...
 

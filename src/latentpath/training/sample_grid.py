@@ -39,6 +39,7 @@ def grid_sampler(
     image_size: int,
     num_inference_steps: int,
     guidance_scale: float,
+    guidance_rescale: float,
     negative_prompt: str,
 ) -> Callable[[Any], Tensor]:
     """Build `sample(unet)`, which draws a grid of images (rows, 1 + A, 3, H, W) in [-1, 1].
@@ -65,7 +66,9 @@ def grid_sampler(
 
     @torch.no_grad()
     def sample(unet: Any) -> Tensor:
-        denoise = GuidedDenoiser(unet, prompts.to(unet.device, unet.dtype), letters, batch_size=32)
+        denoise = GuidedDenoiser(
+            unet, prompts.to(unet.device, unet.dtype), letters, batch_size=32, rescale=guidance_rescale
+        )
         sampler = Sampler(denoise, solver, noise, unet.device)
         vae.to(unet.device)
         grids = []

@@ -29,17 +29,18 @@ def build_sampler(
     image_size: int,
     solver: str = "ddim",
     eta: float = 0.0,
+    guidance_rescale: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> Sampler:
     """Build the sampler that walks `plan` with `model` from random noise, in float32.
 
     `image_size` is in pixels. `solver` is one of ddim (with `eta` in [0, 1]), dpmpp_2m, euler,
-    euler_ancestral. Raises UserError if a part of the model is missing, or where the schedule does not
-    have as many steps as the plan.
+    euler_ancestral. `guidance_rescale` in [0, 1] is that of diffusers' pipelines. Raises UserError if a part
+    of the model is missing, or where the schedule does not have as many steps as the plan.
     """
     unet = prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True)
     return Sampler(
-        denoiser(plan, unet=unet, encoder=model.prompt_encoder(image_size)),
+        denoiser(plan, unet=unet, encoder=model.prompt_encoder(image_size), rescale=guidance_rescale),
         build_solver(solver, model.schedule(), plan.num_inference_steps, eta=eta),
         SeededNoise(model.latent_shape(image_size)),
         device,
@@ -68,6 +69,7 @@ def build_denoiser(
         unet=unet,
         encoder=model.prompt_encoder(image_size),
         static=settings.compile or device.type == "cuda",
+        rescale=settings.guidance_rescale,
     )
     if tuned is None:
         seeds = min(settings.shard_seeds, len(plan.seeds))
@@ -93,6 +95,7 @@ def denoiser(
     batch_size: int = 32,
     static: bool = False,
     attention: str | None = None,
+    rescale: float = 0.0,
 ) -> GuidedDenoiser:
     """Build a denoiser for the letters of `plan`, with the U-Net unchanged."""
     return GuidedDenoiser(
@@ -102,6 +105,7 @@ def denoiser(
         batch_size=batch_size,
         static=static,
         attention=attention,
+        rescale=rescale,
     )
 
 
