@@ -33,9 +33,9 @@ from latentpath.judge.networks import build_network
 from latentpath.metrics import l1, ssim
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.finetune import UNetFinetuner
-from latentpath.traversal.bisect import walk_suffixes
 from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
+from latentpath.traversal.suffixes import states_at, walk_suffixes
 from latentpath.traversal.tuning import tune
 
 SHAPE, STEPS, SEEDS = (4, 8, 8), 4, (3, 11)
@@ -159,7 +159,10 @@ def test_suffixes_of_a_search_stay_on_the_device(denoise, quiet, tiny_sd):
     sampler = Sampler(denoise, _solver(tiny_sd, "dpmpp_2m"), SeededNoise(SHAPE), "cuda")
     trunk: list = []
     walk(PLAN, sampler, cls="MEL", seeds=SEEDS, trunk=trunk)
-    found = walk_suffixes(sampler, trunk, places=[1, 0, 1], letters=[1, 1, 1], steps=[3, 1, 2], seeds=SEEDS)
+    steps, places = [3, 1, 2], [1, 0, 1]
+    seeds = [SEEDS[place] for place in places]
+    starts = states_at(trunk, steps, places)
+    found = walk_suffixes(sampler, starts, letters=[1, 1, 1], steps=steps, seeds=seeds)
     assert found.shape == (3, *SHAPE) and found.device.type == "cuda" and quiet()
 
 

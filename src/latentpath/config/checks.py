@@ -199,6 +199,16 @@ def _check_methods(cfg: Config) -> None:
             )
     if method.placebo is not None:
         check_placebo(method.placebo.caption, cfg.dataset.captions.without_attributes)
+    for name in method.mask.of if method.mask is not None else ():
+        if getattr(method, name) is None:
+            raise UserError(f"method.mask.of: {name} is not in the sweep; give method=[...,{name},mask].")
+    if method.mask is not None and (not method.mask.of or len(set(method.mask.of)) < len(method.mask.of)):
+        raise UserError("method.mask.of: expected one method or several, each once.")
+    if method.sdedit is not None and cfg.inversion.method == "ddpm":
+        raise UserError(
+            "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "
+            "leave out one of them, or take inversion=ddim."
+        )
     if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
         raise UserError(
             "method=offtarget holds other attributes down, but dataset.attributes names only one."

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from latentpath.config.fields import number
+from latentpath.config.fields import choice, number
 
+MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "sega")
 MOST_DIAL = 1000  # for weights of guidance
 
 
@@ -48,6 +49,17 @@ class SegaConfig:
 
 
 @dataclass
+class MaskConfig:
+    of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
+    dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
+
+
+@dataclass
+class SdeditConfig:
+    """The swap from the neutral image, noised anew to the level of the swap step; has no dial besides it."""
+
+
+@dataclass
 class MethodsConfig:
     """A section for each method; null where `method=[...]` does not name it."""
 
@@ -57,3 +69,5 @@ class MethodsConfig:
     fcfg: FcfgConfig | None = None
     offtarget: OfftargetConfig | None = None
     sega: SegaConfig | None = None
+    mask: MaskConfig | None = None
+    sdedit: SdeditConfig | None = None

@@ -18,6 +18,7 @@ from latentpath.diffusion.solvers import State
 from latentpath.judge.protocol import Judge
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.suffixes import states_at, walk_suffixes
 from latentpath.traversal.sweep import Sample, Sampled, Wave
 
 if TYPE_CHECKING:
@@ -155,13 +156,13 @@ def bisect_wave(
         if all(step == strongest for step in steps):
             found = latents[[place["swap", attribute, seed] for seed, attribute in named]]
         else:
+            first = [step + plan.one_step_late for step in steps]
             found = walk_suffixes(
                 sampler,
-                trunk,
-                places=[seeds.index(seed) for seed, _ in named],
+                states_at(trunk, first, [seeds.index(seed) for seed, _ in named]),
                 letters=[letters[attribute] for attribute in attributes],
-                steps=[step + plan.one_step_late for step in steps],
-                seeds=seeds,
+                steps=first,
+                seeds=[seed for seed, _ in named],
             )
         return judge(found, attributes)
 
@@ -216,37 +217,3 @@ def flips_table(flips: pd.DataFrame, num_inference_steps: int) -> Table:
             str((rows["contradictions"].map(len) > 0).sum()),
         )
     return table
-
-
-@torch.no_grad()
-def walk_suffixes(
-    sampler: Sampler,
-    trunk: Sequence[State],
-    *,
-    places: Sequence[int],
-    letters: Sequence[int],
-    steps: Sequence[int],
-    seeds: Sequence[int],
-) -> Tensor:
-    """Sample rows that branch off the trunk, each at its own step.
-
-    Row k starts as row places[k] of the trunk before step steps[k] and continues with letters[k]; `seeds` are
-    those of the trunk. Returns latents (rows, c, h, w). Row k costs N - steps[k] U-Net calls.
-    """
-    order = sorted(range(len(steps)), key=lambda k: steps[k])
-    state: State = tuple(part[:0] for part in trunk[0])
-    for step_index in range(min(steps), len(sampler.solver.timesteps)):
-        joining = [places[k] for k in order if steps[k] == step_index]
-        state = tuple(
-            torch.cat([part, of[joining]]) for part, of in zip(state, trunk[step_index], strict=True)
-        )
-        alive = order[: len(state[0])]
-        state = sampler.step(
-            state,
-            step_index,
-            seeds=[seeds[places[k]] for k in alive],
-            letters=[letters[k] for k in alive],
-        )
-    out = torch.empty_like(state[0])
-    out[order] = state[0]
-    return out

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State
+from latentpath.traversal.late import Trunk, branch_off
 from latentpath.traversal.plan import Branch, SweepPlan
 
 
@@ -59,6 +60,8 @@ def walk(
     (branches x seeds, c, h, w). If a list is given as `trunk`, it receives the states of the neutral branch
     (the first one) before each step and after the last.
     """
+    if trunk is None and plan.late:
+        trunk = []
     levels, ends = plan.tree(cls)
     state = sampler.start(seeds)  # one row per seed
     for step_index, level in enumerate(levels):
@@ -70,7 +73,11 @@ def walk(
     if trunk is not None:
         trunk.append(tuple(part[: len(seeds)].clone() for part in state))
     (latents, *_) = copy_rows(state, ends, len(seeds))
-    return [Leaf(cls, seed, branch) for branch in plan.branches for seed in seeds], latents
+    branches = plan.early
+    if trunk is not None and plan.late:
+        latents = torch.cat([latents, branch_off(Trunk(plan, sampler, cls, seeds, trunk))])
+        branches = branches + plan.late
+    return [Leaf(cls, seed, branch) for branch in branches for seed in seeds], latents
 
 
 def copy_rows(state: State, nodes: Sequence[int], seeds: int) -> State:

@@ -14,7 +14,7 @@ from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
 from latentpath.traversal.methods.strength import Strength
 from latentpath.traversal.tree import Level, build_trie
-from latentpath.traversal.words import Letter, Prompt, Prompts, Spell, Swap, neutral, target
+from latentpath.traversal.words import Late, Letter, Prompt, Prompts, Spell, Swap, neutral, target
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Branch:
     until: int
     strength: float = 1.0
     spell: Spell = field(default=Swap(target), compare=False)
+
+    @property
+    def late(self) -> Late | None:
+        """What it needs of the finished neutral image; None for a branch of the tree."""
+        return self.spell.late if isinstance(self.spell, Swap) else None
 
     @property
     def attribute(self) -> str:
@@ -96,7 +101,19 @@ class SweepPlan:
     @cached_property
     def letters(self) -> list[Letter]:
         """All distinct letters in a fixed order, the neutral one first; the tree refers to them by index."""
-        return list(dict.fromkeys(x for c in self.classes for b in self.branches for x in self.word(c, b)))
+        pairs = [(cls, branch) for cls in self.classes for branch in self.branches]
+        asked = [x for c, b in pairs if b.late for x in b.late.asks(self.prompts_of(c, b))]
+        return list(dict.fromkeys([x for c, b in pairs for x in self.word(c, b)] + asked))
+
+    @property
+    def early(self) -> list[Branch]:
+        """The branches of the tree."""
+        return [branch for branch in self.branches if branch.late is None]
+
+    @property
+    def late(self) -> list[Branch]:
+        """The branches that need the finished neutral image first (see `late.branch_off`)."""
+        return [branch for branch in self.branches if branch.late is not None]
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -109,9 +126,9 @@ class SweepPlan:
         return letter.map(self.prompts.index)
 
     def tree(self, cls: str) -> tuple[list[Level], list[int]]:
-        """Return the levels of the prefix tree, and the last node of each branch (see `tree.build_trie`)."""
+        """Return the levels of the prefix tree, and each early branch's last node (see `tree.build_trie`)."""
         place = {letter: i for i, letter in enumerate(self.letters)}
-        return build_trie([[place[x] for x in self.word(cls, branch)] for branch in self.branches])
+        return build_trie([[place[x] for x in self.word(cls, branch)] for branch in self.early])
 
     @property
     def remembers(self) -> bool:
@@ -120,14 +137,34 @@ class SweepPlan:
 
     @cached_property
     def nodes(self) -> list[int]:
-        """The number of nodes of the tree at each step: the latents per seed that are denoised."""
-        return [len(level.letters) for level in self.tree(self.classes[0])[0]]
+        """The latents per seed that are denoised at each step: nodes of the tree, and late branches."""
+        return [len(letters) for letters in self._denoised]
 
     @cached_property
     def rows(self) -> list[int]:
         """The rows of the U-Net per seed at each step: one for each term of each node's letter."""
-        levels, _ = self.tree(self.classes[0])
-        return [sum(len(self.letters[letter]) for letter in level.letters) for level in levels]
+        return [sum(map(len, letters)) for letters in self._denoised]
+
+    @cached_property
+    def _denoised(self) -> list[list[Letter]]:
+        """The letters of all latents of a seed at each step."""
+        cls, levels = self.classes[0], self.tree(self.classes[0])[0]
+        late = [(branch.swap_step + self.one_step_late, self.edit(cls, branch)) for branch in self.late]
+        return [
+            [self.letters[x] for x in level.letters] + [letter for first, letter in late if first <= step]
+            for step, level in enumerate(levels)
+        ]
+
+    @cached_property
+    def _advance(self) -> list[Letter]:
+        """The letters of all latents of a seed that late branches denoise in advance."""
+        found = {}
+        for branch in self.late:
+            p = self.prompts_of(self.classes[0], branch)
+            asked = branch.late.asks(p) if branch.late else ()
+            if branch.late and asked:
+                found[branch.attributes, asked] = [*asked] * (branch.late.calls(p) // len(asked))
+        return [letter for letters in found.values() for letter in letters]
 
     @property
     def calls_per_seed(self) -> int:
@@ -135,7 +172,7 @@ class SweepPlan:
 
         For K swap steps s_k of A attributes that is N + A sum_k (N - s_k), instead of (1 + A K) N.
         """
-        return sum(self.nodes)
+        return sum(self.nodes) + len(self._advance)
 
     @property
     def plain_calls_per_seed(self) -> int:
@@ -144,7 +181,7 @@ class SweepPlan:
     @property
     def rows_per_seed(self) -> int:
         """U-Net rows per seed and class; a call with guidance takes two."""
-        return sum(self.rows)
+        return sum(self.rows) + sum(map(len, self._advance))
 
     @property
     def samples(self) -> int:

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.mix import Follows, Mix, guided
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentpath.diffusion.solvers import State
+    from latentpath.traversal.late import Trunk
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,36 @@ def target(p: Prompts) -> Letter:
     return p.guided(p.target)
 
 
+class Late(Protocol):
+    """What an edit needs of the whole neutral trajectory, off which it then branches at its swap step."""
+
+    def asks(self, p: Prompts) -> tuple[Letter, ...]:
+        """The letters that it uses in advance, besides that of the edit."""
+        ...
+
+    def calls(self, p: Prompts) -> int:
+        """Latents per seed that it denoises in advance under these letters, once for an attribute."""
+        ...
+
+    def start(self, trunk: Trunk, step: int) -> State:
+        """Return the state (seeds, ...) before the first edited step."""
+        ...
+
+    def region(self, trunk: Trunk, p: Prompts) -> Tensor | None:
+        """Where the image may change, as booleans (seeds, 1, h, w); None: everywhere."""
+        ...
+
+
 @dataclass(frozen=True)
 class Swap:
-    """Spells the letters of `inside` in the edited steps, and those of `outside` in all others."""
+    """Spells the letters of `inside` in the edited steps, and those of `outside` in all others.
+
+    late: what the edit needs of the finished neutral image, if anything.
+    """
 
     inside: Rule
     outside: Rule = neutral
+    late: Late | None = None
 
     def __call__(self, p: Prompts, edited: range, n: int) -> Sequence[Letter]:
         inside, outside = self.inside(p), self.outside(p)

@@ -49,7 +49,7 @@ def plan() -> Callable[..., SweepPlan]:
 def sample(tiny_sd) -> Callable[..., dict[Key, Tensor]]:
     """`sample(plan, solver)`: the final latents of each image, in batches of one shape."""
     model = BaseModel(str(tiny_sd))
-    unet, encoder = model.unet().eval(), model.prompt_encoder()
+    unet, encoder = model.unet().eval(), model.prompt_encoder(32)
 
     def sampled(plan: SweepPlan, solver: str = "ddim", **options) -> dict[Key, Tensor]:
         options = {"batch_size": 8, "static": True} | options

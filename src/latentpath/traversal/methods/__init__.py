@@ -8,15 +8,17 @@ its settings in `config/methods.py` and `conf/method/<name>.yaml`; the fields of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from latentpath.config.methods import MethodsConfig
 from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
+from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
+from latentpath.traversal.methods.sdedit import Sdedit
 from latentpath.traversal.methods.sega import Sega
-from latentpath.traversal.words import Rule, Spell, Swap
+from latentpath.traversal.words import Rule, Swap, target
 
 METHODS: dict[str, Callable[..., Rule]] = {
     "contrast": Contrast,
@@ -26,13 +28,22 @@ METHODS: dict[str, Callable[..., Rule]] = {
 }
 
 
-def chosen(settings: MethodsConfig) -> dict[str, dict[float, Spell]]:
-    """Return name -> dial -> what the method spells, for each of METHODS that has a section in `settings`."""
-    found = {}
+def chosen(settings: MethodsConfig) -> dict[str, dict[float, Swap]]:
+    """Return name -> dial -> what the method spells, for each method that has a section in `settings`.
+
+    A masked method, `masked-<name>`, has the threshold as dial, and its own first dial.
+    """
+    found: dict[str, dict[float, Swap]] = {}
     for name, method in METHODS.items():
         section = getattr(settings, name)
         if section is not None:
             found[name] = {dial: Swap(_made(method, dial, section)) for dial in section.dials}
+    if settings.mask is not None:
+        for name in settings.mask.of:
+            bare = next(iter(found[name].values())) if name in found else Swap(target)
+            found[f"masked-{name}"] = {dial: replace(bare, late=Mask(dial)) for dial in settings.mask.dials}
+    if settings.sdedit is not None:
+        found["sdedit"] = {1.0: Swap(target, late=Sdedit())}
     return found
 
 

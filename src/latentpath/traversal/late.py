@@ -1,0 +1,72 @@
+"""Edits that need the whole neutral trajectory: they branch off it once the tree has been walked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from latentpath.diffusion.sampler import Sampler
+from latentpath.diffusion.solvers import State
+from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.suffixes import walk_suffixes
+from latentpath.traversal.words import Letter
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The finished neutral trajectory of some seeds of one class.
+
+    states: N + 1 states (seeds, ...), before each step and after the last. maps: where captions disagree, by
+    the attributes that they name, once `methods.mask` has found it.
+    """
+
+    plan: SweepPlan
+    sampler: Sampler
+    cls: str
+    seeds: Sequence[int]
+    states: Sequence[State]
+    maps: dict[tuple[str, ...], Tensor] = field(
+        default_factory=dict
+    )  # what `methods.mask` found, by attributes
+
+    @property
+    def end(self) -> Tensor:
+        """The neutral latents z*_0, (seeds, c, h, w)."""
+        return self.states[-1][0]
+
+    def denoise(self, latents: Tensor, step_index: int, letter: Letter) -> Tensor:
+        """Predict for `latents` (n, c, h, w) at the noise level of a step, all under one letter."""
+        letters = [self.plan.letters.index(letter)] * len(latents)
+        return self.sampler.denoise(latents, self.sampler.solver.timesteps[step_index], letters)
+
+
+def branch_off(trunk: Trunk) -> Tensor:
+    """Sample the late branches of the plan: latents (branches x seeds, c, h, w), branch by branch.
+
+    Each row costs N - s denoised latents, besides what its method asks for in advance.
+    """
+    plan, n = trunk.plan, len(trunk.seeds)
+    first = [min(b.swap_step + plan.one_step_late, plan.num_inference_steps) for b in plan.late]
+    prompts = [plan.prompts_of(trunk.cls, branch) for branch in plan.late]
+    ways = [branch.late for branch in plan.late if branch.late is not None]
+    starts = [way.start(trunk, step) for way, step in zip(ways, first, strict=True)]
+    regions = [way.region(trunk, p) for way, p in zip(ways, prompts, strict=True)]
+    letters = [plan.letters.index(plan.edit(trunk.cls, branch)) for branch in plan.late]
+    everywhere = torch.ones_like(trunk.end[:, :1], dtype=torch.bool)
+    inside = torch.cat([everywhere if region is None else region for region in regions])
+
+    def anchor(step_index: int, latents: Tensor, rows: list[int]) -> Tensor:
+        neutral = trunk.states[step_index + 1][0][[row % n for row in rows]]
+        return torch.where(inside[rows], latents, neutral)
+
+    return walk_suffixes(
+        trunk.sampler,
+        tuple(torch.cat(part) for part in zip(*starts, strict=True)),
+        letters=[letter for letter in letters for _ in trunk.seeds],
+        steps=[step for step in first for _ in trunk.seeds],
+        seeds=[*trunk.seeds] * len(plan.late),
+        anchor=anchor,
+    )
