@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from latentpath.data.captions import CaptionTemplate
+from latentpath.data.load import load_dataset
 from latentpath.data.records import ImageTable
 from latentpath.data.splits import (
     assert_disjoint,
@@ -10,6 +11,7 @@ from latentpath.data.splits import (
     copies_across_splits,
     hash_unit,
     rare_labels,
+    reserve_for_judge,
     stratified_splits,
 )
 from latentpath.errors import UserError
@@ -22,6 +24,28 @@ def test_groups_never_straddle_splits():
     splits = pd.Series(assign_splits(groups, **FRACTIONS))
     assert splits.groupby(groups).nunique().max() == 1
     assert set(splits) == {"train", "val", "test"}
+
+
+def test_groups_reserved_for_the_judge_are_training_groups_and_stay_whole():
+    groups = pd.Series([f"patient{i % 900}" for i in range(3000)])
+    splits = assign_splits(groups, **FRACTIONS)
+    reserved = pd.Series(reserve_for_judge(groups, splits, fraction=0.4, salt="s"))
+    assert reserved.groupby(groups).nunique().max() == 1
+    changed = (reserved != splits).to_numpy()
+    assert set(splits[changed]) == {"train"} and set(reserved[changed]) == {"judge"}
+    assert 0.35 < (reserved == "judge").sum() / (splits == "train").sum() < 0.45
+    assert (reserve_for_judge(groups, splits, fraction=0.0, salt="s") == splits).all()
+
+
+def test_the_judge_and_the_fine_tune_share_no_training_group(isic_32, compose):
+    overrides = ("dataset=phantom_isic2019", f"dataset.root={isic_32}", "dataset.image_size=32")
+    table = load_dataset(compose("classify", *overrides, "dataset.judge_fraction=0.5").dataset)
+    judged, plain = table.for_judge(), load_dataset(compose("classify", *overrides).dataset)
+    theirs, ours = (set(one.split("train")["group"]) for one in (table, judged))
+    assert theirs and ours and not theirs & ours
+    assert theirs | ours == set(plain.split("train")["group"]) and plain.for_judge() is plain
+    for held_out in ("val", "test"):
+        assert judged.split(held_out)["image_id"].tolist() == plain.split(held_out)["image_id"].tolist()
 
 
 def test_new_images_move_none_and_order_does_not_matter():

@@ -53,7 +53,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             return stage.figures["val_accuracy"]
         quiet_lightning()
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        table = load_dataset(cfg.dataset, plugins=cfg.plugins)
+        table = load_dataset(cfg.dataset, plugins=cfg.plugins).for_judge()
         check_labels(table)
         check_validation(table, monitor=cfg.classifier.monitor, patience=cfg.classifier.patience)
         assert_disjoint(table)

@@ -92,6 +92,8 @@ class DatasetConfig:
     on_error: OnError = OnError.skip  # what to do with rows that cannot be used
     val_fraction: float = number(0.1, low=0, below=1)  # share of groups
     test_fraction: float = number(0.2, low=0, below=1)  # share of groups
+    # Share of training groups that the judge alone trains on and the fine-tune never sees; 0: both on all.
+    judge_fraction: float = number(0.0, low=0, below=1, zero="both train on all")
     stratify: bool = False  # give each split its share of each label; new images may then move others
     split_salt: str = "latentpath"  # another value gives another split
     limit: int | None = number(None, low=1, high=1_000_000_000)  # use only this many images; null: all

@@ -23,7 +23,14 @@ from latentpath.data.records import (
     describe_problems,
     report_problems,
 )
-from latentpath.data.splits import RARE, assign_splits, hash_unit, rare_labels, stratified_splits
+from latentpath.data.splits import (
+    RARE,
+    assign_splits,
+    hash_unit,
+    rare_labels,
+    reserve_for_judge,
+    stratified_splits,
+)
 from latentpath.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -52,7 +59,9 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
     report_problems(problems, dataset.on_error)
     _check_readable(rows["path"])
 
-    rows["split"] = _splits(rows, dataset)
+    salt = str(dataset.split_salt)
+    splits = _splits(rows, dataset)
+    rows["split"] = reserve_for_judge(rows["group"], splits, fraction=dataset.judge_fraction, salt=salt)
     if dataset.limit is not None:
         if dataset.limit < 1:
             raise UserError(f"dataset.limit is {dataset.limit}; expected null (all) or at least 1")

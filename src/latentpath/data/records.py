@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,8 @@ class ImageTable:
     """A dataset that is ready for use: one row per image, with labels, group and split; all files exist.
 
     rows: path (absolute), image_id (unique), cls (one of `classes`), group (patient or lesion), split
-        ('train', 'val' or 'test'), then one float column per attribute in {0, 1, nan}; nan is unknown.
+        ('train', 'val', 'test', or 'judge': see `for_judge`), then one float column per attribute in
+        {0, 1, nan}; nan is unknown.
     """
 
     rows: pd.DataFrame
@@ -66,6 +67,12 @@ class ImageTable:
         if name not in SPLITS:
             raise UserError(f"no split {name!r}.{near(name, SPLITS)}")
         return self.rows[self.rows["split"] == name]
+
+    def for_judge(self) -> ImageTable:
+        """Return the table that the judge trains on: groups that are reserved for it become its 'train'."""
+        rows = self.rows[self.rows["split"] != "train"]
+        rows = rows.assign(split=rows["split"].replace("judge", "train")).reset_index(drop=True)
+        return replace(self, rows=rows) if (self.rows["split"] == "judge").any() else self
 
     def is_captioned(self, rows: pd.DataFrame) -> pd.Series:
         """Say for each row whether its caption is certainly true: one bool per row.

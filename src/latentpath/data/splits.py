@@ -73,6 +73,18 @@ def stratified_splits(
     return np.array(["train", "val", "test"])[assigned][codes]
 
 
+def reserve_for_judge(groups: pd.Series, splits: np.ndarray, *, fraction: float, salt: str) -> np.ndarray:
+    """Turn a `fraction` of the training groups into the split 'judge', by the hash of their names; (n,) str.
+
+    The fine-tune trains on 'train' alone, the judge on 'judge' alone: then it judges images of a model that
+    has never seen its training images, and no error that both learned from the same image is taken for a
+    success.
+    """
+    codes, names = pd.factorize(groups)
+    chosen = hash_unit(list(names), salt=f"{salt}/judge")[codes] < fraction
+    return np.where(chosen & (splits == "train"), "judge", splits)
+
+
 def rare_labels(rows: pd.DataFrame, attributes: Sequence[str], splits: Sequence[str]) -> list[str]:
     """Name the classes and attributes of which one of the `splits` holds fewer than RARE images, counted."""
     found = []

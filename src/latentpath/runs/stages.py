@@ -32,6 +32,8 @@ from latentpath.runs.files import (
 from latentpath.runs.locks import holding
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 
+# Settings that came later, with the value that does what was done before: older stages stay valid.
+LATER = {"dataset.judge_fraction": 0.0, "dataset.stratify": False}
 # Settings that affect speed or location only, so a change does not invalidate a stage.
 INDIFFERENT = (
     "sampler.batch_size",
@@ -182,7 +184,9 @@ def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
     flat = dict(_flatten(plain))
     indifferent = INDIFFERENT if flat.get("finetune.monitor") else (*INDIFFERENT, *VALIDATION)
-    flat = {key: value for key, value in flat.items() if key not in indifferent}
+    flat = {
+        key: value for key, value in flat.items() if key not in indifferent and LATER.get(key, ...) != value
+    }
     flat = {key: value for key, value in flat.items() if value is not None or not key.startswith("method.")}
     decisive = command.decided_by
     found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
