@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from latentpath.commands import EVALUATE, PHANTOM, RUN, function_of
 from latentpath.config.schema import Config
+from latentpath.report.artefacts import read_run
+from latentpath.report.headline import verdict
+from latentpath.runs.command import Command
 from latentpath.runs.ranks import barrier, current_rank
-from latentpath.runs.stages import reusable
+from latentpath.runs.stages import reusable, seconds_of
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
@@ -22,6 +26,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     rank, reused = current_rank(), set()
     console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
     commands = [PHANTOM, *RUN.stages] if cfg.dataset.phantom.count else list(RUN.stages)
+    _announce(console, commands, run_dir)
     for number, command in enumerate(commands, 1):
         console.rule(f"[bold]{number}/{len(commands)} {command.name}", align="left")
         reads_reused = {up.name for up in command.upstream(cfg)} <= reused
@@ -33,8 +38,22 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             value = function_of(command)(cfg, run_dir)
             result = value if command is EVALUATE else result
         barrier(rank)
-    console.print(
-        f"\nAll of it took {time.monotonic() - began:.0f} s. Results: [bold]{run_dir}[/]\n"
-        f"Open [bold]{run_dir / 'report' / 'index.html'}[/] in a browser."
-    )
+    console.print(f"\nAll of it took {time.monotonic() - began:.0f} s.")
+    page = run_dir / "report" / "index.html"
+    if rank.is_zero and page.is_file():
+        console.print(
+            f"Verdict: {verdict(read_run(run_dir))}\n"
+            f"Page:    [bold]{page}[/]\n"
+            f"Next:    [bold]latentpath explore {run_dir}[/] edits by hand, in a browser",
+            soft_wrap=True,
+        )
     return result
+
+
+def _announce(console: Console, commands: Sequence[Command], run_dir: Path) -> None:
+    """Say what will be done; of stages that are complete, how long they took."""
+    console.print(f"{len(commands)} stages, into [bold]{run_dir}[/]:", soft_wrap=True)
+    for command in commands:
+        took = seconds_of(run_dir / command.name)
+        done = "" if took is None else f" (complete, took {took:.0f} s)"
+        console.print(f"  {command.name:<10} {command.help}{done}", soft_wrap=True)

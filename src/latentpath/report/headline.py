@@ -50,6 +50,12 @@ def headline(run: RunArtefacts) -> Headline:
     return Headline(_answer(run, mean, net), _weakest(run), _scope(run), tiles)
 
 
+def verdict(run: RunArtefacts) -> str:
+    """Return the answer in one line of plain text: the effect, and what changed besides."""
+    clauses = headline(run).answer.striptags().rstrip(".").split("; ")
+    return "; ".join(clauses[:2]) + "."
+
+
 def means_table(run: RunArtefacts) -> Table:
     """Make the table of the means over classes and attributes, for swaps, with what each figure says."""
     table = Table(

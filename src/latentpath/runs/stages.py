@@ -158,6 +158,12 @@ def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
     return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
 
 
+def seconds_of(path: Path) -> float | None:
+    """Return how long the complete stage in the folder `path` took, or None if there is none."""
+    manifest = _read(path)
+    return manifest.get("seconds") if manifest and manifest["status"] == "complete" else None
+
+
 def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
     """Return whether only `cfg.from_run` has the stage, complete and with the same configuration."""
     path = stage_dir(run_dir, command.name, cfg)
