@@ -23,6 +23,7 @@ import pytest
 from latentpath.commands import COMMANDS, EVALUATE, fetch
 from latentpath.errors import UserError
 from latentpath.runs import preflight, weights
+from latentpath.runs.base_folder import check_base
 from latentpath.runs.preflight import check_weights
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -106,6 +107,17 @@ def test_fetch_takes_what_is_needed_and_no_pickle(hub, configured, tmp_path: Pat
         "sha256": hashlib.sha256(b"x" * 1000).hexdigest(),
     }
     assert all(COMMIT in path or "/api/" in path for path in hub.asked)  # one commit, whatever main does
+
+
+def test_both_text_encoders_of_sdxl_are_fetched_and_missed(hub, configured, tiny_sdxl: Path, tmp_path: Path):
+    shutil.copytree(tiny_sdxl, hub.root / "fake" / "tiny-sdxl")
+    base = ("model.name=fake/tiny-sdxl", "metric.lpips=[]", "classifier.pretrained=false")
+    fetch.run(configured("fetch", *base), tmp_path)
+    folder = tmp_path / "weights" / "hub" / "fake" / "tiny-sdxl"
+    check_base(str(folder), None, None, weights.WeightsFolder())
+    (folder / "text_encoder_2" / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"tiny-sdxl/text_encoder_2/model\.safetensors"):
+        check_weights(configured("finetune", *base), COMMANDS["finetune"], tmp_path)
 
 
 def test_without_a_folder_they_go_to_the_cache_where_commands_find_them(hub, configured, tmp_path: Path):

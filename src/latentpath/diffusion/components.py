@@ -25,9 +25,9 @@ from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import check_base, is_sdxl
+from latentpath.runs.base_folder import check_base
 from latentpath.runs.files import read_json, replacing, write_json
-from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
+from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
 
 SAFE: Any = {"use_safetensors": True}  # pickles could run code
 

@@ -204,6 +204,7 @@ def open_run(run_dir: Path) -> Explorer:
         conditioning=encode([Prompt("")]),
         letters=[Mix.of((0, 1.0))],
         batch_size=1,
+        rescale=cfg.sampler.guidance_rescale,
     )
     return Explorer(
         plan=SweepPlan(

@@ -7,12 +7,12 @@ second. Whether the weights themselves are whole is known only when they are loa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from latentpath.errors import UserError
-from latentpath.runs.weights import WeightsFolder
+from latentpath.runs.weights import WeightsFolder, is_sdxl
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SDXL_PARTS = (*PARTS, "text_encoder_2", "tokenizer_2")
@@ -49,11 +49,6 @@ def check_base(source: str, revision: str | None, vae: str | None, weights: Weig
         _check_weights(own.parent, own.name)
         if folder.is_dir():
             _check_shapes(folder, own)
-
-
-def is_sdxl(unet: Mapping[str, Any]) -> bool:
-    """Return whether a U-Net's configuration is SDXL's: it takes a pooled embedding and the image's size."""
-    return unet.get("addition_embed_type") == "text_time"
 
 
 def _parts(folder: Path) -> tuple[str, ...]:

