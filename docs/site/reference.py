@@ -202,10 +202,22 @@ def artefacts_page(run_dir: Path, meanings: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_END = {"low": "lower", "high": "upper"}
+
+
 def meaning_of(column: str, meanings: dict[str, str]) -> tuple[str, str]:
-    """Return the (name or pattern, meaning) of a column, or two empty texts."""
+    """Return the (name or pattern, meaning) of a column, or two empty texts; figures go by their key."""
+    from latentpath.metrics.figures import FIGURES
+
     if column in meanings:
         return column, meanings[column]
+    if column in FIGURES:
+        return column, f"the figure: {FIGURES[column].label}"
+    if (end := re.fullmatch(r"(\w+)_(low|high)", column)) and end[1] in FIGURES:
+        return (
+            f"{{figure}}_{end[2]}",
+            f"{_END[end[2]]} end of the interval of a figure",
+        )
     for pattern, meaning in meanings.items():
         if "{" in pattern and re.fullmatch(re.sub(r"\\{\w+\\}", ".+", re.escape(pattern)), column):
             return pattern, meaning

@@ -59,7 +59,7 @@ class SlidersConfig:
     preserve: bool = True
     rank: int = number(4, low=1, high=4096)  # of the matrices of LoRA
     alpha: int = number(1, low=1, high=65536)  # LoRA's update is multiplied by alpha / rank
-    max_steps: int = number(500, low=1, high=100_000_000)
-    batch_size: int = number(8, low=1, high=65536)
-    lr: float = number(2e-3, above=0, high=1)
+    max_steps: int = number(500, low=1, high=100_000_000)  # optimizer steps of each attribute
+    batch_size: int = number(8, low=1, high=65536)  # images of a step
+    lr: float = number(2e-3, above=0, high=1)  # learning rate of AdamW
     checkpoint_every: int = number(100, low=1, high=100_000_000)  # steps between checkpoints
