@@ -11,17 +11,26 @@ import queue
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import OmegaConf
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
 
 from latentpath.commands import COMMANDS
 from latentpath.errors import UserError
 from latentpath.runs.locks import locked
 from latentpath.runs.sweeps.records import UNNAMED, read_record, say
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+    Space = dict[str, BaseDistribution]  # key -> the values to search
+    Ended = queue.SimpleQueue[tuple[tuple[str, ...], float | str]]  # a job's words; its result or failure
 
 HOPELESS = 3  # after this many failures without a success, the command itself must be wrong
 
@@ -29,9 +38,10 @@ HOPELESS = 3  # after this many failures without a success, the command itself m
 class OptunaSweeper(Sweeper):
     """The sweeper; conf/hydra/sweeper/optuna.yaml documents its settings."""
 
-    hydra_context: Any
-    config: Any
-    launcher: Any
+    # Hydra calls `setup` first, so that none of them is None later as in its base class.
+    hydra_context: HydraContext  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: DictConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    launcher: Launcher  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
         self,
@@ -46,7 +56,7 @@ class OptunaSweeper(Sweeper):
         self.seed, self.n_startup_trials = seed, n_startup_trials
         self.journal = Path(journal)
 
-    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
         self.hydra_context, self.config = hydra_context, config
@@ -95,7 +105,7 @@ class OptunaSweeper(Sweeper):
             say(f"{study.study_name}: {len(results)} trials are done, {len(waiting)} are taken up again")
 
         running: dict[tuple[str, ...], list[int]] = {}  # job -> its trials
-        ended: queue.SimpleQueue[tuple[tuple[str, ...], float | str]] = queue.SimpleQueue()
+        ended: Ended = queue.SimpleQueue()
         failed: set[tuple[str, ...]] = set()  # jobs that failed since this start
         while True:
             while len(running) < self.n_jobs and (waiting or self._left(study, space)):
@@ -128,12 +138,12 @@ class OptunaSweeper(Sweeper):
                     study.tell(number, result)
                     results[words] = result
 
-    def _left(self, study: Any, space: dict[str, Any]) -> bool:
+    def _left(self, study: Study, space: Space) -> bool:
         """Return whether trials remain; a trial interrupted before it had its values does not count."""
         trials = study.get_trials(deepcopy=False)
         return sum(trial.params.keys() == space.keys() for trial in trials) < self.n_trials
 
-    def _ask(self, study: Any, space: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
+    def _ask(self, study: Study, space: Space) -> tuple[int, tuple[str, ...]]:
         """Ask for a new trial with its own seed, because a new sampler would repeat the first values."""
         import numpy as np
         from optuna.samplers import TPESampler
@@ -146,7 +156,7 @@ class OptunaSweeper(Sweeper):
         trial = study.ask(fixed_distributions=space)
         return trial.number, tuple(f"{key}={_text(trial.params[key])}" for key in space)
 
-    def _begin(self, number: int, words: tuple[str, ...], overrides: list[str], ended: Any) -> None:
+    def _begin(self, number: int, words: tuple[str, ...], overrides: list[str], ended: Ended) -> None:
         def run() -> None:
             try:
                 ended.put((words, self._launch(number, overrides)))
@@ -173,7 +183,7 @@ class OptunaSweeper(Sweeper):
         record = read_record(folder, self.config.hydra.job.config_name) or {}
         return (record.get("message") or why).splitlines()[0]
 
-    def _check(self, space: dict[str, Any]) -> None:
+    def _check(self, space: Space) -> None:
         if not space:
             raise UserError("nothing to search: give values to choose from, or key=interval(low, high).")
         unnamed = [key for key in space if key in UNNAMED]
@@ -190,7 +200,7 @@ class OptunaSweeper(Sweeper):
     def _here(self) -> bool:
         return "basic_launcher" in str(self.config.hydra.launcher.get("_target_", ""))
 
-    def _study(self, fixed: Sequence[str], space: dict[str, Any]) -> Any:
+    def _study(self, fixed: Sequence[str], space: Space) -> Study:
         """Open the study of this run and command. Raises UserError if it was made with other settings."""
         import optuna
         from optuna.storages import JournalStorage
@@ -229,7 +239,7 @@ class OptunaSweeper(Sweeper):
         study.set_user_attr("settings", settings)
         return study
 
-    def _distribution(self, override: Override) -> Any:
+    def _distribution(self, override: Override) -> BaseDistribution:
         """Convert a Hydra override (a,b, choice(), range(), interval(), tag(), glob()) to a distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -257,5 +267,5 @@ def _mend(journal: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 from latentpath.config.fields import section_of
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 
 def check_launcher(args: list[str]) -> None:
@@ -64,7 +67,7 @@ def check_overrides(args: list[str]) -> None:
     _check_chosen(overrides)
 
 
-def _check_chosen(overrides: list[Any]) -> None:
+def _check_chosen(overrides: list[Override]) -> None:
     """Raise UserError for a setting of a method that `method=[...]` does not name."""
     chosen = {o.key_or_group: _options(o) for o in overrides if o.key_or_group in ("method", "experiment")}
     names = chosen.get("method", [] if "experiment" in chosen else ["swap"])
@@ -149,7 +152,7 @@ def plain_errors() -> Iterator[None]:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
-def resolve(cfg: Any) -> None:
+def resolve(cfg: Config) -> None:
     """Raise UserError, naming the first key whose interpolation cannot be resolved."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -177,7 +180,7 @@ def _first_sentence(message: str) -> str:
     return f"{first} {rest[0]}" if first.endswith(":") and rest else first
 
 
-def _options(override: Any) -> list[str]:
+def _options(override: Override) -> list[str]:
     """Return the options that an override of a group names: one, several in a sweep, none for glob(...)."""
     from hydra.core.override_parser.types import ValueType
 

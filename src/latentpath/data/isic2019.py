@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -74,7 +73,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     return truth.rows.rename(columns={"image": "image_id"}), truth.problems + others
 
 
-def _table(file: Path, on_error: Any) -> LabelTable:
+def _table(file: Path, on_error: object) -> LabelTable:
     """Read the table and give all its ids the same spelling."""
     table = LabelTable(file, text=IDS, on_error=on_error)
     table.require(["image"], setting="names the image")

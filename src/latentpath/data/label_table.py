@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -28,7 +27,7 @@ MOST = 0.5  # share of rows; if more are unusable, the configuration probably do
 class LabelTable:
     """The rows of one file, indexed by their row number in it, and the problems found so far."""
 
-    def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: Any = "skip") -> None:
+    def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: object = "skip") -> None:
         """Read `file`; the columns in `text` (ids, names) become text even if parquet has numbers."""
         self.file = file
         self.rows = read_table(file)

@@ -189,7 +189,7 @@ def _encode_part(
     read: Read,
     vae: Any,
     batch_size: int,
-    device: Any,
+    device: str | torch.device,
     on_images: Callable[[int], object],
 ) -> None:
     """Write the moments of the readable images at `places` to `part`.npy, and their positions beside it."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -116,7 +116,7 @@ def describe_problems(problems: Iterable[Problem]) -> str:
     return "\n".join(lines)
 
 
-def report_problems(problems: Sequence[Problem], on_error: Any) -> None:
+def report_problems(problems: Sequence[Problem], on_error: object) -> None:
     """Log one warning that summarizes the faults, or raise UserError if on_error is 'fail'."""
     on_error = choice("dataset.on_error", on_error, ON_ERROR)
     faults = [p for p in problems if p.fault]
@@ -153,7 +153,7 @@ def check_rows(
         raise UserError(f"{made_by}: image_id {rows.loc[twice, 'image_id'].iloc[0]!r} stands in two rows")
 
 
-def choice(setting: str, value: Any, allowed: Iterable[str]) -> str:
+def choice(setting: str, value: object, allowed: Iterable[str]) -> str:
     """Return a setting (text or an Enum) as text. Raises UserError if it is not in `allowed`."""
     text, allowed = str(getattr(value, "value", value)), tuple(allowed)
     if text not in allowed:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 from markupsafe import Markup
@@ -154,7 +153,7 @@ def _flat(run: RunArtefacts) -> dict[str, str]:
     """Return each key with its value in the stage that used it; later stages take precedence."""
     found: dict[str, str] = {}
 
-    def walk(node: Any, prefix: str) -> None:
+    def walk(node: object, prefix: str) -> None:
         if isinstance(node, dict) and node:
             for key, value in node.items():
                 walk(value, f"{prefix}.{key}" if prefix else str(key))

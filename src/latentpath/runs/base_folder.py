@@ -131,8 +131,9 @@ def _check_shapes(folder: Path, vae: Path) -> None:
             f"{folder}: its U-Net takes {takes} channels, and the latents of {vae} have {latents}. "
             "Models for inpainting, depth or upscaling do not fit; expected one for text to image."
         )
-    width, dims = unet.get("cross_attention_dim"), [text.get("hidden_size") for text in texts]
-    if width is not None and None not in dims and width != sum(dims):
+    width = unet.get("cross_attention_dim")
+    dims = [int(text["hidden_size"]) for text in texts if "hidden_size" in text]
+    if width is not None and len(dims) == len(texts) and width != sum(dims):
         raise UserError(
             f"{folder}: its U-Net takes embeddings of width {width}, and its text encoder gives "
             f"{' + '.join(map(str, dims))}. Take both from one model."

@@ -184,12 +184,12 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, text.encode())
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write `content` as indented JSON. Raises ValueError for numbers that are not finite."""
     write_text(path, json_text(content))
 
 
-def json_text(content: Any) -> str:
+def json_text(content: object) -> str:
     """Return `content` as indented JSON. Raises ValueError for numbers that are not finite."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

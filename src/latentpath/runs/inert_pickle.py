@@ -35,10 +35,10 @@ class _Inert:
 
     dump_patches = False  # torch reads this if a pickle also holds the source of its classes
 
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+    def __new__(cls, *_: object, **__: object) -> _Inert:
         return super().__new__(cls)
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         self.state: Any = {}
 
     def __setstate__(self, state: Any) -> None:

@@ -47,7 +47,7 @@ def mask_text(text: str, secret: Sequence[str] = ()) -> str:
     return _ABSOLUTE_IN_TEXT.sub(lambda match: _last(match.group()), text)
 
 
-def paths_in(values: Iterable[Any]) -> list[str]:
+def paths_in(values: Iterable[object]) -> list[str]:
     """Return every absolute path among the nested values, for `mask_text`."""
     found: list[str] = []
     for value in values:

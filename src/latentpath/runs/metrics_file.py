@@ -41,7 +41,7 @@ class MetricsFile(CSVLogger):
             self._columns = columns
             write_text(self._file, ",".join(columns) + "\n" + _lines(self._rows, columns))
 
-    def log_hyperparams(self, *args: Any, **options: Any) -> None:
+    def log_hyperparams(self, *args: object, **options: object) -> None:
         """Write nothing: `run.yaml` holds what made the run."""
 
     def save(self) -> None:

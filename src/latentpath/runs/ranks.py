@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
+
+if TYPE_CHECKING:
+    from hydra.conf import HydraConf
+
+T = TypeVar("T")
 
 # The variables in which a launcher tells a process its rank, the world size and its rank on the machine.
 LAUNCHERS = (
@@ -84,7 +89,7 @@ def _is_step(variable: str) -> bool:
     return not variable.startswith("SLURM") or os.environ.get("SLURM_STEP_ID", "").isdigit()
 
 
-def check_launch(cfg: Config, command: Command, rank: Rank, hydra: Any) -> None:
+def check_launch(cfg: Config, command: Command, rank: Rank, hydra: HydraConf) -> None:
     """Raise UserError unless the world size matches `cfg.trainer` and divides each batch size of `command`.
 
     Otherwise Lightning would start the missing processes by running the command line again, which in a sweep
@@ -169,7 +174,7 @@ def barrier(rank: Rank) -> None:
         dist.barrier()
 
 
-def shared(value: Any, rank: Rank) -> Any:
+def shared(value: T, rank: Rank) -> T:
     """Return the value of rank 0 in all connected processes."""
     if rank.world_size == 1:
         return value
@@ -191,7 +196,7 @@ def agree(text: str, rank: Rank) -> None:
 
     import torch.distributed as dist
 
-    texts: list[Any] = [None] * rank.world_size
+    texts = [""] * rank.world_size
     dist.all_gather_object(texts, text)
     for process, other in enumerate(texts):
         if other != texts[0]:

@@ -84,7 +84,7 @@ class StopBetweenSteps(L.Callback):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if whole and self._agree(trainer) and not validates_now(trainer):
@@ -95,7 +95,7 @@ class StopBetweenSteps(L.Callback):
             self._save(trainer)
 
     def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int
     ) -> None:
         if self.agreed:  # only here, because now Lightning has logged the step
             raise SIGTERMException
@@ -104,7 +104,7 @@ class StopBetweenSteps(L.Callback):
         if self._agree(trainer):
             raise SIGTERMException
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: object) -> None:
         if os.getpid() != self.process:
             return  # a data loader worker, which ends with its parent process
         self.received = max(self.received, 1 + SIGNALS.index(signal.Signals(number)))

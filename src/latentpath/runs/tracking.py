@@ -58,14 +58,14 @@ def build_loggers(
     return loggers
 
 
-def log_figures(loggers: Sequence[Logger], figures: Mapping[str, Any], step: int = 0) -> None:
+def log_figures(loggers: Sequence[Logger], figures: Mapping[str, object], step: int = 0) -> None:
     """Log nested `figures` to all `loggers` under names such as `cfrt_mean/swap/released`, then close them.
 
     Values that are not numbers are left out. Names contain only characters that every tracker accepts.
     """
     flat: dict[str, float] = {}
 
-    def walk(prefix: str, node: Any) -> None:
+    def walk(prefix: str, node: object) -> None:
         if isinstance(node, Mapping):
             for key, value in node.items():
                 walk(f"{prefix}/{key}" if prefix else str(key), value)

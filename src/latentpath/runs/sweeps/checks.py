@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
@@ -38,7 +37,7 @@ def check_sweep(command: Command, args: Sequence[str]) -> None:
             )
 
 
-def check_folders(hydra: Any) -> None:
+def check_folders(hydra: DictConfig) -> None:
     """Raise UserError, before the first job, if jobs with different settings would share a folder.
 
     hydra: the unresolved configuration of the sweep, with its overrides and the pattern of the job folders.
@@ -47,8 +46,7 @@ def check_folders(hydra: Any) -> None:
 
     words = [*hydra.overrides.task]
     words += [f"{key}={values}" for key, values in (hydra.sweeper.get("params") or {}).items()]
-    sweep: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
-    subdir = str(sweep["subdir"])
+    subdir = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])  # pyright: ignore
     for override in OverridesParser.create().parse_overrides(words):
         if not override.is_sweep_override():
             continue

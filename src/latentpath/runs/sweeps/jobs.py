@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from latentpath.config.names import at_home, run_folder
 from latentpath.config.schema import Config
@@ -134,7 +134,7 @@ _opened: list[tuple[Path, str, float]] = []  # folder, sweeper, start time
 class Opened(Callback):
     """A Hydra callback that checks and records a sweep at its start, when its folders are known."""
 
-    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         hydra = config.hydra
         try:
             check_folders(hydra)
