@@ -90,6 +90,7 @@ def make_fake_run(
         geometry=pd.concat([bands, named], ignore_index=True),
         temperatures=dict.fromkeys(attributes, 2.0),
         held_out=_held_out(np.random.default_rng(1), classes, attributes),
+        distances=index[LATENT_KEY].assign(distance=np.linalg.norm(latents, axis=1)),
     )
     _against_data(evaluate / "tables", rng, classes, index)
     metrics = summarise(
@@ -178,6 +179,9 @@ def _scores(rng, classes, attributes, steps, swap_steps, seeds, methods, lpips, 
                         )
     for cls, seed, step in product(classes, range(seeds), swap_steps):
         add(cls, seed, "", "placebo", step, pd.NA, "finetuned", 0.0)
+    for cls, seed, attribute in product(classes, range(seeds), attributes):
+        add(cls, seed, attribute, "window", min(swap_steps), pd.NA, "finetuned", 0.1)
+        rows[-1]["until"] = min(swap_steps) + 2
     table = pd.DataFrame(rows)
     return table.astype(NULLABLE)
 
@@ -236,7 +240,7 @@ def _pictures(rows: pd.DataFrame, attributes, steps: int, side: int) -> list[Pic
     found = []
     for row in rows.to_dict("records"):
         key = {name: None if row[name] is pd.NA else row[name] for name in IMAGE_KEY}
-        if row["method"] in ("neutral", "placebo"):
+        if row["method"] in ("neutral", "placebo", "window"):
             push = 0.0
         elif row["model"] == "base":
             push = 0.05

@@ -75,7 +75,7 @@ EVALUATE = Command(
     decided_by=("metric",),
     weights=lambda cfg: ("metrics",),
     parallel=True,
-    result=Result("CFRT (released)", "maximize"),
+    result=Result("strict CFRT with flip, low end", "maximize"),
 )
 REPORT = Command(
     "report",

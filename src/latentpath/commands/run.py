@@ -18,7 +18,7 @@ from latentpath.runs.stages import reusable, seconds_of
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Call all stages. Returns what `evaluate` returns: the mean CFRT (released), which a sweep maximizes.
+    """Call all stages. Returns what `evaluate` returns: the strict CFRT with flip, which a sweep maximizes.
 
     With `from_run` a stage is taken from that run where it is the same there, with all that it reads. The
     processes of a job take part in the parallel stages and wait for the first one in the others.

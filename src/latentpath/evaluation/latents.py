@@ -35,6 +35,25 @@ def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([bands, named], ignore_index=True)
 
 
+def window_distances(sweep: StoredSweep) -> pd.DataFrame:
+    """Return the L2 distance of swaps and windows to the neutral latent of their seed.
+
+    Columns: those of a stored latent, and distance. Empty without windows, so that no latent is read then.
+    """
+    wanted = ("neutral", "swap", "window")
+    if "window" not in set(sweep.index["method"]):
+        return sweep.index.iloc[:0][LATENT_KEY].assign(distance=pd.Series(dtype=float))
+    parts = []
+    for _, rows in sweep.shards:
+        rows = rows[rows["method"].isin(wanted)].reset_index(drop=True)
+        z = read_latents(sweep.folder, rows).flatten(1).double().numpy()
+        for _, of_seed in rows.groupby(["class", "seed"]):
+            start = of_seed.index[of_seed["method"] == "neutral"][0]
+            distance = np.linalg.norm(z[of_seed.index] - z[start], axis=1)
+            parts.append(of_seed[LATENT_KEY].assign(distance=distance))
+    return pd.concat(parts, ignore_index=True)
+
+
 def named_directions(index: pd.DataFrame, read: Callable[[pd.DataFrame], np.ndarray]) -> pd.DataFrame:
     """Say how often the direction of a plain swap names its attribute, by class and swap step.
 

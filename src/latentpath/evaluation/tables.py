@@ -18,6 +18,7 @@ from latentpath.metrics import (
 )
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.front_table import front_tables
+from latentpath.metrics.reversal import reversal_table
 from latentpath.runs.files import write_csv, write_parquet
 
 
@@ -31,6 +32,7 @@ def write_tables(
     flips: pd.DataFrame | None = None,
     temperatures: Mapping[str, float] | None = None,
     held_out: pd.DataFrame | None = None,
+    distances: pd.DataFrame | None = None,
 ) -> FigureTable:
     """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
@@ -44,6 +46,7 @@ def write_tables(
     geometry           cosines, curvature, path over chord and distances: means with bands over the seeds
     front_points       of several ways of editing: effect and leak of every setting (see metrics.front_table)
     fronts             leaks at equal effect, areas, and paired differences between the ways of editing
+    reversibility      how far windows come back to the neutral image, with the `distances` of their latents
     flip_points        of a traversal that searched for its `flips`: how many seeds flip, and where
     Figures come with their 95 % intervals, low and high, over the seeds.
     """
@@ -59,6 +62,8 @@ def write_tables(
         "edits": edit_table(scored),
         "geometry": geometry,
     }
+    if distances is not None and len(distances):
+        tables["reversibility"] = reversal_table(scored, distances)
     if flips is not None and len(flips):
         tables["flip_points"] = flip_points(flips)
     points, fronts = front_tables(scored, resamples=scored.resamples)

@@ -72,4 +72,4 @@ def _scores(rows: pd.DataFrame, heads: list[str]) -> Array:
 def _read(name: str, values: Array, ends: Interval) -> dict[str, float]:
     known = values[np.isfinite(values)]
     mean = float(known.mean()) if known.size else float("nan")
-    return {name: mean, f"{name}_low": float(ends.low[0]), f"{name}_high": float(ends.high[0])}
+    return {name: mean, f"{name}_low": float(ends.low[0].clip(0)), f"{name}_high": float(ends.high[0])}

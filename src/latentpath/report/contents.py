@@ -7,7 +7,12 @@ from latentpath.report.cells import Table
 from latentpath.report.charts import Chart
 from latentpath.report.co_change import co_change_chart, co_change_tables
 from latentpath.report.data_tables import copies_table, fidelity_table
-from latentpath.report.edit_tables import cost_table, edits_table, flip_points_table
+from latentpath.report.edit_tables import (
+    cost_table,
+    edits_table,
+    flip_points_table,
+    reversibility_table,
+)
 from latentpath.report.figures import (
     curve_numbers,
     direction_curves,
@@ -35,6 +40,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "conditions": [conditions_table(run, method) for method in run.methods or ["swap"]],
         "calibration": calibration_table(run),
         "edits": edits_table(run),
+        "reversibility": reversibility_table(run),
         "outcomes": outcomes_table(run),
         "fronts": front_table(run),
         "co_change": co_change_tables(run),

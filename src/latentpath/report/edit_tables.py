@@ -58,6 +58,34 @@ def edits_table(run: RunArtefacts) -> Table | None:
     return table
 
 
+def reversibility_table(run: RunArtefacts) -> Table | None:
+    """Make the table of how far windows come back to the neutral image; None without windows."""
+    found = run.tables.get("reversibility")
+    if found is None:
+        return None
+    heads = {
+        "remaining": "distance left",
+        "still_present": "attribute still there",
+        "scores_edited": "scores moved by the swap",
+        "scores_back": "scores moved after the window",
+    }
+    table = Table(
+        "Reversibility: what is left of an edit if the prompt goes back to neutral, with 95 % intervals",
+        ["class", "attribute", "steps", *heads.values(), "seeds"],
+        name="reversibility",
+    )
+    unknown = "no swap at this step, or no seed that tells"
+    for cls, rows in found.groupby("class", sort=False):
+        group = []
+        for row in rows.to_dict("records"):
+            cells = [number(row[key], unknown, ends=(row[f"{key}_low"], row[f"{key}_high"])) for key in heads]
+            steps = Cell(f"{row['swap_step']} to {row['until']}")
+            named = [header(words(str(cls))), header(words(row["attribute"]))]
+            group.append([*named, steps, *cells, count(row["n"])])
+        table.groups.append(group)
+    return table
+
+
 def flip_points_table(run: RunArtefacts) -> Table | None:
     """Make the table of flip points; None if the traversal did not search for them."""
     points = run.tables.get("flip_points")
