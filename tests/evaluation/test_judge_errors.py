@@ -65,11 +65,3 @@ def test_what_is_not_labelled_is_undefined_and_says_why():
     assert ink.loc["present", "value"] == pytest.approx(0.4)
     for figure in ("sensitivity", "specificity", "present_corrected"):
         assert np.isnan(ink.loc[figure, "value"]) and "no" in ink.loc[figure, "reason"]
-
-
-def test_cd_is_zero_where_decisions_change_together_as_labels_occur_together():
-    """No other decision ever changes, and in the data hair and ink do not occur together either."""
-    rows = pd.DataFrame(rows_of_judge_errors(scored(0.4), HEADS, [2], real(0.5))).set_index("figure")
-    assert rows.loc["cd", "value"].tolist() == [0, 0]
-    never = pd.DataFrame(rows_of_judge_errors(scored(0.0), HEADS, [2], real(0.5))).set_index("figure")
-    assert never.loc["cd", "value"].isna().all() and "never changes" in never.loc["cd", "reason"].iloc[0]

@@ -10,12 +10,10 @@ import pandas as pd
 
 from latentpath.keys import HELD_OUT
 from latentpath.metrics import Scored
-from latentpath.metrics.counterfactual import correlation_difference
 from latentpath.metrics.flips import hard_label
 from latentpath.metrics.intervals import rate_intervals
 from latentpath.metrics.judge_error import corrected_share
 from latentpath.metrics.outcomes import outcome_table
-from latentpath.metrics.scored import Sweep
 
 
 def rows_of_judge_errors(
@@ -25,7 +23,7 @@ def rows_of_judge_errors(
 
     held_out: real images of all classes after the VAE, with columns cls, group, a label in {0, 1, nan} for
     each attribute, and prob_<attribute>. Figures: sensitivity and specificity of each attribute; present and
-    present_corrected of each class and attribute on the strong end; and CD, which needs labels too.
+    present_corrected of each class and attribute on the strong end.
     """
     swaps = outcome_table(scored)
     swaps = swaps[(swaps["method"] == "swap") & swaps["swap_step"].isin(list(strong))]
@@ -53,7 +51,6 @@ def rows_of_judge_errors(
                 shares, said, true, held_out["group"].tolist(), resamples=max(scored.resamples, 200)
             )
             rows.append(key | {"figure": "present_corrected"} | vars(found))
-            rows.append(key | _cd(scored, cls, attribute, strong, held_out))
     return rows
 
 
@@ -67,17 +64,3 @@ def _rate(
     by_group = pd.Series(right[of].astype(float)).groupby(groups.to_numpy()[of]).agg(["mean", "size"])
     ends = rate_intervals(by_group[["mean"]], by_group[["size"]])
     return key | {"value": float(right[of].mean()), "low": ends.low[0], "high": ends.high[0]}
-
-
-def _cd(
-    scored: Scored, cls: str, attribute: str, strong: Sequence[int], held_out: pd.DataFrame
-) -> dict[str, Any]:
-    sweep, heads = Sweep(scored, "swap"), list(scored.heads)
-    arrays = sweep.arrays(cls, sweep.positions(strong))
-    i = heads.index(attribute)
-    labels = held_out.loc[held_out["cls"] == cls].reindex(columns=heads).to_numpy(np.float64)
-    value = correlation_difference(arrays.neutral, arrays.edited[i], labels, i, scored.threshold)
-    reason = (
-        "" if np.isfinite(value) else f"the decision about {attribute} never changes, or a score is missing"
-    )
-    return {"figure": "cd", "value": value, "reason": reason}

@@ -223,14 +223,6 @@ FIGURES = {
             "Share of images with the attribute, corrected for the judge’s sensitivity and specificity on "
             "held-out images (Rogan and Gladen).",
         ),
-        Figure(
-            "cd",
-            "CD",
-            "Difference between how decisions change together and how labels occur together in held-out "
-            "images of the class, summed over the other attributes.",
-            "lower",
-            _INFINITE,
-        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

@@ -49,7 +49,7 @@ def edits_table(run: RunArtefacts) -> Table | None:
             named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, " and ")))]
             middle = [Cell(steps), number(edit["strength"], digits=1)]
             beyond = [
-                number(edit[key], "no placebo", ends=(edit[f"{key}_low"], edit[f"{key}_high"]))
+                number(edit[key], "no placebo is like it", ends=(edit[f"{key}_low"], edit[f"{key}_high"]))
                 for key in ("effectiveness", "leak")
             ]
             group.append([*first, *named, *middle, *shares, *beyond, count(edit["n"])])

@@ -1,7 +1,6 @@
 """Tables of the judge's accuracy on real images, and of how well images match their prompts."""
 
 from latentpath.keys import BASE, FINETUNED, HELD_OUT
-from latentpath.metrics import figure
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
@@ -49,7 +48,7 @@ def corrections_table(run: RunArtefacts) -> Table | None:
     table = Table(
         "The judge on held-out images that passed the VAE, as generated images did, and the share of strong "
         "swaps with the attribute: as judged, and corrected for these errors; in brackets 95 % intervals",
-        ["attribute", "sensitivity", "specificity", "class", "as judged", "corrected", figure("cd").label],
+        ["attribute", "sensitivity", "specificity", "class", "as judged", "corrected"],
         name="judge_errors",
     )
     for attribute in run.attributes:
@@ -59,7 +58,7 @@ def corrections_table(run: RunArtefacts) -> Table | None:
                 _figure_cell(run, key, None, attribute, HELD_OUT) for key in ("sensitivity", "specificity")
             ]
             first = [header(words(attribute)), *real] if index == 0 else [header(""), Cell(""), Cell("")]
-            keys = ("present", "present_corrected", "cd")
+            keys = ("present", "present_corrected")
             cells = [_figure_cell(run, key, cls, attribute, "swap") for key in keys]
             group.append([*first, Cell(words(cls)), *cells])
         table.groups.append(group)
