@@ -60,7 +60,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: next((f / "vae").glob("*.safetensors")).unlink(),
         r"vae: .*safetensors is missing",
     ),
-    "one file": (alone, r"a folder with the single file v1-5-pruned\.safetensors.*\n.*from_single_file\("),
+    "one file": (alone, r"a folder with the single file v1-5-pruned\.safetensors.*\. Give the file itself"),
     "scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "scheduler/ is missing"),
     "its file": (lambda f: (f / "scheduler/scheduler_config.json").unlink(), r"config\.json is missing"),
     "tokenizer": (lambda f: (f / "tokenizer/tokenizer.json").unlink(), r"neither vocab\.json nor tok"),
@@ -86,12 +86,13 @@ def test_what_is_wrong_is_said_with_what_to_do(compose, folder, tmp_path, case):
             check_ahead(cfg, command, tmp_path)
 
 
-def test_a_single_file_is_converted_by_one_line(tmp_path):
+def test_a_single_file_without_its_configuration_is_named_before_data(compose, tmp_path):
     file = tmp_path / "sd15.safetensors"
     file.touch()
-    with pytest.raises(UserError, match="a single file, expected a diffusers folder") as caught:
-        check_base(str(file), None, None, FROM_ENVIRONMENT)
-    assert str(caught.value).endswith("then give model.name=sd15")
+    cfg = compose("finetune", f"model.name={file}", "trainer=cpu")
+    with pytest.raises(UserError, match="is a single file; it holds no configuration"):
+        check_ahead(cfg, FINETUNE, tmp_path)
+    check_base(str(file), None, None, FROM_ENVIRONMENT, config=str(PHANTOM_SD))
 
 
 @pytest.mark.parametrize("within", ["", "vae"])

@@ -166,7 +166,8 @@ class SamplerConfig:
 
 @dataclass
 class ModelConfig:
-    name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, or a hub id
+    name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, a hub id, or a single .safetensors file
+    config: str | None = None  # of a single file: a diffusers folder with its configurations and tokenizer
     revision: str | None = None  # branch, tag or commit of the hub id
     vae: str | None = None  # another VAE: folder or hub id of a VAE or of a pipeline
     prediction_type: Prediction | None = None  # null: that of the base model

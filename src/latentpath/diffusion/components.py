@@ -25,7 +25,7 @@ from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import check_base
+from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base
 from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
 
@@ -46,11 +46,12 @@ class BaseModel:
     revision: str | None = None
     vae_source: str | None = None
     weights: WeightsFolder = FROM_ENVIRONMENT
+    config: str | None = None
 
     @classmethod
     def of(cls, model: ModelConfig, weights: WeightsFolder) -> BaseModel:
         """Return the base model that the configuration section `model` names."""
-        return cls(model.name, model.revision, model.vae, weights)
+        return cls(model.name, model.revision, model.vae, weights, model.config)
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
@@ -122,12 +123,20 @@ class BaseModel:
 
     @property
     def location(self) -> str:
-        """The folder of a shipped or local model, or of a hub's in the folder of weights; else the hub id."""
-        return self.weights.located(self.source, self.revision)
+        """The folder of a model, or of the configuration of a single file; else the hub id."""
+        return self.config if self.single_file else self.weights.located(self.source, self.revision)
+
+    @property
+    def single_file(self) -> Path | None:
+        """The file that holds the weights of all networks, if the model is one."""
+        return Path(self.source) if self.config and Path(self.source).is_file() else None
 
     def fingerprint(self, *parts: str) -> str:
         """Hash the files of `parts` of a local folder, or the id and revision of a hub model."""
         digest = hashlib.sha256()
+        if self.single_file:
+            with self.single_file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
         for part in parts:
             location, subfolder, revision = self._place(part)
             folder = Path(location, subfolder)
@@ -150,7 +159,7 @@ class BaseModel:
 
     def check(self) -> None:
         """Raise UserError at once if a local folder is no whole base model; a hub id can only be tried."""
-        check_base(self.source, self.revision, self.vae_source, self.weights)
+        check_base(self.source, self.revision, self.vae_source, self.weights, config=self.config)
 
     def _text_encoder(self, kind: Any, part: str) -> Any:
         disable_progress_bar()  # it would show for milliseconds only
@@ -165,6 +174,9 @@ class BaseModel:
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         self.check()
         location, subfolder, revision = self._place(part)
+        # Networks ask for safetensors; tokenizer, scheduler and configurations come from the folder.
+        if self.single_file and options.get("use_safetensors") and location == self.location:
+            return self._from_file(self.single_file, kind, part, options.get("torch_dtype", torch.float32))
         try:
             loaded = getattr(kind, how)(location, subfolder=subfolder, revision=revision, **options)
             if how == "load_config" and not isinstance(loaded, dict):
@@ -179,6 +191,24 @@ class BaseModel:
                 f"On a machine with network run `hf download {location}` and copy the folder here, "
                 "then give that folder instead of the id."
             ) from error
+
+    def _from_file(self, file: Path, kind: Any, part: str, dtype: torch.dtype) -> Any:
+        """Load one network of a single file, whose names of weights diffusers converts."""
+        options = {"config": self.location, "torch_dtype": dtype, "local_files_only": True}
+        try:
+            if hasattr(kind, "from_single_file"):
+                return kind.from_single_file(str(file), subfolder=part, **options)
+            # A text encoder is converted by the pipeline alone, without its other parts.
+            pipeline, parts = (
+                (StableDiffusionXLPipeline, SDXL_PARTS) if self.is_sdxl else (StableDiffusionPipeline, PARTS)
+            )
+            others = dict.fromkeys({*parts, "feature_extractor", "image_encoder"} - {part})
+            return getattr(pipeline.from_single_file(str(file), **others, **options), part)
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{file}: its {part} cannot be loaded with the configuration in {self.location}: {error}. "
+                "Are both of the same kind of model?"
+            ) from None
 
 
 def scheduler_changes(model: ModelConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from latentpath.runs.weights import WeightsFolder, is_sdxl
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SDXL_PARTS = (*PARTS, "text_encoder_2", "tokenizer_2")
+SINGLE_FILES = (".safetensors", ".ckpt")
 _DIFFUSERS = "diffusion_pytorch_model"
 _WEIGHTS = {"unet": _DIFFUSERS, "vae": _DIFFUSERS, "text_encoder": "model", "text_encoder_2": "model"}
 _EXPECTED = (
@@ -24,22 +25,26 @@ _EXPECTED = (
 )
 
 
-def check_base(source: str, revision: str | None, vae: str | None, weights: WeightsFolder) -> None:
-    """Raise UserError unless `source` names a whole diffusers folder of a Stable Diffusion 1, 2 or XL.
+def check_base(
+    source: str, revision: str | None, vae: str | None, weights: WeightsFolder, *, config: str | None = None
+) -> None:
+    """Raise UserError unless `source` names a whole base model: a Stable Diffusion 1, 2 or XL.
 
-    source, vae: as in `model.name` and `model.vae`. A hub id that is not in `weights` is passed over, because
-    it can only be tried.
+    source, vae, config: as in `model.name`, `model.vae` and `model.config`. A hub id that is not in `weights`
+    is passed over, because it can only be tried.
     """
     folder = Path(weights.located(source, revision))
-    if folder.is_file():
-        raise UserError(_single_file(folder, folder))
+    file = None
+    if folder.is_file() or source.endswith(SINGLE_FILES):
+        file, folder = folder, _configuration(folder, config)
     if folder.is_dir():
-        parts = _parts(folder)
-        for part in parts:
-            if part in _WEIGHTS:
-                _check_weights(folder, part)
-            elif part.startswith("tokenizer"):
+        for part in _parts(folder):
+            if part.startswith("tokenizer"):
                 _check_tokenizer(folder / part)
+            elif part in _WEIGHTS and file is None:
+                _check_weights(folder, part)
+            elif part in _WEIGHTS:
+                _object(folder / part / "config.json")
         _object(folder / "scheduler" / "scheduler_config.json")
         _check_shapes(folder, folder / "vae")
     elif source.count("/") != 1 or source.startswith((".", "/", "~")):
@@ -51,11 +56,34 @@ def check_base(source: str, revision: str | None, vae: str | None, weights: Weig
             _check_shapes(folder, own)
 
 
+def _configuration(file: Path, config: str | None) -> Path:
+    """Return the folder with the configuration of a single file. Raises UserError if there is none."""
+    if not file.is_file():
+        raise UserError(f"model.name={str(file)!r}: no such file.")
+    if file.suffix != ".safetensors":
+        raise UserError(
+            f"model.name={str(file)!r}: a pickle, which can run code. Give the same model as .safetensors."
+        )
+    if config is None or not Path(config).is_dir():
+        what = "it holds no configuration" if config is None else f"{config} is no folder"
+        raise UserError(
+            f"model.name={str(file)!r} is a single file; {what}. Give model.config=/a/folder, a diffusers "
+            "folder of the same kind of model, of which only configurations and tokenizer are read. "
+            "On a machine with network run:\n  hf download stable-diffusion-v1-5/stable-diffusion-v1-5 "
+            "--include '*.json' '*.txt' --local-dir folder"
+        )
+    return Path(config)
+
+
 def _parts(folder: Path) -> tuple[str, ...]:
     """Return the parts of the folder's kind of model. Raises UserError if it is another kind or lacks one."""
     singles = sorted(file for ending in ("safetensors", "ckpt") for file in folder.glob(f"*.{ending}"))
     if singles and not (folder / "unet").is_dir():
-        raise UserError(_single_file(folder, singles[0]))
+        raise UserError(
+            f"{folder}: a folder with the single file {singles[0].name}, expected a diffusers folder. Give "
+            f"the file itself, and a folder with its configuration: model.name={singles[0]} "
+            "model.config=/a/folder"
+        )
     index = folder / "model_index.json"
     kind = _object(index).get("_class_name", "") if index.is_file() else ""
     for other in ("transformer", "prior"):
@@ -82,16 +110,6 @@ def _check_parts(folder: Path, parts: Sequence[str]) -> None:
 def _check_tokenizer(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
         raise UserError(f"{folder}: neither vocab.json nor tokenizer.json is there; copy it anew.")
-
-
-def _single_file(found: Path, file: Path) -> str:
-    target = file.with_suffix("").name
-    call = f"StableDiffusionPipeline.from_single_file({str(file)!r}).save_pretrained({target!r})"
-    what = "a single file" if found == file else f"a folder with the single file {file.name}"
-    return (
-        f"{found}: {what}, expected a diffusers folder. If you trust the file, convert it once:\n"
-        f'  python -c "from diffusers import StableDiffusionPipeline; {call}"\nthen give model.name={target}'
-    )
 
 
 def _check_weights(folder: Path, part: str) -> None:

@@ -41,7 +41,8 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
         check_tracker(cfg.logger.name, cfg.logger.project)
     check_weights(cfg, command, run_dir)
     if any("base" in stage.weights(cfg) for stage in stages):
-        check_base(cfg.model.name, cfg.model.revision, cfg.model.vae, WeightsFolder(cfg.weights_dir))
+        model, weights = cfg.model, WeightsFolder(cfg.weights_dir)
+        check_base(model.name, model.revision, model.vae, weights, config=model.config)
 
 
 def check_tracker(name: str, project: str) -> None:

@@ -273,4 +273,6 @@ def _hub(source: str, revision: str | None = None) -> str:
 
 
 def is_hub_id(name: str) -> bool:
-    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not Path(name).exists()
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not (
+        Path(name).exists() or name.endswith((".safetensors", ".ckpt"))
+    )
