@@ -32,6 +32,7 @@ class RunArtefacts:
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
     of_seeds: evaluate/seeds.parquet (see metrics.tables.cfrt_of_seeds).
+    training: finetune/metrics.csv, the losses by step.
     tables: name -> evaluate/tables/<name>.csv, those with rows (see evaluation.tables).
     """
 
@@ -48,6 +49,7 @@ class RunArtefacts:
     configs: dict[str, str]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     of_seeds: pd.DataFrame | None = None
+    training: pd.DataFrame | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -156,6 +158,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
         },
         tables=_tables(run_dir / "evaluate" / "tables"),
         of_seeds=read_parquet(seeds) if seeds.exists() else None,
+        training=read_csv(losses) if (losses := folders["finetune"] / "metrics.csv").exists() else None,
     )
 
 

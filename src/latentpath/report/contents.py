@@ -24,6 +24,7 @@ from latentpath.report.fronts import front_charts, front_table
 from latentpath.report.headline import means_table
 from latentpath.report.judge_tables import classifier_table, corrections_table, faithfulness_table
 from latentpath.report.latent_map import latent_map
+from latentpath.report.loss_curves import loss_curves
 from latentpath.report.outcomes import outcomes_table
 from latentpath.report.sensitivity import calibration_table, sensitivity_curves
 from latentpath.report.tables import companions_table, conditions_table, main_table
@@ -72,6 +73,7 @@ def page_charts(run: RunArtefacts) -> dict[str, Chart | None]:
         "flips": flip_curves(run),
         "directions": direction_curves(run),
         "distances": distance_curves(run),
+        "losses": loss_curves(run),
     }
 
 
