@@ -60,7 +60,11 @@ SLIDERS = Command(
 TRAVERSE = Command(
     "traverse",
     "swap the prompt embedding at many steps; store the latents",
-    upstream=lambda cfg: (FINETUNE, CLASSIFY) if cfg.timesteps.bisect else (FINETUNE,),
+    upstream=lambda cfg: (
+        FINETUNE,
+        *((CLASSIFY,) if cfg.timesteps.bisect else ()),
+        *(map(slider_of, cfg.attribute.names) if cfg.method.slider is not None else ()),
+    ),
     decided_by=("attribute", "timesteps", "method", "sampler", "inversion", "metric.compare_base"),
     reads_images=lambda cfg: cfg.inversion.method is not None,
     weights=lambda cfg: ("base",) if cfg.metric.compare_base and cfg.inversion.method is None else (),

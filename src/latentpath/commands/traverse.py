@@ -49,7 +49,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     tuned = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
     plan = plan_of(cfg.dataset, cfg.attribute, cfg.timesteps, cfg.sampler, cfg.method, plugins=cfg.plugins)
     if cfg.dry_run:
-        _print_cost(cfg, plan, tuned if Path(tuned.source).is_dir() else _base(cfg), measure=True)
+        _print_cost(cfg, plan, tuned if Path(tuned.source).is_dir() else _base(cfg), measure=run_dir)
         return None
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     if cfg.overwrite and rank.world_size > 1:
@@ -89,12 +89,14 @@ def say_cost(cfg: Config) -> None:
 
 
 def _print_cost(
-    cfg: Config, plan: SweepPlan, model: BaseModel, *, measure: bool = False, prefix: str = ""
+    cfg: Config, plan: SweepPlan, model: BaseModel, *, measure: Path | None = None, prefix: str = ""
 ) -> None:
+    """Print the cost; `measure` is the run's folder if a U-Net call is to be timed."""
     seconds = None
-    if measure:
+    if measure is not None:
         device, shape = device_of(cfg.trainer.accelerator), model.latent_shape(cfg.dataset.image_size)
-        seconds = seconds_per_row(_denoiser(cfg, plan, model, device), latent_shape=shape, device=device)
+        denoise = _denoiser(cfg, plan, model, device, measure)
+        seconds = seconds_per_row(denoise, latent_shape=shape, device=device)
     lines = describe_cost(
         plan,
         model,
@@ -164,7 +166,7 @@ def _sweep(
 ) -> GuidedDenoiser:
     """Sample `plan` with the other processes, in the given `way` or from noise; return what denoised."""
     device = device_of(cfg.trainer.accelerator, rank.local_index)
-    denoise = _denoiser(cfg, plan, model, device, tuned=like)
+    denoise = _denoiser(cfg, plan, model, device, folder.parent, tuned=like)
     # DDPM inversion needs the noise that DDPM adds.
     eta = 1.0 if cfg.inversion.method == "ddpm" else cfg.sampler.eta
     solver = build_solver(cfg.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
@@ -188,10 +190,19 @@ def _denoiser(
     plan: SweepPlan,
     model: BaseModel,
     device: torch.device,
+    run_dir: Path,
     tuned: GuidedDenoiser | None = None,
 ) -> GuidedDenoiser:
-    size, dtype = cfg.dataset.image_size, dtype_of(cfg.trainer.precision)
-    return build_denoiser(plan, model, cfg.sampler, image_size=size, device=device, dtype=dtype, tuned=tuned)
+    return build_denoiser(
+        plan,
+        model,
+        cfg.sampler,
+        image_size=cfg.dataset.image_size,
+        device=device,
+        dtype=dtype_of(cfg.trainer.precision),
+        tuned=tuned,
+        sliders={name: stage_dir(run_dir, f"sliders/{name}", cfg) for name in plan.adapters},
+    )
 
 
 def _base(cfg: Config) -> BaseModel:

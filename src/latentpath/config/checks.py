@@ -204,6 +204,10 @@ def _check_methods(cfg: Config) -> None:
             raise UserError(f"method.mask.of: {name} is not in the sweep; give method=[...,{name},mask].")
     if method.mask is not None and (not method.mask.of or len(set(method.mask.of)) < len(method.mask.of)):
         raise UserError("method.mask.of: expected one method or several, each once.")
+    if method.slider is not None and cfg.sampler.compile:
+        raise UserError(
+            "method=slider changes the U-Net between calls, so give sampler.compile=false with it."
+        )
     if method.sdedit is not None and cfg.inversion.method == "ddpm":
         raise UserError(
             "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from latentpath.config.fields import choice, number
 
-MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "sega")
+MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "sega", "slider")
 MOST_DIAL = 1000  # for weights of guidance
 
 
@@ -49,6 +49,11 @@ class SegaConfig:
 
 
 @dataclass
+class SliderConfig:
+    dials: list[float] = number([1.0], low=-100, high=100)  # scales of the adapter; 1: as it was trained
+
+
+@dataclass
 class MaskConfig:
     of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
@@ -69,5 +74,6 @@ class MethodsConfig:
     fcfg: FcfgConfig | None = None
     offtarget: OfftargetConfig | None = None
     sega: SegaConfig | None = None
+    slider: SliderConfig | None = None
     mask: MaskConfig | None = None
     sdedit: SdeditConfig | None = None

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
-from latentpath.diffusion.mix import Follows
+from latentpath.diffusion.mix import Adapters, Follows
 
 
 @dataclass
@@ -49,30 +50,42 @@ class GuidedDenoiser:
         `memory` (n, c, h, w) is what gated letters remember of each row, which they change in place.
         """
         table = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
-        outputs = []
-        for batch in self._batches(table):
+        predicted = torch.empty_like(latents, dtype=torch.float32)
+        for adapters, batch in self._batches(table):
+            if self.adapted:
+                set_scales(self.unet, dict(adapters))
+            mine = [table[row] for row in batch]
             kept = None if memory is None else memory[batch]
-            outputs.append(self._predict(latents[batch], timestep, table[batch], kept))
-            rows = sum(map(len, table[batch]))
-            self.calls += len(table[batch])
+            predicted[batch] = self._predict(latents[batch], timestep, mine, kept)
+            if memory is not None and kept is not None:
+                memory[batch] = kept
+            rows = sum(map(len, mine))
+            self.calls += len(batch)
             self.rows += rows
             self.on_call(rows)
-        return torch.cat(outputs)
+        return predicted
+
+    @property
+    def adapted(self) -> bool:
+        """Whether any letter turns on an adapter of the U-Net."""
+        return any(letter.adapters for letter in self.letters)
 
     @property
     def rows_per_batch(self) -> int:
         """The most rows that the U-Net sees at once."""
         return max(self.batch_size * len(self.letters[0]), *map(len, self.letters))
 
-    def _batches(self, letters: Sequence[Follows[int]]) -> Iterator[slice]:
-        """Cut the rows into runs whose letters have at most `rows_per_batch` prompts together."""
-        start = prompts = 0
-        for row, letter in enumerate(letters):
-            if prompts + len(letter) > self.rows_per_batch:
-                yield slice(start, row)
-                start, prompts = row, 0
-            prompts += len(letter)
-        yield slice(start, len(letters))
+    def _batches(self, letters: Sequence[Follows[int]]) -> Iterator[tuple[Adapters, list[int]]]:
+        """Share out the rows: batches under the same adapters, with at most `rows_per_batch` prompts."""
+        for adapters in dict.fromkeys(letter.adapters for letter in letters):
+            batch: list[int] = []
+            for row in (row for row, letter in enumerate(letters) if letter.adapters == adapters):
+                prompts = sum(len(letters[other]) for other in (*batch, row))
+                if batch and prompts > self.rows_per_batch:
+                    yield adapters, batch
+                    batch = []
+                batch.append(row)
+            yield adapters, batch
 
     def _predict(
         self, latents: Tensor, timestep: float, letters: Sequence[Follows[int]], memory: Tensor | None

@@ -5,18 +5,50 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 P = TypeVar("P", bound=Hashable)
 Q = TypeVar("Q", bound=Hashable)
-R = TypeVar("R", bound=Hashable, covariant=True)
+Adapters = tuple[tuple[str, float], ...]  # names and scales of low-rank adapters that are on
+
+
+class Follows(Generic[P]):
+    """What a step can follow: `Mix`, `Gated`, `Adapted`, or another hashable class with these members.
+
+    remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on.
+    """
+
+    remembers: bool = False
+    adapters: Adapters = ()
+
+    def __len__(self) -> int:
+        """Return the number of prompts, each of which costs a row of the U-Net."""
+        return len(self.prompts)
+
+    @property
+    def prompts(self) -> tuple[P, ...]:
+        """The prompts whose outputs it is called with, each once."""
+        raise NotImplementedError
+
+    @property
+    def strongest(self) -> int:
+        """The index of the prompt to whose contrast `guidance.rescaled` scales the result."""
+        raise NotImplementedError
+
+    def map(self, of: Callable[[P], Q]) -> Follows[Q]:
+        """Return the same with other names of its prompts."""
+        raise NotImplementedError
+
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the next memory (n, c, h, w)."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Mix(Generic[P]):
+class Mix(Follows[P]):
     """eps = sum_k w_k eps(z, prompt_k), with weights that sum to 1.
 
     `terms` are pairs (prompt, weight): every prompt once, none with weight 0. Each term costs one row of the
@@ -24,7 +56,6 @@ class Mix(Generic[P]):
     """
 
     terms: tuple[tuple[P, float], ...]
-    remembers: ClassVar[bool] = False
 
     @classmethod
     def of(cls, *terms: tuple[P, float]) -> Mix[P]:
@@ -40,9 +71,6 @@ class Mix(Generic[P]):
             raise ValueError(f"the weights of a mix must sum to 1, got {weights}")
         left = {prompt: weight for prompt, weight in weights.items() if weight}
         return cls(tuple(left.items()) if len(left) > 1 else tuple((prompt, 1.0) for prompt in left))
-
-    def __len__(self) -> int:
-        return len(self.terms)
 
     @property
     def prompts(self) -> tuple[P, ...]:
@@ -74,7 +102,7 @@ Gate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Gated(Generic[P]):
+class Gated(Follows[P]):
     """eps = base + gate(eps(z, toward) - eps(z, away)), where the gate may remember earlier steps of a row.
 
     The memory of a row is zero until its first gated step. `gate` has to be hashable, such as a frozen
@@ -85,10 +113,7 @@ class Gated(Generic[P]):
     toward: P
     away: P
     gate: Gate
-    remembers: ClassVar[bool] = True
-
-    def __len__(self) -> int:
-        return len(self.prompts)
+    remembers = True
 
     @property
     def prompts(self) -> tuple[P, ...]:
@@ -111,18 +136,26 @@ class Gated(Generic[P]):
         return base + added, kept
 
 
-class Follows(Protocol[R]):
-    """What a step can follow: `Mix`, `Gated`, or another class with these members."""
+@dataclass(frozen=True)
+class Adapted(Follows[P]):
+    """A mix of the outputs of the U-Net with `adapters`, pairs (name, scale); see `adapters.set_scales`."""
 
-    remembers: ClassVar[bool]
+    mix: Mix[P]
+    adapters: Adapters = ()
 
-    def __len__(self) -> int: ...
     @property
-    def prompts(self) -> tuple[R, ...]: ...
+    def prompts(self) -> tuple[P, ...]:
+        return self.mix.prompts
+
     @property
-    def strongest(self) -> int: ...
-    def map(self, of: Callable[[Any], Any]) -> Follows[Any]: ...
-    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]: ...
+    def strongest(self) -> int:
+        return self.mix.strongest
+
+    def map(self, of: Callable[[P], Q]) -> Adapted[Q]:
+        return Adapted(self.mix.map(of), self.adapters)
+
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return self.mix(outputs, memory)
 
 
 def guided(prompt: P, *, negative: P, scale: float) -> Mix[P]:

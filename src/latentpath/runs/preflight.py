@@ -17,7 +17,7 @@ from latentpath.errors import UserError
 from latentpath.runs.base_folder import check_base
 from latentpath.runs.command import Command
 from latentpath.runs.packaged import installed
-from latentpath.runs.stages import reusable
+from latentpath.runs.stages import check_complete, reusable
 from latentpath.runs.weights import ENVIRONMENT, Need, WeightsFolder, checkpoints, missing, missing_of, needed
 
 # tracker -> (the module it needs, what to install)
@@ -40,6 +40,12 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
     if any(stage.decided_by for stage in stages):
         check_tracker(cfg.logger.name, cfg.logger.project)
     check_weights(cfg, command, run_dir)
+    if command.stages:
+        made = {stage.name for stage in command.stages}
+        for stage in command.stages:
+            for up in stage.upstream(cfg):
+                if up.name not in made:
+                    check_complete(run_dir, up, cfg, needed_by=stage)
     if any("base" in stage.weights(cfg) for stage in stages):
         model, weights = cfg.model, WeightsFolder(cfg.weights_dir)
         check_base(model.name, model.revision, model.vae, weights, config=model.config)

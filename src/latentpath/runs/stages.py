@@ -218,25 +218,38 @@ def _read(path: Path) -> dict[str, Any] | None:
     return read_json(file, keys=("status", "fingerprint", "config", "upstream", "figures"))
 
 
-def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> str:
-    name, path = command.name, stage_dir(run_dir, command.name, cfg)
+def check_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> dict[str, Any]:
+    """Return the manifest of a stage. Raises UserError if it is missing or was not finished."""
+    path = stage_dir(run_dir, command.name, cfg)
     manifest = _read(path)
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
         raise UserError(
-            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {name} name={run_dir.name}`"
-            " with the same overrides first, or `latentpath run`, which does all in order; from_run=... "
-            "takes it from another run."
+            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {_of(command)} "
+            f"name={run_dir.name}` with the same overrides first, or `latentpath run`, which does all its "
+            "stages in order; from_run=... takes it from another run."
         )
+    return manifest
+
+
+def _of(command: Command) -> str:
+    """What a user calls to make the stage: `sliders` makes sliders/hair."""
+    return command.name.partition("/")[0]
+
+
+def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> str:
+    manifest = check_complete(run_dir, command, cfg, needed_by=needed_by)
+    name, path = command.name, stage_dir(run_dir, command.name, cfg)
+    run = path.parents[name.count("/")]
     there, here = (_without_root(config) for config in (manifest["config"], _relevant(cfg, command)))
     if there != here:
         mended = {**manifest, "config": there}
         raise UserError(_differences(path, mended, here, manifest["upstream"], manifest.get("weights", {})))
     for up, value in manifest["upstream"].items():
-        if (made := _read(stage_dir(path.parent, up, cfg))) is None or _identity(made) != value:
+        if (made := _read(stage_dir(run, up, cfg))) is None or _identity(made) != value:
             raise UserError(
                 f"{path} was made from another {up} than the present one. Run"
-                f" `latentpath {name} name={path.parent.name} overwrite=true` with the same overrides first."
+                f" `latentpath {_of(command)} name={run.name} overwrite=true` with the same overrides first."
             )
     return _identity(manifest)
 

@@ -135,6 +135,11 @@ class SweepPlan:
         """Whether any letter remembers earlier steps (see `diffusion.mix.Gated`)."""
         return any(letter.remembers for letter in self.letters)
 
+    @property
+    def adapters(self) -> list[str]:
+        """The attributes whose adapters some letter turns on (see `methods.slider`)."""
+        return list(dict.fromkeys(name for letter in self.letters for name, _ in letter.adapters))
+
     @cached_property
     def nodes(self) -> list[int]:
         """The latents per seed that are denoised at each step: nodes of the tree, and late branches."""

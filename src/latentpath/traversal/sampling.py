@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from latentpath.config.schema import SamplerConfig
+from latentpath.diffusion.adapters import load_adapter
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning, concatenate
 from latentpath.diffusion.execution import prepare
@@ -57,13 +59,18 @@ def build_denoiser(
     device: torch.device,
     dtype: torch.dtype,
     tuned: GuidedDenoiser | None = None,
+    sliders: Mapping[str, Path] | None = None,
 ) -> GuidedDenoiser:
     """Build the guided U-Net of `model` on `device`, tuned for `plan`, compiled if `settings` say so.
 
     If `tuned` is given, a denoiser whose U-Net has the same architecture, its batch size and attention kernel
-    are used instead of being tried again, so a compiled U-Net keeps its shape.
+    are used instead of being tried again, so a compiled U-Net keeps its shape. `sliders`: the folder
+    of the adapter of each attribute, for the method slider.
     """
-    unet = prepare(model.unet(dtype), device=device, dtype=dtype, channels_last=settings.channels_last)
+    plain: Any = model.unet(dtype)
+    for name in plan.adapters:
+        load_adapter(plain, (sliders or {})[name], name)
+    unet = prepare(plain, device=device, dtype=dtype, channels_last=settings.channels_last)
     denoise = denoiser(
         plan,
         unet=unet,

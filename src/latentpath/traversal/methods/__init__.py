@@ -18,6 +18,7 @@ from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
 from latentpath.traversal.methods.sdedit import Sdedit
 from latentpath.traversal.methods.sega import Sega
+from latentpath.traversal.methods.slider import Slider
 from latentpath.traversal.words import Rule, Swap, target
 
 METHODS: dict[str, Callable[..., Rule]] = {
@@ -25,6 +26,7 @@ METHODS: dict[str, Callable[..., Rule]] = {
     "fcfg": Fcfg,
     "offtarget": Offtarget,
     "sega": Sega,
+    "slider": Slider,
 }
 
 
