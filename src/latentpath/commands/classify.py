@@ -76,7 +76,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             num_workers=cfg.trainer.num_workers,
         )
         if cfg.classifier.trainable is Trained.head:
-            fitted = {"penalty": fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)}
+            fitted: dict[str, Any] = {
+                "penalty": fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)
+            }
         else:
             best_epoch = fit_classifier(
                 classifier,

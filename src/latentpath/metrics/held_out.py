@@ -6,7 +6,6 @@ drawn at random.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def head_figures(
-    scores: ArrayLike, decided: ArrayLike, labels: ArrayLike, groups: Sequence[Any] | None = None
+    scores: ArrayLike, decided: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None
 ) -> dict[str, Any]:
     """Return {auroc, sensitivity, specificity, positives, negatives, groups} of one head.
 

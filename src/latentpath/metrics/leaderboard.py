@@ -60,7 +60,7 @@ def _shown(of: Outcomes, measure: str) -> dict[str, float | int]:
     best = cheapest(effect, leak, EQUAL[0])
     k = int(best.weights.argmax()) if np.isfinite(best.cost) else int(effect.argmax())
     setting: Setting = of.settings[k]
-    n = int(np.isfinite(of.effect).all(axis=2).any(axis=1).sum())
+    n = int(np.asarray(np.isfinite(of.effect).all(axis=2)).any(axis=1).sum())
     return setting._asdict() | {"effect": effect[k], "leak": leak[k], "settings": len(effect), "n": n}
 
 

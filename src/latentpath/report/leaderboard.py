@@ -97,7 +97,7 @@ def _page(boards: Sequence[Board], tables: Sequence[Table], command: str) -> str
     )
 
 
-def _compared(row: Mapping[str, Any], name: str) -> list[Cell]:
+def _compared(row: Mapping[Any, Any], name: str) -> list[Cell]:
     """Return the cells of a figure: its value, its difference to the swap, and p."""
     reason = row[f"{name}_reason"]
     value = number(row[name], reason, digits=3)

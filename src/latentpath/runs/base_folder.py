@@ -150,7 +150,7 @@ def _check_shapes(folder: Path, vae: Path) -> None:
             "Models for inpainting, depth or upscaling do not fit; expected one for text to image."
         )
     width = unet.get("cross_attention_dim")
-    dims = [int(text["hidden_size"]) for text in texts if "hidden_size" in text]
+    dims = [int(text["hidden_size"] or 0) for text in texts if "hidden_size" in text]
     if width is not None and len(dims) == len(texts) and width != sum(dims):
         raise UserError(
             f"{folder}: its U-Net takes embeddings of width {width}, and its text encoder gives "

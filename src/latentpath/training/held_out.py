@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from rich.table import Table
 from torch import Tensor
 
@@ -79,7 +80,7 @@ def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip:
     }
 
 
-def _mean_over_groups(values: np.ndarray, groups: Sequence[Any]) -> dict[str, float | None]:
+def _mean_over_groups(values: np.ndarray, groups: ArrayLike) -> dict[str, float | None]:
     """The mean of the groups' means with its interval; None where it is not finite."""
     _, member, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     means = (np.bincount(member, values) / sizes)[:, None]
