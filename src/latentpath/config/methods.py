@@ -41,6 +41,11 @@ class OfftargetConfig:
 
 
 @dataclass
+class OrthoConfig:
+    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # weights of what no other attribute shares
+
+
+@dataclass
 class SegaConfig:
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
     quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left as it is
@@ -73,6 +78,7 @@ class MethodsConfig:
     contrast: ContrastConfig | None = None
     fcfg: FcfgConfig | None = None
     offtarget: OfftargetConfig | None = None
+    ortho: OrthoConfig | None = None
     sega: SegaConfig | None = None
     slider: SliderConfig | None = None
     mask: MaskConfig | None = None

@@ -16,6 +16,7 @@ from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
 from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
+from latentpath.traversal.methods.ortho import Ortho
 from latentpath.traversal.methods.sdedit import Sdedit
 from latentpath.traversal.methods.sega import Sega
 from latentpath.traversal.methods.slider import Slider
@@ -25,6 +26,7 @@ METHODS: dict[str, Callable[..., Rule]] = {
     "contrast": Contrast,
     "fcfg": Fcfg,
     "offtarget": Offtarget,
+    "ortho": Ortho,
     "sega": Sega,
     "slider": Slider,
 }
