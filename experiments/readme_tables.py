@@ -76,12 +76,13 @@ def cell(row: dict[str, str], name: str, digits: int) -> str:
 
 
 def shown(text: str, digits: int) -> str:
-    """Round a number; whole numbers and texts stay as they are."""
+    """Round a number; texts and counts, which are whole numbers above 1, stay whole."""
     try:
         value = float(text)
     except ValueError:
         return text
-    return text if re.fullmatch(r"-?\d+", text) else f"{value:.{digits}f}"
+    count = re.fullmatch(r"-?\d+", text) or (value > 1 and value.is_integer())
+    return f"{value:.0f}" if count else f"{value:.{digits}f}"
 
 
 def without_a_source(text: str) -> Iterator[str]:
