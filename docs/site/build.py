@@ -129,9 +129,8 @@ def render(staged: Path, site: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--no-run", action="store_true", help="run no code of the pages")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "build", help="folder for docs/, site/ and the tiny run"
-    )
+    parser.add_argument("--keep-run", action="store_true", help="use the small run of an earlier build")
+    parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder for all that is built")
     options = parser.parse_args()
     staged, site, work = (options.out / name for name in ("docs", "site", "docs-run"))
     shutil.rmtree(staged, ignore_errors=True)
