@@ -121,6 +121,11 @@ def test_a_run_that_lacks_something_says_what(finished, tmp_path):
     shutil.copytree(finished / "traverse", run_dir / "traverse")
     with pytest.raises(UserError, match=r"copy has no fine-tuned model, expected .*pipeline.*latentpath run"):
         open_run(run_dir)
+    config = run_dir / "traverse" / "config.yaml"
+    config.write_text((whole := config.read_text()) + "gone_setting: 1\n")
+    with pytest.raises(UserError, match=r"other settings .*gone_setting.*overwrite=true"):
+        open_run(run_dir)
+    config.write_text(whole)
     shutil.copytree(finished / "finetune", run_dir / "finetune")
     unjudged = open_run(run_dir).edit(Choice("NV", "hair", swap_step=5))
     assert unjudged.before == unjudged.after == {}

@@ -235,10 +235,17 @@ def open_run(run_dir: Path) -> Explorer:
 def _config(run_dir: Path) -> Config:
     """Return the configuration that the run's sweep was made with, in the folder where the run is now."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     for stage in ("traverse", "finetune"):
         if (file := run_dir / stage / "config.yaml").is_file():
-            cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(file))
+            try:
+                cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(file))
+            except OmegaConfBaseException as error:
+                raise UserError(
+                    f"{file} was written by a version with other settings ({str(error).splitlines()[0]}). "
+                    f"Run `latentpath run name={run_dir.name} overwrite=true` with the overrides of the run."
+                ) from None
             cfg.output_dir = str(run_dir.parent)
             return cfg
     raise UserError(
