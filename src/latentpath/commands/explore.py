@@ -29,7 +29,7 @@ def main(args: list[str]) -> None:
     options = parser.parse_args(args)
     run_dir = find_run(options.run)
     console = Console()
-    console.print(f"loading the model of {run_dir} ...")
+    console.print(f"loading the model of {run_dir} ...", markup=False)
 
     from latentpath.explore.explorer import open_run  # imports torch
     from latentpath.explore.server import build_server

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from latentpath.commands import EVALUATE, PHANTOM, RUN, function_of
 from latentpath.config.schema import Config
@@ -32,7 +33,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         reads_reused = {up.name for up in command.upstream(cfg)} <= reused
         if cfg.from_run and command.reusable and reads_reused and reusable(run_dir, command, cfg):
             reused.add(command.name)
-            console.print(f"as in {cfg.from_run}")
+            console.print(f"as in {cfg.from_run}", markup=False)
             continue
         if rank.is_zero or command.parallel:
             value = function_of(command)(cfg, run_dir)
@@ -42,9 +43,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     page = run_dir / "report" / "index.html"
     if rank.is_zero and page.is_file():
         console.print(
-            f"Verdict: {verdict(read_run(run_dir))}\n"
-            f"Page:    [bold]{page}[/]\n"
-            f"Next:    [bold]latentpath explore {run_dir}[/] edits by hand, in a browser",
+            f"Verdict: {escape(verdict(read_run(run_dir)))}\n"
+            f"Page:    [bold]{escape(str(page))}[/]\n"
+            f"Next:    [bold]latentpath explore {escape(str(run_dir))}[/] edits by hand, in a browser",
             soft_wrap=True,
         )
     return result
@@ -52,7 +53,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 def _announce(console: Console, commands: Sequence[Command], run_dir: Path) -> None:
     """Say what will be done; of stages that are complete, how long they took."""
-    console.print(f"{len(commands)} stages, into [bold]{run_dir}[/]:", soft_wrap=True)
+    console.print(f"{len(commands)} stages, into [bold]{escape(str(run_dir))}[/]:", soft_wrap=True)
     for command in commands:
         took = seconds_of(run_dir / command.name)
         done = "" if took is None else f" (complete, took {took:.0f} s)"

@@ -126,7 +126,7 @@ def _search(
         cfg, plan, model, folder, rank, "searching", lambda sampler, _: bisecting(plan, sampler, **search)
     )
     if rank.is_zero:
-        Console().print(flips_table(read_flips(folder), plan.num_inference_steps))
+        Console(markup=False).print(flips_table(read_flips(folder), plan.num_inference_steps))
     return denoise
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor
 
+from latentpath.config.names import file_name
 from latentpath.evaluation.scoring import Picture
 from latentpath.keys import IMAGE_KEY, NULLABLE
 from latentpath.runs.files import write_image
@@ -27,14 +28,14 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
         if key["method"] == "window" or (key["frame"] is None and key["strength"] != 1):
             position = f"{position}-{key['until']}x{key['strength']:g}"
         words = (
-            key["class"],
+            file_name(str(key["class"])),
             key["seed"],
-            key["attribute"] or "neutral",
+            file_name(key["attribute"] or "neutral"),
             key["method"],
             position,
             key["model"],
         )
-        name = "_".join(str(word).replace(" ", "-").replace("/", "-") for word in words) + ".png"
+        name = "_".join(map(str, words)) + ".png"
         _save(folder / "examples" / name, picture.image.permute(1, 2, 0))
         if picture.lpips_map is not None:
             _save(folder / "lpips_maps" / name, picture.lpips_map)

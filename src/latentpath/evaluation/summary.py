@@ -80,7 +80,7 @@ def print_summary(figures: FigureTable, metrics: dict[str, Any]) -> None:
     means = [figures.get(key) or Reading() for key in keys]
     ends = ["" if m.low is None or m.high is None else f"{m.low:.2f}–{m.high:.2f}" for m in means]
     table.add_row("95 %", "", *ends)
-    console = Console()
+    console = Console(markup=False)  # a name may look like markup
     console.print(table)
     for note in metrics["notes"]:
         console.print(f"note: {note}")

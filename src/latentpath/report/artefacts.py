@@ -18,6 +18,7 @@ from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
 NEEDED = ("classes", "attributes", "heads", "threshold", "swap_steps", "strong_swap_steps")  # of metrics.json
+NAMES = ("classes", "attributes", "heads")  # of metrics.json; a name with a slash is no path
 _KEY = ["class", "seed", "attribute", "method", "position", "strength", "model"]
 
 
@@ -132,7 +133,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
     folders = _folders(run_dir)
     raw_configs = {stage: _yaml(folder / "config.yaml") for stage, folder in folders.items()}
     secret = paths_in([run_dir, run_dir.absolute(), *raw_configs.values()])
-    metrics = _masked(metrics, secret)
+    metrics = _masked(metrics, secret) | {key: metrics[key] for key in NAMES}
     examples, frames = _examples(run_dir / "evaluate")
     index = folders["traverse"] / "index.parquet"
     tsne, seeds = (run_dir / "evaluate" / f"{name}.parquet" for name in ("tsne", "seeds"))

@@ -74,11 +74,11 @@ def judge_splits(
         metrics["cross_validation"] = cross_validation()
     classifier.save(folder)
     write_json(folder / "metrics.json", metrics)
-    Console().print(metrics_table(metrics["test"], len(test)))
+    Console(markup=False).print(metrics_table(metrics["test"], len(test)))
     if "round_trips" in metrics["held_out"]:
-        Console().print(round_trip_table(metrics["held_out"]))
+        Console(markup=False).print(round_trip_table(metrics["held_out"]))
     if "cross_validation" in metrics:
-        Console().print(cross_validation_table(metrics["cross_validation"]))
+        Console(markup=False).print(cross_validation_table(metrics["cross_validation"]))
     return {name: _mean_accuracy(metrics[name]) for name in logits}
 
 
