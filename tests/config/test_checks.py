@@ -29,6 +29,7 @@ def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, 
 
 
 NUMBERS = {key: (kind, rule) for key, kind, rule in leaves() if "int" in str(kind) or "float" in str(kind)}
+SINGLE = [key for key, (kind, _) in NUMBERS.items() if "dict" not in str(kind)]  # not mappings of numbers
 NAMES = {key: (kind, rule) for key, kind, rule in leaves() if isinstance(rule, Choices)}
 
 
@@ -71,7 +72,7 @@ def broken(compose):
     return say
 
 
-@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("key", SINGLE)
 def test_a_number_outside_its_bounds_is_refused_with_the_key_and_the_bounds(broken, key):
     kind, rule = NUMBERS[key]
     whole = "float" not in str(kind)
@@ -87,7 +88,16 @@ def test_a_number_outside_its_bounds_is_refused_with_the_key_and_the_bounds(brok
         assert message.endswith(f", expected {rule}.")
 
 
-@pytest.mark.parametrize("key", NUMBERS)
+def test_numbers_of_a_mapping_have_bounds(compose):
+    with pytest.raises(
+        UserError, match=r"attribute\.dials is 2000\.0, expected a number from -1,000 to 1,000"
+    ):
+        check(compose("run", "dataset.root=x", "+attribute.dials.ramp=[0.5,2000]"))
+    with pytest.raises(UserError, match=r"attribute\.dials: 'ramp' is no function of attribute\.methods"):
+        check(compose("run", "dataset.root=x", "+attribute.dials.ramp=[0.5]"))
+
+
+@pytest.mark.parametrize("key", SINGLE)
 def test_a_whole_number_takes_neither_nan_nor_a_fraction(broken, key):
     kind, _ = NUMBERS[key]
     if "float" not in str(kind):

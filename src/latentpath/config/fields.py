@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -71,7 +71,7 @@ def number(
     zero: str = "",
     word: str = "",
 ) -> T:
-    """A field for a number, or for lists of numbers, between bounds (see `Bounds`); null needs no bounds."""
+    """A field for a number, or lists or mappings of numbers, between bounds (`Bounds`); null needs none."""
     return _field(default, Bounds(low, above, high, below, zero, word))
 
 
@@ -82,7 +82,7 @@ def choice(default: T, names: Sequence[str], *, functions: bool = False) -> T:
 
 def _field(default: T, rule: Bounds | Choices) -> T:
     metadata = {"rule": rule}
-    if isinstance(default, list):
+    if isinstance(default, list | dict):
         return field(default_factory=lambda: deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -111,7 +111,9 @@ def section_of(schema: type, name: str) -> type | None:
 
 
 def _scalars(value: object) -> Iterator[object]:
-    """What stands in a value: itself, or the items of a list of any depth, without nulls."""
+    """What stands in a value: itself, or the items of a list or mapping of any depth, without nulls."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
     if isinstance(value, Iterable) and not isinstance(value, str):
         for item in value:
             yield from _scalars(item)

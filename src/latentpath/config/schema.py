@@ -112,7 +112,7 @@ class AttributeConfig:
     strengths: list[float] = number([], low=-100, high=100)
     strength_by: Strength = Strength.interpolate  # blend from neutral to target, or multiply the target
     methods: list[str] = field(default_factory=list)  # further edit methods from plugins: [my_module:ramp]
-    dials: dict[str, list[float]] = field(default_factory=dict)  # of those methods: {ramp: [0.5, 1]}
+    dials: dict[str, list[float]] = number({}, low=-1000, high=1000)  # of those methods: {ramp: [0.5, 1]}
 
 
 @dataclass
