@@ -342,6 +342,22 @@ def test_flops_of_stable_diffusion():
     assert unet_flops(config, (4, 32, 32), (77, 768)) == pytest.approx(180e9, rel=0.01)
 
 
+def test_flops_of_sdxl_are_eight_times_those_of_stable_diffusion_at_its_own_size():
+    config = {
+        "cross_attention_dim": 2048,
+        "attention_head_dim": [5, 10, 20],
+        "block_out_channels": [320, 640, 1280],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "transformer_layers_per_block": [1, 2, 10],
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
+    assert unet_flops(config, (4, 128, 128), (77, 2048)) == pytest.approx(6.76e12, rel=0.01)
+
+
 def test_flops_are_those_of_a_real_run(tiny_sd):
     """Attention too: its part grows with the square of the latents."""
     from torch.utils.flop_counter import FlopCounterMode
