@@ -102,7 +102,7 @@ def run_script(code: str) -> list[Any]:
 def show(value: Any, file: str, pictures: Path | None) -> str:
     """Return the Markdown that shows a value below its block."""
     if hasattr(value, "to_html"):  # a pandas table
-        return f'\n<div class="output">{value.to_html(border=0, float_format="%.3g")}</div>\n'
+        return f'\n<div class="output">{value.to_html(border=0, float_format="{:.3g}".format)}</div>\n'
     if pictures is not None and (hasattr(value, "savefig") or hasattr(value, "resize")):  # matplotlib, Pillow
         pictures.mkdir(parents=True, exist_ok=True)
         (value.savefig if hasattr(value, "savefig") else value.save)(pictures / file)

@@ -90,6 +90,12 @@ def test_what_a_block_prints_and_gives_follows_it(tmp_path):
     assert "not run" in built
 
 
+def test_a_table_follows_as_a_table():
+    import pandas as pd
+
+    assert "<td>0.123</td>" in blocks.show(pd.DataFrame({"a": [0.123456]}), "table.png", None)
+
+
 def test_cells_become_a_page():
     cells = '# %% [markdown]\n# # Title\n#\n# Text.\n\n# %%\nx = 1\n\n# %% language="bash"\n# ls\n'
     expected = "# Title\n\nText.\n\n<!-- run -->\n```python\nx = 1\n```\n\n<!-- run -->\n```bash\nls\n```\n"
