@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.mix import Mix
+from latentpath.diffusion.mix import Follows, Mix
 from latentpath.traversal.words import Letter, Prompts
 
 P = TypeVar("P", bound=Hashable)
@@ -35,7 +35,7 @@ class Ortho:
 
 
 @dataclass(frozen=True)
-class Apart(Generic[P]):
+class Apart(Follows[P]):
     """eps = base + dial (eps_toward - eps_origin), without its part in the span of the eps_k - eps_origin."""
 
     base: Mix[P]
@@ -43,10 +43,6 @@ class Apart(Generic[P]):
     toward: P
     others: tuple[P, ...]
     dial: float
-    remembers: ClassVar[bool] = False
-
-    def __len__(self) -> int:
-        return len(self.prompts)
 
     @property
     def prompts(self) -> tuple[P, ...]:
