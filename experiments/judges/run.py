@@ -1,6 +1,7 @@
 """Trains judges of real dermoscopic images at several sizes; writes what they see before and after the VAE.
 
-    python experiments/judges/run.py dataset.root=/data/isic2019
+    python experiments/judges/run.py dataset.root=/data/isic2019              # all, or some by name:
+    python experiments/judges/run.py head_64 head_128 dataset.root=/data/isic2019
 
 Each judge is a run of `latentpath classify`; one that is complete is not trained again. Prints the tables of
 README.md, and writes them with their intervals to outputs/judges/tables.md and judges.json.
@@ -18,6 +19,8 @@ HEAD = ("classifier=efficientnet_lite0", "classifier.trainable=head")
 # name -> overrides; every judge has the labels and splits of experiment=isic2019_64.
 JUDGES = {
     "head_64": (*HEAD, "dataset.image_size=64"),
+    "head_64_through_vae": (*HEAD, "dataset.image_size=64", "classifier.through_vae=true"),
+    "head_64_equal": (*HEAD, "dataset.image_size=64", "classifier.calibrate=temperature"),
     "head_128": (*HEAD, "dataset.image_size=128"),
     "head_192": (*HEAD, "dataset.image_size=192"),
     "head_64_seen_at_128": (*HEAD, "dataset.image_size=64", "classifier.image_size=128"),
@@ -25,9 +28,11 @@ JUDGES = {
 FIGURES = ("auroc", "sensitivity", "specificity")
 
 
-def main(overrides: list[str], folder: Path = Path("outputs/judges")) -> None:
+def main(words: list[str], folder: Path = Path("outputs/judges")) -> None:
+    overrides = [word for word in words if "=" in word]
     found = {}
-    for name, own in JUDGES.items():
+    for name in [word for word in words if "=" not in word] or JUDGES:
+        own = JUDGES[name]
         command = ["classify", "experiment=isic2019_64", f"name={name}", f"output_dir={folder}", *own]
         subprocess.run([sys.executable, "-m", "latentpath", *command, *overrides], check=True)
         found[name] = json.loads((folder / name / "classify" / "metrics.json").read_text())["held_out"]

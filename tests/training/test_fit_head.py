@@ -17,7 +17,7 @@ from latentpath.errors import UserError
 from latentpath.judge.classifier import load_classifier
 from latentpath.judge.networks import build_network
 from latentpath.judge.stage_features import StageFeatures
-from latentpath.training.fit_head import fit_layer
+from latentpath.training.fit_head import Head
 
 LITE = "tf_efficientnet_lite0"
 
@@ -87,6 +87,20 @@ def test_it_learns_and_is_loaded_like_any_judge(cfg, tmp_path: Path):
     assert found["positives"] == row["positives"]
 
 
+def test_it_is_fitted_on_images_after_the_vae_too(cfg, tmp_path: Path):
+    """Then it sees after the VAE what it sees before; fitted on the originals alone, it does not."""
+    found = {}
+    for name, through in (("both", True), ("originals", False)):
+        cfg.classifier.through_vae = through
+        classify.run(cfg, tmp_path / name)
+        folder = tmp_path / name / "classify"
+        found[name] = json.loads((folder / "metrics.json").read_text())["held_out"]["round_trips"]["stripes"]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert ("vae" in manifest["weights"]) is through
+    assert found["both"]["sensitivity"]["value"] > found["originals"]["sensitivity"]["value"]
+    assert found["both"]["specificity"]["value"] > 0.8
+
+
 def test_the_body_stays_as_it_is():
     torch.manual_seed(0)
     network = build_network(LITE, num_outputs=3, pretrained=False, trainable="head")
@@ -124,8 +138,9 @@ def test_a_layer_is_the_regression_and_its_weights_can_be_undone(labels: int):
     half = len(x) // 2
     probabilities = {}
     for name, used in (("weighted", weights), ("plain", torch.ones(labels))):
-        weight, bias, strength = fit_layer(x[:half], y[:half], x[half:], y[half:], weights=used)
-        assert weight.shape == (labels, 4) and bias.shape == (labels,) and strength in (1e-3, 1e-2, 1e-1)
+        head = Head("kind", y[:half].astype(float), used, one_logit=False)
+        weight, bias = head.fit(x[:half], 0.1)
+        assert weight.shape == (labels, 4) and bias.shape == (labels,)
         logits = torch.from_numpy(x[half:]) @ weight.T + bias
         probabilities[name] = (logits - used.log()).softmax(1).double().numpy()
         probabilities[f"{name}, kept"] = logits.softmax(1).double().numpy()
@@ -136,5 +151,5 @@ def test_a_layer_is_the_regression_and_its_weights_can_be_undone(labels: int):
 
 def test_which_networks_have_stages(compose):
     for arch in ("efficientnet_tiny", "my_module:build"):
-        with pytest.raises(UserError, match="trainable=head needs a network of timm"):
+        with pytest.raises(UserError, match="needs a network of timm"):
             build_network(arch, num_outputs=1, pretrained=False, trainable="head")

@@ -29,7 +29,11 @@ CLASSIFY = Command(
     "train the classifier that judges the images",
     decided_by=("seed", "dataset", "classifier", "trainer.precision"),
     reads_images=always,
-    weights=lambda cfg: ("classifier", "base") if cfg.classifier.round_trips else ("classifier",),
+    weights=lambda cfg: (
+        ("classifier", "base")
+        if cfg.classifier.round_trips or cfg.classifier.through_vae
+        else ("classifier",)
+    ),
     parallel=True,
     batches=("classifier",),
     reusable=True,

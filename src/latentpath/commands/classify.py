@@ -47,7 +47,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     Several processes share every batch; the first one writes.
     """
     rank = current_rank()
-    with open_stage(run_dir, CLASSIFY, cfg, rank=rank) as stage:
+    base = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir))
+    made_from = {"vae": base.fingerprint("vae")} if cfg.classifier.through_vae else None
+    with open_stage(run_dir, CLASSIFY, cfg, weights=made_from, rank=rank) as stage:
         if stage.complete:
             log.info("classify is complete: %s", stage.path)
             return stage.figures["val_accuracy"]
@@ -75,9 +77,13 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             seed=cfg.seed,
             num_workers=cfg.trainer.num_workers,
         )
+        trip = round_trip(cfg, base) if cfg.classifier.round_trips or cfg.classifier.through_vae else None
         if cfg.classifier.trainable is Trained.head:
+            change = trip.function if trip and cfg.classifier.through_vae else None
             fitted: dict[str, Any] = {
-                "penalty": fit_on_first_rank(classifier, data, cfg.trainer, weights=weights, rank=rank)
+                "penalty": fit_on_first_rank(
+                    classifier, data, cfg.trainer, weights=weights, rank=rank, change=change
+                )
             }
         else:
             best_epoch = fit_classifier(
@@ -100,7 +106,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 stage.path,
                 calibrate=cfg.classifier.calibrate,
                 weights=weights,
-                round_trip=through_vae(cfg) if cfg.classifier.round_trips else None,
+                round_trip=trip,
+                calibrate_after_it=cfg.classifier.through_vae,
                 cross_validation=partial(
                     cross_validate,
                     classifier,
@@ -126,9 +133,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         return stage.figures["val_accuracy"]
 
 
-def through_vae(cfg: Config) -> RoundTrip:
+def round_trip(cfg: Config, base: BaseModel) -> RoundTrip:
     """Load the base model's VAE for `classifier.round_trips` held-out images."""
-    vae: Any = BaseModel.of(cfg.model, WeightsFolder(cfg.weights_dir)).vae()
+    vae: Any = base.vae()
     vae.to(device_of(cfg.trainer.accelerator))
     return RoundTrip(
         cfg.model.vae or cfg.model.name,

@@ -88,6 +88,11 @@ def check(cfg: Config, *, reads_images: bool = True) -> None:
 
 def _check_classifier(cfg: Config) -> None:
     settings = cfg.classifier
+    if settings.through_vae and settings.trainable is not Trained.head:
+        raise UserError(
+            "classifier.through_vae fits the last layer on images after the VAE: it needs "
+            "classifier.trainable=head."
+        )
     if settings.folds == 1 or (settings.folds and settings.trainable is not Trained.head):
         raise UserError(
             f"classifier.folds={settings.folds}: cross-validation takes two folds or more, and "

@@ -198,6 +198,8 @@ class ClassifierConfig:
     # Pixels: blur half of the training images by a sigma up to this.
     blur: float = number(0.0, low=0, high=100)
     class_weights: bool = True  # weight rare classes and rare positives up, at most tenfold
+    # trainable=head: also fit and calibrate on images after the base model's VAE, as generated images are.
+    through_vae: bool = False
     # Held-out images that are also judged after the base model's VAE, as generated images are; 0: none.
     round_trips: int = number(2000, low=0, high=1_000_000, zero="none")
     # trainable=head: also judge every image by layers fitted on the other folds of groups; 0: no.

@@ -33,7 +33,7 @@ from latentpath.runs.locks import holding
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 
 # Settings that came later, with the value that does what was done before: older stages stay valid.
-LATER = {"dataset.judge_fraction": 0.0, "dataset.stratify": False}
+LATER = {"classifier.through_vae": False, "dataset.judge_fraction": 0.0, "dataset.stratify": False}
 # Settings that affect speed or location only, so a change does not invalidate a stage.
 INDIFFERENT = (
     "sampler.batch_size",

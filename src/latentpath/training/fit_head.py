@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,19 @@ from latentpath.training.labelled_images import ImageData, LabelledImages
 
 Array = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Change = Callable[[Tensor], Tensor]
 STRENGTHS = (1e-3, 1e-2, 1e-1)  # inverse strengths C of the L2 penalty, tried on the validation split
 MOST_STEPS = 300
 
 
 def fit_on_first_rank(
-    classifier: Classifier, data: ImageData, trainer: TrainerConfig, *, weights: LabelWeights, rank: Rank
+    classifier: Classifier,
+    data: ImageData,
+    trainer: TrainerConfig,
+    *,
+    weights: LabelWeights,
+    rank: Rank,
+    change: Change | None = None,
 ) -> dict[str, float]:
     """Call `fit_head` on rank 0, which is enough; other ranks return nothing."""
     if not rank.is_zero:
@@ -36,24 +44,29 @@ def fit_on_first_rank(
     data.prepare_data()
     data.setup()
     classifier.to(device_of(trainer.accelerator, rank.local_index))
-    return fit_head(classifier, data, weights=weights)
+    return fit_head(classifier, data, weights=weights, change=change)
 
 
-def fit_head(classifier: Classifier, data: ImageData, *, weights: LabelWeights) -> dict[str, float]:
+def fit_head(
+    classifier: Classifier, data: ImageData, *, weights: LabelWeights, change: Change | None = None
+) -> dict[str, float]:
     """Fit the last layer on the training split; return for each head the C that was chosen.
 
     Each head is fitted alone, on the images whose label is known, with the `weights` that training a whole
     network would have. Of `STRENGTHS` it takes the C with the least `loss` on the validation split; without
-    such images, the one in the middle.
+    such images, the one in the middle. change: images (n, 3, h, w) in [-1, 1] -> the same, such as a VAE's
+    round trip; the layer is then fitted on every image twice, as it is and changed.
     """
     network = classifier.network
     assert isinstance(network, StageFeatures)
     train, val = data.splits["train"], data.splits["val"]
-    x = split_features(classifier, train)
+    kinds = (None, change) if change else (None,)
+    x = np.concatenate([split_features(classifier, train, change=kind) for kind in kinds])
     network.center.copy_(torch.from_numpy(x.mean(axis=0)))
     network.scale.copy_(torch.from_numpy(np.maximum(x.std(axis=0), 1e-6)))
     x = (x - network.center.cpu().numpy()) / network.scale.cpu().numpy().astype(np.float32)
-    val_x = split_features(classifier, val)
+    val_x = np.concatenate([split_features(classifier, val, change=kind) for kind in kinds])
+    train, val = (twice(split) if change else split for split in (train, val))
     penalty, layers = {}, []
     for head, check in zip(
         heads_of(classifier, train, weights), heads_of(classifier, val, weights), strict=True
@@ -113,13 +126,22 @@ def heads_of(classifier: Classifier, images: LabelledImages, weights: LabelWeigh
     return heads
 
 
-def split_features(classifier: Classifier, images: LabelledImages, *, batch_size: int = 128) -> Array:
+def twice(images: LabelledImages) -> LabelledImages:
+    """Return the images, and behind them the same once more."""
+    return images.subset(np.tile(np.arange(len(images)), 2))
+
+
+def split_features(
+    classifier: Classifier, images: LabelledImages, *, change: Change | None = None, batch_size: int = 128
+) -> Array:
     """Return the features (n, d) of images, as the last layer of the classifier gets them."""
     assert isinstance(classifier.network, StageFeatures)
     found = [np.zeros((0, classifier.network.head.in_features), np.float32)]
     with bar("features of images", len(images)) as advance:
         for start in range(0, len(images), batch_size):
             batch = images[list(range(start, min(start + batch_size, len(images))))]
-            found.append(classifier.predict_with_features(to_model_range(batch["images"]))[2].numpy())
+            pixels = to_model_range(batch["images"])
+            pixels = change(pixels) if change else pixels
+            found.append(classifier.predict_with_features(pixels)[2].numpy())
             advance(len(found[-1]))
     return np.concatenate(found)

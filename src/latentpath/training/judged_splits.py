@@ -17,6 +17,7 @@ from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
 from latentpath.runs.files import write_json
 from latentpath.training.classify import LabelWeights
+from latentpath.training.fit_head import Change, twice
 from latentpath.training.held_out import (
     RoundTrip,
     after_round_trip,
@@ -35,12 +36,14 @@ def judge_splits(
     calibrate: Calibrate,
     weights: LabelWeights,
     round_trip: RoundTrip | None = None,
+    calibrate_after_it: bool = False,
     cross_validation: Callable[[], dict[str, Any]] | None = None,
 ) -> dict[str, float | None]:
     """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
     weights: of the labels in training, which full calibration undoes. round_trip: held-out images are also
-    measured after it. cross_validation: called after calibration, for the key of that name. The calibration
+    measured after it, and with `calibrate_after_it` the classifier is calibrated on validation images as they
+    are and after it. cross_validation: called after calibration, for the key of that name. The calibration
     error on the validation split is optimistic, because the temperatures were fitted there.
     """
     logits = {name: split_logits(classifier, data.splits[name]) for name in ("test", "val")}
@@ -50,7 +53,11 @@ def judge_splits(
         )
     if calibrate is not Calibrate.none:
         val, undone = data.splits["val"], weights.logs if calibrate is Calibrate.full else None
-        classifier.calibrate(logits["val"], val.class_labels, val.attribute_labels, log_weights=undone)
+        seen = logits["val"]
+        if calibrate_after_it and round_trip is not None:
+            val, changed = twice(val), split_logits(classifier, val, change=round_trip.function)
+            seen = torch.cat([seen, changed])
+        classifier.calibrate(seen, val.class_labels, val.attribute_labels, log_weights=undone)
     metrics: dict[str, Any] = {
         name: classification_metrics(
             values,
@@ -68,7 +75,7 @@ def judge_splits(
         "images": len(test),
         "originals": held_out_figures(classifier, test, logits["test"]),
     }
-    if round_trip is not None and len(test):
+    if round_trip is not None and round_trip.most and len(test):
         metrics["held_out"] = after_round_trip(classifier, test, round_trip)
     if cross_validation is not None:
         metrics["cross_validation"] = cross_validation()
@@ -87,12 +94,15 @@ def _mean_accuracy(rows: dict[str, Any]) -> float | None:
     return sum(accuracies) / len(accuracies) if accuracies else None
 
 
-def split_logits(classifier: Classifier, data: LabelledImages, *, batch_size: int = 256) -> torch.Tensor:
+def split_logits(
+    classifier: Classifier, data: LabelledImages, *, change: Change | None = None, batch_size: int = 256
+) -> torch.Tensor:
     """Return the logits (n, C + A) of a split, as trained: not calibrated."""
     logits = [torch.zeros(0, classifier.class_outputs + len(classifier.attributes))]
     for start in range(0, len(data), batch_size):
         batch = data[list(range(start, min(start + batch_size, len(data))))]
-        logits.append(classifier.logits(to_model_range(batch["images"])))
+        pixels = to_model_range(batch["images"])
+        logits.append(classifier.logits(change(pixels) if change else pixels))
     return torch.cat(logits)
 
 
