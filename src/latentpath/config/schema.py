@@ -204,7 +204,7 @@ class ClassifierConfig:
     round_trips: int = number(2000, low=0, high=1_000_000, zero="none")
     # trainable=head: also judge every image by layers fitted on the other folds of groups; 0: no.
     folds: int = number(0, low=0, high=100, zero="none")
-    calibrate: Calibrate = Calibrate.full  # how logits become probabilities, by the validation split
+    calibrate: Calibrate = Calibrate.temperature  # how logits become probabilities, by the validation split
 
 
 @dataclass
