@@ -59,10 +59,12 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.hydra_context = hydra_context  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.config = config  # pyright: ignore[reportIncompatibleVariableOverride]
+        launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self.launcher = launcher  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def sweep(self, arguments: list[str]) -> None:
         try:

@@ -59,7 +59,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         check_labels(table)
         check_validation(table, monitor=cfg.classifier.monitor, patience=cfg.classifier.patience)
         assert_disjoint(table)
-        copies, keys = shared(contents(cfg, table) if rank.is_zero else None, rank)
+        copies, keys = shared(contents(cfg, table) if rank.is_zero else (0, ("", "")), rank)
         if copies and rank.is_zero:
             log.warning(
                 "%s images are byte for byte in another split as well, under another group: held-out figures "

@@ -124,7 +124,9 @@ class BaseModel:
     @property
     def location(self) -> str:
         """The folder of a model, or of the configuration of a single file; else the hub id."""
-        return self.config if self.single_file else self.weights.located(self.source, self.revision)
+        if self.single_file and self.config:
+            return self.config
+        return self.weights.located(self.source, self.revision)
 
     @property
     def single_file(self) -> Path | None:

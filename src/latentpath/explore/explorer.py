@@ -198,6 +198,7 @@ def open_run(run_dir: Path) -> Explorer:
     judge = load_classifier(classify, plugins=cfg.plugins) if classify.is_dir() else None
     device, model = device_of("auto"), BaseModel(str(pipeline))
     n, dataset = cfg.timesteps.num_inference_steps, cfg.dataset
+    vae: Any = model.vae()
     encode = PromptTable(model.prompt_encoder(dataset.image_size), device)
     denoise = GuidedDenoiser(
         unet=prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True),
@@ -225,7 +226,7 @@ def open_run(run_dir: Path) -> Explorer:
             remembers=True,
         ),
         encode=encode,
-        vae=model.vae().to(device),
+        vae=vae.to(device),
         judge=judge and judge.to(device),
         attributes=tuple(cfg.attribute.names),
         ways=ways_of(cfg),

@@ -50,5 +50,5 @@ def _of_method(method: Any, section: Any) -> Way:
     """A method with the settings of its section of the configuration, or its usual ones without a section."""
     dial, *others = fields(method)
     settings = {} if section is None else {each.name: getattr(section, each.name) for each in others}
-    usual = section.dials[0] if section is not None and section.dials else dial.default
+    usual: Any = section.dials[0] if section is not None and section.dials else dial.default
     return Way(lambda value: Swap(method(value, **settings)), usual=float(usual))

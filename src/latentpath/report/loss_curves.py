@@ -19,7 +19,7 @@ def loss_curves(run: RunArtefacts) -> Chart | None:
     if len(rows) < 2:
         return None
     there = [key for key in WEIGHTS if key in rows]
-    bins = [key for key in rows if key.startswith(f"{there[-1]}_t")]
+    bins = [key for key in map(str, rows) if key.startswith(f"{there[-1]}_t")]
     looks = zip(there, ("solid", "dashed"), strict=False)
     mean = [Line(WEIGHTS[key], rows[key].tolist(), "ink", look) for key, look in looks]
     each = [
@@ -35,7 +35,7 @@ def _panel(title: str, rows: pd.DataFrame, lines: list[Line]) -> Curves:
     steps = rows["step"].astype(int).tolist()
     first, last = lines[0].values[0], lines[0].values[-1]
     says = f"{title}, {lines[0].name}: {first:.3f} at step {steps[0]}, {last:.3f} at step {steps[-1]}"
-    high = 1.05 * max(value for line in lines for value in line.values if value == value)
+    high = 1.05 * max(v for line in lines for v in line.values if v is not None and v == v)
     labels = [f"{step:,}" for step in steps]
     return Curves(
         title, steps, labels, lines, high=high, x_title="training step", says=says, width=320, height=190

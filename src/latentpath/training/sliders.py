@@ -44,8 +44,6 @@ class SliderTrainer(L.LightningModule):
     of each pair of captions that a batch's `captions` point to. The same holds for v in place of eps.
     """
 
-    strict_loading = False  # a checkpoint holds the adapter, not the U-Net
-
     def __init__(
         self,
         unet: Any,
@@ -59,6 +57,7 @@ class SliderTrainer(L.LightningModule):
         lr: float,
     ) -> None:
         super().__init__()
+        self.strict_loading = False  # a checkpoint holds the adapter, not the U-Net
         self.unet, self.without, self.with_it = unet, without, with_it
         self.schedule, self.scaling_factor = schedule, scaling_factor
         self.seed, self.eta, self.lr = seed, eta, lr
@@ -139,8 +138,9 @@ def fit_slider(
         lr=settings.lr,
     )
     checkpoints, every = folder / "checkpoints", settings.checkpoint_every
+    options: dict[str, Any] = trainer_options(trainer_config, SINGLE) | {"devices": 1, "num_nodes": 1}
     trainer = L.Trainer(
-        **trainer_options(trainer_config, SINGLE) | {"devices": 1, "num_nodes": 1},
+        **options,
         max_epochs=1,
         max_steps=settings.max_steps,
         gradient_clip_val=1.0,
