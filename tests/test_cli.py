@@ -279,13 +279,15 @@ def fill(group: str, content: Any) -> list[str]:
 def test_every_option_of_every_group_binds_to_the_schema(compose, group, option):
     file = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml"))
     assert isinstance(file, dict)
-    cfg = compose("run", f"{group}={option}", *fill(group, file))
+    chosen = f"[{','.join(dict.fromkeys(['swap', option]))}]" if group == "method" else option
+    cfg = compose("run", f"{group}={chosen}", *fill(group, file))
     assert OmegaConf.get_type(cfg) is Config
     check(cfg)
     bound = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(bound, dict)
     file.pop("defaults", None)
-    assert_within(file, bound if group == "experiment" else bound[group])
+    sections = {"experiment": bound, "method": bound["method"][option] if group == "method" else {}}
+    assert_within(file, sections.get(group) or bound[group])
 
 
 def assert_within(part: dict, whole: dict) -> None:
@@ -293,7 +295,7 @@ def assert_within(part: dict, whole: dict) -> None:
     for key, value in part.items():
         if isinstance(value, dict):
             assert_within(value, whole[key])
-        elif not str(value).startswith(("???", "${")):
+        elif not str(value).startswith(("???", "${", "['${")):
             assert whole[key] == value, key
 
 
@@ -316,7 +318,7 @@ def test_a_sweep_gives_each_job_a_folder_that_stays_its_own(cli, calls, tmp_path
         ("latentpath re", {"report"}),
         ("latentpath traverse dataset=isic", {"dataset=isic2019"}),
         ("latentpath traverse experi", {"experiment="}),
-        ("latentpath traverse sampler.guid", {"sampler.guidance_scale="}),
+        ("latentpath traverse sampler.guid", {"sampler.guidance_scale=", "sampler.guidance_rescale="}),
         ("latentpath traverse seed=1 dataset=isic", {"dataset=isic2019"}),
     ],
 )

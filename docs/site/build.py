@@ -94,8 +94,9 @@ def settings_of_site(staged: Path, site: Path) -> dict[str, Any]:
     settings = yaml.safe_load((HERE / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = {
         "Studies": [
-            f"experiments/{file.parent.name}/README.md"
-            for file in sorted(ROOT.glob("experiments/*/README.md"))
+            f"experiments/{file.parent.name}/{file.name}"
+            for folder in sorted(ROOT.glob("experiments/*/"))
+            for file in sorted(folder.glob("*.md"), key=lambda file: (file.name != "README.md", file.name))
         ],
         "Python": [f"docs/reference/api/{name}.md" for name in reference.api_pages()],
     }
@@ -116,14 +117,15 @@ def render(staged: Path, site: Path) -> str:
     config = staged.parent / "mkdocs.yml"
     write(config, yaml.safe_dump(settings_of_site(staged, site), sort_keys=False))
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--config-file", str(config)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config)],
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"},
         capture_output=True,
         text=True,
     )
+    said = done.stdout + done.stderr  # not --quiet, which would also keep --strict from seeing warnings
     if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    return done.stdout + done.stderr
+        raise SystemExit(said)
+    return "".join(line for line in said.splitlines(keepends=True) if not line.startswith("INFO"))
 
 
 def main() -> None:

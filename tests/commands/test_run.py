@@ -18,7 +18,12 @@ from latentpath.commands import RUN, run
 )
 def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same, bisect, made):
     cfg = OmegaConf.create(
-        {"from_run": "other", "dataset": {"phantom": {"count": 0}}, "timesteps": {"bisect": bisect}}
+        {
+            "from_run": "other",
+            "dataset": {"phantom": {"count": 0}},
+            "timesteps": {"bisect": bisect},
+            "method": {"slider": None},
+        }
     )
     done = []
 

@@ -50,6 +50,8 @@ def config(root, **overrides):
         "val_fraction": 0.1,
         "test_fraction": 0.2,
         "split_salt": "s",
+        "judge_fraction": 0.0,
+        "stratify": False,
         "limit": None,
         "chexpert": {"uncertain": "ignore", "frontal_only": True, "labels_csv": "train.csv"},
     }

@@ -78,6 +78,8 @@ def config(root, /, **overrides):
         "val_fraction": 0.1,
         "test_fraction": 0.2,
         "split_salt": "s",
+        "judge_fraction": 0.0,
+        "stratify": False,
         "limit": None,
         "isic": {"artefacts": "inferred", "present": 0.9, "absent": 0.1},
     }

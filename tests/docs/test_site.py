@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import get_args, get_type_hints
 
 import build
 import pytest
 import reference
 import yaml
 
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config
 from latentpath.metrics.figures import FIGURES
 
@@ -19,7 +21,11 @@ def test_every_setting_has_a_type_a_default_and_a_meaning(compose):
     settings = list(reference.settings())
     assert all(setting.type and setting.default for setting in settings)
     assert [setting.key for setting in settings if not setting.meaning] == []
-    flat = set(_keys(OmegaConf.to_container(OmegaConf.structured(Config))))
+    config = OmegaConf.structured(Config)
+    for name, kind in get_type_hints(MethodsConfig).items():  # no method is in the schema's defaults
+        config.method[name] = OmegaConf.structured(get_args(kind)[0])
+    bare = {f"method.{name}" for name in get_type_hints(MethodsConfig)}  # methods without settings
+    flat = set(_keys(OmegaConf.to_container(config))) - bare
     assert {setting.key for setting in settings} == flat
 
 

@@ -13,7 +13,12 @@ def test_it_says_what_it_will_do_and_ends_with_verdict_page_and_next_command(
     monkeypatch, tmp_path, capsys, complete_run
 ):
     cfg = OmegaConf.create(
-        {"from_run": None, "dataset": {"phantom": {"count": 0}}, "timesteps": {"bisect": False}}
+        {
+            "from_run": None,
+            "dataset": {"phantom": {"count": 0}},
+            "timesteps": {"bisect": False},
+            "method": {"slider": None},
+        }
     )
     monkeypatch.setattr(run, "function_of", lambda command: lambda cfg, run_dir: None)
     folder = tmp_path / "run"

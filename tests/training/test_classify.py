@@ -205,8 +205,8 @@ def test_normalisation_is_the_networks_own():
     ("arch", "pretrained", "message"),
     [
         ("efficientnet_bo", False, "Did you mean 'efficientnet_b"),
-        ("efficientnet_tiny", True, "no pretrained weights; set classifier.pretrained=false"),
-        ("resnet_micro", True, "resnet_micro has no pretrained weights; set classifier.pretrained=false"),
+        ("efficientnet_tiny", True, "no pretrained weights; set `pretrained=false`"),
+        ("resnet_micro", True, "resnet_micro has no pretrained weights; set `pretrained=false`"),
         ("resnet_mikro", False, "Did you mean 'resnet_micro'"),
         (
             "convnext_tiny",

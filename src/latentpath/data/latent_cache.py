@@ -21,7 +21,7 @@ from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array, save_array
-from latentpath.runs.files import make_folder, write_json, write_text
+from latentpath.runs.files import make_folder, remove_abandoned, write_json, write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 
 READ_AT_ONCE = 256  # images in memory at once; at 512 px they take 200 MB
@@ -85,6 +85,7 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     with ThreadPoolExecutor() as pool:
         entries = dict(zip(paths, pool.map(entry, paths), strict=True))
     if known | entries != known:
+        remove_abandoned(memo.parent)
         write_text(memo, json.dumps(known | entries))
     return [entries[path][2] for path in paths]
 

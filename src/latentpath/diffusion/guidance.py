@@ -50,7 +50,7 @@ class GuidedDenoiser:
         `memory` (n, c, h, w) is what gated letters remember of each row, which they change in place.
         """
         table = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
-        predicted = torch.empty_like(latents, dtype=torch.float32)
+        predicted = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
         for adapters, batch in self._batches(table):
             if self.adapted:
                 set_scales(self.unet, dict(adapters))

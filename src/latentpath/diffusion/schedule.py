@@ -29,13 +29,6 @@ class NoiseSchedule:
     steps_offset: int = 1
     timestep_spacing: str = "leading"
 
-    def __post_init__(self) -> None:
-        if self.prediction_type == "epsilon" and self.alphas_cumprod[-1] == 0:
-            raise ValueError(
-                "rescale_betas_zero_snr is set (zero terminal SNR) and prediction_type is epsilon; expected "
-                "v_prediction"
-            )
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
         """Build it from a diffusers scheduler's configuration. Raises ValueError for an unknown schedule."""
@@ -49,14 +42,20 @@ class NoiseSchedule:
             betas = torch.linspace(start, end, steps, dtype=torch.float32)
         else:
             raise ValueError(f"beta_schedule {kind!r}: expected scaled_linear or linear")
+        prediction_type = config.get("prediction_type", "epsilon")
         if config.get("rescale_betas_zero_snr"):
+            if prediction_type == "epsilon":
+                raise ValueError(
+                    "rescale_betas_zero_snr is set (zero terminal SNR) and prediction_type is epsilon; "
+                    "expected v_prediction"
+                )
             betas = _zero_terminal_snr(betas)
         alphas_cumprod = torch.cumprod(1 - betas, dim=0)
         to_one = config.get("set_alpha_to_one", True)
         return cls(
             alphas_cumprod=alphas_cumprod,
             final_alpha_cumprod=1.0 if to_one else float(alphas_cumprod[0]),
-            prediction_type=config.get("prediction_type", "epsilon"),
+            prediction_type=prediction_type,
             steps_offset=config.get("steps_offset", 0),
             timestep_spacing=config.get("timestep_spacing", "leading"),
         )

@@ -119,7 +119,7 @@ def header(text: str, rowspan: int = 1) -> Cell:
 
 
 def lookup(tree: Any, *keys: Any) -> Any:
-    """Return tree[k1][k2]..., or None if a key is missing."""
+    """Return the value under `keys`, one level of the tree each, or None if a key is missing."""
     for key in keys:
         if not isinstance(tree, Mapping):
             return None

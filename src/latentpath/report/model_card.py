@@ -30,7 +30,8 @@ LICENCES = {
     "chexpert": "Stanford University Dataset Research Use Agreement",
 }
 UNKNOWN = "not known to latentpath: state it here before the model leaves the house"
-SECTIONS = ("seed", "model", "finetune", "trainer.precision", "dataset.image_size", "dataset.captions")
+SECTIONS = (("seed",), ("model",), ("finetune",), ("trainer", "precision"))
+SECTIONS += (("dataset", "image_size"), ("dataset", "captions"))
 HEADLINE = ("selectivity", "flipped", "cfrt_released", "cfrt_strict")
 NOT_EVALUATED = "Not evaluated yet. `latentpath evaluate` adds the figures here."
 _EVALUATION = re.compile(r"(?<=\n## Evaluation\n\n).*?(?=\n\n## )", re.DOTALL)
@@ -137,11 +138,11 @@ def _joined(metadata: dict[str, Any], body: str) -> str:
 def _chosen(config: dict[str, Any]) -> dict[str, Any]:
     """Return the SECTIONS of a configuration, flat where they are one value."""
     chosen = {}
-    for key in SECTIONS:
+    for parts in SECTIONS:
         value: Any = config
-        for part in key.split("."):
+        for part in parts:
             value = value[part]
-        chosen[key] = value
+        chosen[".".join(parts)] = value
     return chosen
 
 

@@ -28,8 +28,8 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
     A track is a path from neutral to an attribute: the swaps, another way of editing, or an interpolation.
 
     tracks: [{name, labels, says}], a label a position. sheets: {class, seed, track, side, uri, lone (the
-    neutral tile stands alone in the last row), probs}; probs[attribute][position] are per mille, of
-    `heads` and then of the classes, null where there is no picture.
+    neutral tile stands alone in the last row), probs}; probs, a list of attributes of a list of positions,
+    are per mille, of `heads` and then of the classes, null where there is no picture.
     """
     tracks, places = _tracks(run, gallery)
     heads, sheets = run.heads, []

@@ -37,7 +37,7 @@ def cross_validate(
             answers = np.unique(head.labels[~inside & np.isfinite(head.labels)])
             if len(answers) < len(head.weights):
                 raise UserError(
-                    f"classifier.folds={folds}: {head.name} has one answer only outside one fold, so it "
+                    f"`folds={folds}`: {head.name} has one answer only outside one fold, so it "
                     "cannot be learned there. Take fewer folds"
                 )
             layers.append(head.outputs(*head.fit(x, penalty[head.name], ~inside)))
