@@ -141,7 +141,9 @@ def _weakest(run: RunArtefacts) -> Markup:
     known = {name: run.figures.value(name, cls, attribute) for name in named}
     conditions = [(share, figure(name).label) for name, share in known.items() if share is not None]
     where = f"{words(attribute)} in {words(cls)}" if len(run.classes) > 1 else words(attribute)
-    text = Markup("Least selective is <strong>{}</strong> ({})").format(where, f"{value:.2f}")
+    text = Markup("{} is lowest for <strong>{}</strong> ({})").format(
+        figure(key).label, where, f"{value:.2f}"
+    )
     if conditions and key == "cfrt_strict":
         low, label = min(conditions)
         text += Markup(", whose weakest condition is <em>{}</em> ({})").format(label, f"{low:.2f}")
