@@ -320,7 +320,7 @@ def test_calibrated_figures_are_those_of_predict(tmp_path: Path):
 
 def test_full_calibration_undoes_the_weights_of_training(tmp_path: Path):
     """Probabilities are those of the data's own frequencies, and decisions follow them."""
-    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 2})
+    cfg = config(write_images(tmp_path / "data"), **{"classifier.epochs": 2, "classifier.calibrate": "full"})
     classify.run(cfg, tmp_path / "run")
     folder = tmp_path / "run" / "classify"
     judge, table = load_classifier(folder), load_dataset(cfg.dataset)
