@@ -13,6 +13,7 @@ from latentpath.commands import evaluate, run, traverse
 from latentpath.errors import UserError
 from latentpath.evaluation.scoring import Scorer
 from latentpath.metrics.figure_table import FigureTable, Reading
+from latentpath.traversal.traverse import Traversal
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_both_ends_of_every_trajectory_are_held_against_the_training_images_in_b
 
 def test_a_second_run_does_nothing_again(job, monkeypatch):
     configured, folder = job
-    for module, name in ((evaluate, "_evaluate"), (traverse, "_sweep")):
+    for module, name in ((evaluate, "_evaluate"), (Traversal, "sweep")):
         monkeypatch.setattr(module, name, lambda *a, **k: pytest.fail("complete work was done again"))
     run.run(configured(), folder)
 

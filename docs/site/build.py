@@ -16,15 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import blocks
+import reference
+import trees
 import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE))
-
-import blocks  # noqa: E402
-import reference  # noqa: E402
-import trees  # noqa: E402
 
 STATIC = (".md", ".png", ".svg", ".csv", ".txt", ".css")
 # A run of all stages in half a minute. Its figures mean nothing, its files and columns are those of any run.

@@ -1,13 +1,10 @@
-"""Makes the scripts of docs/site importable, and runs all stages once for the code of the pages."""
+"""Runs all stages once for the code of the pages."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docs" / "site"))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         console.print(
             f"Verdict: {escape(verdict(read_run(run_dir)))}\n"
             f"Page:    [bold]{escape(str(page))}[/]\n"
-            f"Next:    [bold]latentpath explore {escape(str(run_dir))}[/] edits by hand, in a browser",
+            f"Next:    [bold]latentpath explore {escape(str(run_dir))}[/]   (edit by hand in a browser)",
             soft_wrap=True,
         )
     return result

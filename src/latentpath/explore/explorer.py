@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -241,12 +241,13 @@ def _config(run_dir: Path) -> Config:
     for stage in ("traverse", "finetune"):
         if (file := run_dir / stage / "config.yaml").is_file():
             try:
-                cfg: Any = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(file))
+                merged = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(file))
             except OmegaConfBaseException as error:
                 raise UserError(
                     f"{file} was written by a version with other settings ({str(error).splitlines()[0]}). "
                     f"Run `latentpath run name={run_dir.name} overwrite=true` with the overrides of the run."
                 ) from None
+            cfg = cast(Config, merged)
             cfg.output_dir = str(run_dir.parent)
             return cfg
     raise UserError(
