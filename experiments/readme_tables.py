@@ -11,7 +11,7 @@ A table that comes from a file stands between two comments. The file is named re
 
 The columns of the CSV are those of the table, and `X low`, `X high` are put in brackets behind X. Options
 behind the file: `digits=3` (2 by default), `columns=figure,mean` (all by default; names with spaces take
-underscores), `rows=a,b` (those whose first column is one of these).
+underscores), `rows=a,b` (those whose first column is one of these). Names with commas: separate by `;`.
 
 A table with decimals that comes from no file must say so, for instance because the study has not been run
 again, or because another paper published the numbers:
@@ -55,8 +55,7 @@ def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> s
         raise ValueError(f"there is no file {file}")
     content = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
     names = [name for name in content[0] if not name.endswith((" low", " high"))]
-    wanted = [name.replace("_", " ") for name in columns.split(",")] if columns else names
-    chosen = set(rows.replace("_", " ").split(",")) if rows else None
+    wanted, chosen = names_in(columns) or names, set(names_in(rows)) or None
     if unknown := sorted(set(wanted) - set(names)):
         raise ValueError(f"{file.name} has no column {unknown[0]!r}; it has {', '.join(names)}")
     lines = [wanted, ["---"] * len(wanted)]
@@ -66,6 +65,11 @@ def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> s
     if chosen is not None and len(lines) - 2 < len(chosen):
         raise ValueError(f"{file.name} lacks one of the rows {rows}")
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names of an option, which stand between commas or, if one of them has a comma, semicolons."""
+    return text.replace("_", " ").split(";" if ";" in text else ",") if text else []
 
 
 def cell(row: dict[str, str], name: str, digits: int) -> str:

@@ -46,6 +46,19 @@ def test_columns_rows_and_digits_can_be_chosen(script, readme):
     assert "| mean | figure |\n| --- | --- |\n| 0.030 | leak |\n\n" in script.rewritten(readme)
 
 
+def test_semicolons_separate_names_that_hold_a_comma(script, readme):
+    options = "columns=figure,mean rows=CFRT,_strict;leak"
+    readme.write_text(readme.read_text().replace("means.csv", f"means.csv {options}"))
+    rows = [line for line in script.rewritten(readme).splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:4]] == ["| CFRT, strict", "| leak"]
+
+
+def test_counts_stay_whole_and_rates_do_not(script):
+    assert [script.shown(text, 2) for text in ("32.0", "1419", "1.0", "0.5", "n/a")] == [
+        *("32", "1419", "1.00", "0.50", "n/a")
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
