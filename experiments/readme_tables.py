@@ -68,7 +68,7 @@ def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> s
 
 
 def names_in(text: str) -> list[str]:
-    """Return the names of an option, which stand between commas or, if one of them has a comma, semicolons."""
+    """Return the names of an option: between commas or, if one of them holds a comma, semicolons."""
     return text.replace("_", " ").split(";" if ";" in text else ",") if text else []
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from latentpath.data.phantoms import write_isic2019
@@ -43,12 +42,6 @@ def write_planted(root: Path, share: float, *, count: int, size: int, seed: int)
         Image.fromarray(phantom.image).save(file, quality=95, subsampling=0)
     partial.rename(root)
     return root
-
-
-def outside_region(neutral: np.ndarray, edited: np.ndarray, region: np.ndarray) -> float:
-    """Return the mean absolute change of pixels in [0, 1] outside a region (h, w): the leak, exactly."""
-    change = np.abs(edited.astype(np.float64) - neutral.astype(np.float64)).mean(axis=-1)
-    return float(change[~region].mean()) if (~region).any() else float("nan")
 
 
 def _table(file: Path) -> list[dict[str, str]]:

@@ -1,14 +1,14 @@
 """Tables of fronts: methods of editing at equal effect, with paired differences to the first of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from latentpath.metrics.flips import Array
-from latentpath.metrics.front import area, cheapest, leak_at, mean_over_cells, on_front
-from latentpath.metrics.front_outcomes import DECISIONS, Edits, Outcomes, Setting
+from latentpath.metrics.front import area, leak_at, mean_over_cells, on_front
+from latentpath.metrics.front_outcomes import DECISIONS, Edits, Outcomes
 from latentpath.metrics.intervals import mean_intervals
 from latentpath.metrics.paired import sign_flips
 from latentpath.metrics.scored import Scored
@@ -66,13 +66,6 @@ def front_tables(scored: Scored, *, resamples: int = 10_000) -> tuple[pd.DataFra
             points += _points(cell, found, effect, leak, measure)
             fronts += _fronts(cell, effect, leak, measure, resamples)
     return pd.DataFrame(points, columns=POINTS), pd.DataFrame(fronts, columns=FRONTS)
-
-
-def setting_at(effect: Array, leak: Array, settings: Sequence[Setting], level: float) -> Setting | None:
-    """Return the setting that the cheapest mixture at this level uses most; None if it is not reached."""
-    known = np.isfinite(effect).all(axis=1)
-    best = cheapest(effect[known].mean(axis=0), leak[known].mean(axis=0), level)
-    return settings[int(best.weights.argmax())] if np.isfinite(best.cost) else None
 
 
 def _points(
