@@ -337,3 +337,14 @@ def test_looking_at_a_sweep_tells_its_cost_and_stays_yaml(cli, tmp_path):
     assert f"# U-Net calls   {2 * 16 * (50 + 4 * sum(49 - s for s in range(5, 50, 5))):,} " in out
     assert "# FLOP          " in out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "power --help", "leaderboard --help"])
+def test_an_output_whose_reader_has_ended_is_no_error(words):
+    """`latentpath run --help | head -1` once said that output_dir cannot be made."""
+    line = [sys.executable, "-m", "latentpath", *words.split()]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode in (0, 141)  # argparse itself takes it for success

@@ -39,18 +39,27 @@ examples
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the console script. Exits with status 2 after a mistake that the user can fix."""
     args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _answer(args)
+        sys.stdout.flush()
+    except UserError as error:
+        fail(error)
+    except BrokenPipeError:  # the reader of the output has ended, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None  # what a shell says of SIGPIPE
+
+
+def _answer(args: list[str]) -> None:
     if not args or args[0] in ("-h", "--help", "help"):
-        lines = (f"  {command.name:<10} {command.help}" for command in COMMANDS.values())
+        width = max(map(len, COMMANDS))
+        lines = (f"  {command.name:<{width}}  {command.help}" for command in COMMANDS.values())
         print(HELP.format(commands="\n".join(lines)), end="")
     elif args[0] == "--version":
         print(__version__)
     elif args[0] in ("-sc", "--shell-completion"):
         _complete(args)
     else:
-        try:
-            _call(args[0], args[1:])
-        except UserError as error:
-            fail(error)
+        _call(args[0], args[1:])
 
 
 def _call(name: str, args: list[str]) -> None:
@@ -98,7 +107,7 @@ def _compose_and_call(command: Command, args: list[str]) -> None:
         try:
             entry()
         except OSError as error:
-            if began:
+            if began or isinstance(error, BrokenPipeError):
                 raise
             raise UserError(  # Hydra makes the folder of a run before it calls the job
                 f"output_dir: {error.filename} cannot be made ({error.strerror}). Give a folder that you may "
