@@ -18,33 +18,27 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.evaluation.against_data import Data
 from latentpath.evaluation.copies import training_latents
-from latentpath.evaluation.latents import geometry, window_distances, write_map
+from latentpath.evaluation.evaluate import write_figures
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.shards import (
-    StoredSweep,
-    join_parts,
     score_shards,
     stored_sweeps,
 )
-from latentpath.evaluation.summary import print_summary, summarise
-from latentpath.evaluation.tables import write_tables
+from latentpath.evaluation.summary import print_summary
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import Classifier, load_classifier
 from latentpath.judge.features import network_or_none
 from latentpath.metrics import (
-    Scored,
     lpips_or_none,
-    strong_swap_steps,
 )
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.measures import own_measures
 from latentpath.report.model_card import add_evaluation
-from latentpath.runs.files import read_json, read_parquet, write_json
+from latentpath.runs.files import read_json, read_parquet
 from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import Stage, open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
-from latentpath.traversal.store import read_flips
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +91,9 @@ def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: dict[str, Any], r
         log.info("process %d of %d is done; %s", rank.index, rank.world_size, stage.left)
         return False
     trackers = build_loggers(cfg.logger, stage.path, cfg.name, config=cfg)[1:]  # no CSV of one row
-    stage.figures = _figures(cfg, stage.path, plan, judge, scorer, sweeps, data)
+    stage.figures = write_figures(
+        stage.path, cfg.metric, plan=plan, judge=judge, scorer=scorer, sweeps=sweeps, data=data, seed=cfg.seed
+    )
     log_evaluation(trackers, stage.path)
     tested = read_json(stage_dir(run_dir, "classify", cfg) / "metrics.json").get("test", {})
     figures = FigureTable(read_parquet(stage.path / "figures.parquet"))
@@ -121,62 +117,6 @@ def _scorer(
         frames=cfg.metric.frames,
         arc_length=cfg.metric.arc_length,
     )
-
-
-def _figures(
-    cfg: Config,
-    folder: Path,
-    plan: dict[str, Any],
-    judge: Classifier,
-    scorer: Scorer,
-    sweeps: list[StoredSweep],
-    data: Data | None,
-) -> dict[str, Any]:
-    """Compute every table and figure from the scores of all shards; return those of the manifest."""
-    tuned, scores = sweeps[0], join_parts(sweeps, folder)
-    if cfg.metric.tsne:
-        write_map(tuned, folder / "tsne.parquet", random_state=cfg.seed)
-    scored = Scored(
-        scores,
-        heads=judge.attributes,
-        classes=plan["classes"],
-        threshold=cfg.metric.threshold,
-        resamples=cfg.metric.resamples,
-    )
-    strong = cfg.metric.strong_swap_steps or strong_swap_steps(plan["swap_steps"])
-    figures = write_tables(
-        folder,
-        scored,
-        attributes=plan["attributes"],
-        strong=strong,
-        geometry=geometry(tuned, scores),
-        flips=read_flips(tuned.folder),
-        temperatures=judge.temperatures,
-        held_out=data.judged(folder) if data is not None else None,
-        distances=window_distances(tuned),
-    )
-    metrics = summarise(
-        figures,
-        scored,
-        attributes=plan["attributes"],
-        num_inference_steps=plan["num_inference_steps"],
-        swap_steps=plan["swap_steps"],
-        strong=strong,
-    )
-    if data is not None:
-        metrics["notes"] += data.compare(folder, scorer, tuned, cfg.metric.features)
-    elif cfg.metric.against_data:
-        metrics["notes"].append(
-            "Fidelity and copies of training images are n/a: dataset.root is not on this machine"
-        )
-    missing = [net for net, model in scorer.lpips.items() if model is None]
-    metrics["notes"] += [
-        f"LPIPS ({net}) is n/a: its backbone's weights are not on this machine" for net in missing
-    ]
-    write_json(folder / "metrics.json", metrics)
-    mean = metrics["cfrt_mean"]["swap"]
-    kept = ("cfrt_released", "cfrt_strict", "all_strict_low")
-    return {key: mean[key] for key in kept} | {"images": len(scores)}
 
 
 def _other_networks(cfg: Config) -> list[str]:

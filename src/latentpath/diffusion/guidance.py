@@ -12,7 +12,7 @@ from torch import Tensor
 from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
-from latentpath.diffusion.mix import Adapters, Follows
+from latentpath.diffusion.mix import Adapters, Guidance
 
 
 @dataclass
@@ -32,7 +32,7 @@ class GuidedDenoiser:
 
     unet: Any
     conditioning: Conditioning
-    letters: Sequence[Follows[int]]
+    letters: Sequence[Guidance[int]]
     batch_size: int
     calls: int = 0
     rows: int = 0
@@ -75,7 +75,7 @@ class GuidedDenoiser:
         """The most rows that the U-Net sees at once."""
         return max(self.batch_size * len(self.letters[0]), *map(len, self.letters))
 
-    def _batches(self, letters: Sequence[Follows[int]]) -> Iterator[tuple[Adapters, list[int]]]:
+    def _batches(self, letters: Sequence[Guidance[int]]) -> Iterator[tuple[Adapters, list[int]]]:
         """Share out the rows: batches under the same adapters, with at most `rows_per_batch` prompts."""
         for adapters in dict.fromkeys(letter.adapters for letter in letters):
             batch: list[int] = []
@@ -88,7 +88,7 @@ class GuidedDenoiser:
             yield adapters, batch
 
     def _predict(
-        self, latents: Tensor, timestep: float, letters: Sequence[Follows[int]], memory: Tensor | None
+        self, latents: Tensor, timestep: float, letters: Sequence[Guidance[int]], memory: Tensor | None
     ) -> Tensor:
         # The U-Net gets the first prompts of all rows, then all second ones, and so on.
         deepest = range(max(map(len, letters)))

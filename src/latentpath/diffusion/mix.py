@@ -15,8 +15,8 @@ Q = TypeVar("Q", bound=Hashable)
 Adapters = tuple[tuple[str, float], ...]  # names and scales of low-rank adapters that are on
 
 
-class Follows(Generic[P]):
-    """What a step can follow: `Mix`, `Gated`, `Adapted`, or another hashable class with these members.
+class Guidance(Generic[P]):
+    """How a step makes one eps of the U-Net's outputs: `Mix`, `Gated`, `Adapted`, or one like them.
 
     remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on.
     """
@@ -38,7 +38,7 @@ class Follows(Generic[P]):
         """The index of the prompt to whose contrast `guidance.rescaled` scales the result."""
         raise NotImplementedError
 
-    def map(self, of: Callable[[P], Q]) -> Follows[Q]:
+    def map(self, of: Callable[[P], Q]) -> Guidance[Q]:
         """Return the same with other names of its prompts."""
         raise NotImplementedError
 
@@ -48,7 +48,7 @@ class Follows(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Mix(Follows[P]):
+class Mix(Guidance[P]):
     """eps = sum_k w_k eps(z, prompt_k), with weights that sum to 1.
 
     `terms` are pairs (prompt, weight): every prompt once, none with weight 0. Each term costs one row of the
@@ -102,7 +102,7 @@ Gate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Gated(Follows[P]):
+class Gated(Guidance[P]):
     """eps = base + gate(eps(z, toward) - eps(z, away)), where the gate may remember earlier steps of a row.
 
     The memory of a row is zero until its first gated step. `gate` has to be hashable, such as a frozen
@@ -137,7 +137,7 @@ class Gated(Follows[P]):
 
 
 @dataclass(frozen=True)
-class Adapted(Follows[P]):
+class Adapted(Guidance[P]):
     """A mix of the outputs of the U-Net with `adapters`, pairs (name, scale); see `adapters.set_scales`."""
 
     mix: Mix[P]

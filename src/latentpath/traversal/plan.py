@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.diffusion.mix import Follows
+from latentpath.diffusion.mix import Guidance
 from latentpath.keys import JOIN
 from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
@@ -121,7 +121,7 @@ class SweepPlan:
         named = (prompt for letter in self.letters for prompt in letter.prompts)
         return list(dict.fromkeys([Prompt(self.negative_prompt), *named]))
 
-    def indexed(self, letter: Letter) -> Follows[int]:
+    def indexed(self, letter: Letter) -> Guidance[int]:
         """Return a letter with indices into `prompts`."""
         return letter.map(self.prompts.index)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.diffusion.mix import Follows, Mix, guided
+from latentpath.diffusion.mix import Guidance, Mix, guided
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +84,7 @@ class Prompts:
         return guided(prompt, negative=self.negative, scale=self.guidance_scale)
 
 
-Letter = Follows[Prompt]
+Letter = Guidance[Prompt]
 Rule = Callable[[Prompts], Letter]  # how the letter of a step is made of the prompts
 
 # What a branch spells: (prompts, the steps that are edited, N) -> the letter of each of the N steps

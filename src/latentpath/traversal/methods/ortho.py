@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.mix import Follows, Mix
+from latentpath.diffusion.mix import Guidance, Mix
 from latentpath.traversal.words import Letter, Prompts
 
 P = TypeVar("P", bound=Hashable)
@@ -35,7 +35,7 @@ class Ortho:
 
 
 @dataclass(frozen=True)
-class Apart(Follows[P]):
+class Apart(Guidance[P]):
     """eps = base + dial (eps_toward - eps_origin), without its part in the span of the eps_k - eps_origin."""
 
     base: Mix[P]
