@@ -304,6 +304,17 @@ def test_scores_without_calibration(scores):
     np.testing.assert_allclose(found[["class_prob_MEL", "class_prob_NV"]], classes["raw"])
     pd.testing.assert_series_equal(found["prob_ink"], scores["prob_ink"])
 
+    weights = {"hair": [0.7], "class": [0.4, -1.1]}
+    weighted = {"hair": 1 / (1 + np.exp(-(logits - 0.7) / 2.5))}
+    power = np.exp(np.stack([logits - 0.4, -0.3 * logits + 1.1], axis=1) / 0.5)
+    weighted |= {"MEL": power[:, 0] / power.sum(axis=1), "NV": power[:, 1] / power.sum(axis=1)}
+    full = scores.assign(
+        prob_hair=weighted["hair"], class_prob_MEL=weighted["MEL"], class_prob_NV=weighted["NV"]
+    )
+    found = Scored(full, ATTRIBUTES, CLASSES).uncalibrated({"hair": 2.5, "class": 0.5}, weights).table
+    np.testing.assert_allclose(found["prob_hair"], raw)
+    np.testing.assert_allclose(found[["class_prob_MEL", "class_prob_NV"]], classes["raw"])
+
     temperatures = {"hair": 3.0, "ink": 0.5}
     table = cfrt_sensitivity(Scored(mine, ATTRIBUTES, CLASSES), "swap", temperatures=temperatures)
     both = {on: rows for on, rows in table[table["varies"] == "calibration"].groupby("calibrated")}

@@ -54,6 +54,7 @@ def write_figures(
         geometry=geometry(tuned, scores),
         flips=read_flips(tuned.folder),
         temperatures=judge.temperatures,
+        log_weights=judge.log_weights,
         held_out=data.judged(folder) if data is not None else None,
         distances=window_distances(tuned),
     )

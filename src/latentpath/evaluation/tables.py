@@ -31,6 +31,7 @@ def write_tables(
     geometry: pd.DataFrame,
     flips: pd.DataFrame | None = None,
     temperatures: Mapping[str, float] | None = None,
+    log_weights: Mapping[str, Sequence[float]] | None = None,
     held_out: pd.DataFrame | None = None,
     distances: pd.DataFrame | None = None,
 ) -> FigureTable:
@@ -39,7 +40,8 @@ def write_tables(
     figures            every figure of a class, attribute, method and position (see `metrics.figure_table`)
     seeds              what each seed says of CFRT and its conditions, of the swaps: for paired comparisons
     cfrt_sensitivity   how CFRT and its conditions move with the threshold, with which swap steps or frames
-                       count, and with the classifier's calibration, whose `temperatures` are given
+                       count, and with the classifier's calibration, whose `temperatures` and
+                       `log_weights` are given
     co_change          flip one attribute: by how much each output of the classifier moves
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
@@ -52,7 +54,13 @@ def write_tables(
     """
     changes = co_change_table(scored, "swap", strong)
     sensitivity = [
-        cfrt_sensitivity(scored, method, strong if method == "swap" else None, temperatures=temperatures)
+        cfrt_sensitivity(
+            scored,
+            method,
+            strong if method == "swap" else None,
+            temperatures=temperatures,
+            log_weights=log_weights,
+        )
         for method in scored.trajectories
     ]
     tables = {

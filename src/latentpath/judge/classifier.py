@@ -66,6 +66,13 @@ class Classifier(nn.Module):
     def class_outputs(self) -> int:
         return class_outputs(self.classes)
 
+    @property
+    def log_weights(self) -> dict[str, list[float]]:
+        """The log weights that calibrated probabilities leave out: "class" -> one a class, attribute -> one."""
+        heads = ["class"] * self.class_outputs + list(self.attributes)
+        values = self.log_weight.tolist()
+        return {head: [w for h, w in zip(heads, values, strict=True) if h == head] for head in heads}
+
     def set_calibration(
         self, temperatures: Mapping[str, float] | None, log_weights: Sequence[float] | None = None
     ) -> None:

@@ -43,12 +43,16 @@ class Scored:
         """The methods that lead from the neutral image to an attribute, swaps first."""
         return trajectories_in(self.rows["method"])
 
-    def uncalibrated(self, temperatures: Mapping[str, float]) -> "Scored":
-        """Undo calibration, which divided the classifier's logits by temperatures (head, or "class" -> T).
+    def uncalibrated(
+        self, temperatures: Mapping[str, float], log_weights: Mapping[str, Sequence[float]] | None = None
+    ) -> "Scored":
+        """Undo calibration, which made the probabilities p of the classifier's logits z.
 
-            p_c^T / sum_k p_k^T,   over the classes, or over present and absent
+            p = softmax((z - log w) / T),   so   w_c p_c^T / sum_k w_k p_k^T
 
-        0 and 1 stay what they are, and so do the decisions at 0.5 and by argmax.
+        over the classes, or over present and absent (of which absent has w = 1). `temperatures`: head, or
+        "class" -> T. `log_weights`: the same -> log w of each class, or of present; 0 where not given. 0 and
+        1 stay what they are and, without weights, so do the decisions at 0.5 and by argmax.
         """
         columns: dict[str, Array] = {}
         for head, temperature in temperatures.items():
@@ -57,7 +61,9 @@ class Scored:
                 names = [str(column) for column in self.table if str(column).startswith("class_prob_")]
             if names and set(names) <= set(self.table):
                 p = self.table[names].to_numpy(np.float64)
+                weights = np.exp(np.zeros(len(names)) if log_weights is None else log_weights.get(head, 0.0))
                 power = (p if head == "class" else np.hstack([p, 1 - p])) ** temperature
+                power[:, : len(names)] *= weights
                 raw = power / power.sum(axis=1, keepdims=True)
                 columns |= {name: raw[:, i] for i, name in enumerate(names)}
         return replace(self, table=self.table.assign(**columns))

@@ -126,15 +126,16 @@ def cfrt_sensitivity(
     thresholds: Sequence[float] = THRESHOLDS,
     counts: Sequence[int] | None = None,
     temperatures: Mapping[str, float] | None = None,
+    log_weights: Mapping[str, Sequence[float]] | None = None,
 ) -> pd.DataFrame:
     """Return how every figure depends on the settings of CFRT, varied one at a time.
 
     Rows with varies = 'threshold' have the strong end of `cfrt_table` and each of `thresholds`; dominance and
     with it the released CFRT hold no threshold and stay. Rows with varies = 'strong' have `threshold` and as
     the strong end the first n strongest positions, n of `counts`: by default 1, 2, ..., all, of many frames a
-    dozen sizes. With the `temperatures` of the classifier's calibration (head -> T) there are two rows more,
-    varies = 'calibration': with it, as in `scores`, and without. Columns as `cfrt_table`, and varies,
-    threshold, n_strong, calibrated.
+    dozen sizes. With the `temperatures` of the classifier's calibration (head -> T; with its `log_weights`,
+    see `Scored.uncalibrated`) there are two rows more, varies = 'calibration': with it, as in `scores`, and
+    without. Columns as `cfrt_table`, and varies, threshold, n_strong, calibrated.
     """
     sweep = Sweep(scored, method)
     strong, order = sweep.positions(positions), sweep.strongest_first(sweep.positions(strong=False))
@@ -146,7 +147,7 @@ def cfrt_sensitivity(
     settings = [("threshold", sweep, t, strong) for t in thresholds]
     settings += [("strong", sweep, scored.threshold, order[:n]) for n in counts]
     if temperatures:
-        raw = Sweep(scored.uncalibrated(temperatures), method)
+        raw = Sweep(scored.uncalibrated(temperatures, log_weights), method)
         settings += [("calibration", each, scored.threshold, strong) for each in (sweep, raw)]
     cells = []
     for cls in scored.classes:
