@@ -68,7 +68,7 @@ class Classifier(nn.Module):
 
     @property
     def log_weights(self) -> dict[str, list[float]]:
-        """The log weights that calibrated probabilities leave out: "class" -> one a class, attribute -> one."""
+        """The log weights that calibrated probabilities leave out: attribute, or "class" -> one each."""
         heads = ["class"] * self.class_outputs + list(self.attributes)
         values = self.log_weight.tolist()
         return {head: [w for h, w in zip(heads, values, strict=True) if h == head] for head in heads}
