@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from latentpath.commands import classify, finetune, traverse
-from latentpath.explore.explorer import Explorer, open_run
+from latentpath.explore.explorer import Explorer
+from latentpath.explore.opening import open_run
 
 OVERRIDES = [
     "experiment=demo",
@@ -38,6 +42,31 @@ def finished(once, compose, tiny_sd: Path, isic_32: Path) -> Path:
             module.run(compose(command, *OVERRIDES, *own), folder / "tiny")
 
     return once("explored", make) / "tiny"
+
+
+@pytest.fixture(scope="module")
+def real(finished: Path, compose, tiny_sd: Path, isic_32: Path, tmp_path_factory) -> Path:
+    """The folder of a run of the same model that edits real images by `inversion=ddpm`."""
+    folder = tmp_path_factory.mktemp("real")
+    shutil.copytree(finished, folder / "tiny", ignore=shutil.ignore_patterns("traverse"))
+    mine = ["attribute.removal=false", "method=[swap,contrast]", "inversion=ddpm", "inversion.split=train"]
+    own = [f"output_dir={folder}", f"dataset.root={isic_32}", f"model.name={tiny_sd}"]
+    traverse.run(compose("traverse", *OVERRIDES, *mine, *own), folder / "tiny")
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="session")
+def stored():
+    """`stored(run_dir, method="swap", ...)`: the latents of the one image of a sweep with this key."""
+
+    def latents(run_dir: Path, **key):
+        index = pd.read_parquet(run_dir / "traverse" / "index.parquet")
+        for column, value in key.items():
+            index = index[index[column] == value]
+        ((shard, row),) = index[["shard", "row"]].itertuples(index=False)
+        return load_file(run_dir / "traverse" / "shards" / shard)["latents"][row].float()
+
+    return latents
 
 
 @pytest.fixture

@@ -5,26 +5,16 @@ from __future__ import annotations
 import shutil
 from threading import Thread
 
-import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from latentpath.diffusion.autoencoder import decode
 from latentpath.errors import UserError
-from latentpath.explore.explorer import Choice, open_run
+from latentpath.explore.explorer import Choice
+from latentpath.explore.opening import open_run
 
 N = 6
 GUIDED = 2  # rows of the U-Net for a step with guidance
-
-
-def stored(run_dir, **key):
-    """The latents of the one image of the sweep with this key."""
-    index = pd.read_parquet(run_dir / "traverse" / "index.parquet")
-    for column, value in key.items():
-        index = index[index[column] == value]
-    ((shard, row),) = index[["shard", "row"]].itertuples(index=False)
-    return load_file(run_dir / "traverse" / "shards" / shard)["latents"][row].float()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +34,7 @@ def stored(run_dir, **key):
     ],
     ids=["swap", "strongest", "removal", "half strength", "contrast", "fcfg", "sega", "neutral"],
 )
-def test_an_edit_is_that_of_the_sweep(explorer, finished, choice, key):
+def test_an_edit_is_that_of_the_sweep(explorer, finished, stored, choice, key):
     expected = stored(finished, **{"class": "NV", "seed": 1}, **key)
     latents = explorer.latents(choice)
     torch.testing.assert_close(latents, expected, atol=2e-3, rtol=2e-3)  # shards are stored in half precision
@@ -85,7 +75,7 @@ def test_old_trunks_are_given_up(explorer, monkeypatch):
     monkeypatch.setattr("latentpath.explore.explorer.TRUNKS", 2)
     for seed in (0, 1, 2):
         explorer.edit(Choice("NV", "hair", seed=seed, swap_step=N))
-    assert [seed for seed, _ in explorer.trunks] == [1, 2]
+    assert [seed for _, seed, _ in explorer.trunks] == [1, 2]
 
 
 def test_users_at_the_same_time_get_their_own_edits(explorer):
@@ -98,6 +88,12 @@ def test_users_at_the_same_time_get_their_own_edits(explorer):
     for thread in threads:
         thread.join()
     assert all(torch.equal(together[choice], image) for choice, image in zip(choices, alone, strict=True))
+
+
+def test_every_way_that_is_offered_edits(explorer):
+    for name in explorer.ways:
+        edit = explorer.edit(Choice("NV", "hair", name, swap_step=2))
+        assert not torch.equal(edit.origin, edit.image), name
 
 
 @pytest.mark.parametrize(

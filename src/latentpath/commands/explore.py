@@ -31,7 +31,7 @@ def main(args: list[str]) -> None:
     console = Console()
     console.print(f"loading the model of {run_dir} ...", markup=False)
 
-    from latentpath.explore.explorer import open_run  # imports torch
+    from latentpath.explore.opening import open_run  # imports torch
     from latentpath.explore.server import build_server
 
     with build_server(open_run(run_dir), run_dir.name, options.port) as server:

@@ -12,13 +12,13 @@ Only the elements in `TAGS` are read from the file: names, dates and private hea
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from latentpath.data.source import Source, first_bytes, readable, suffix_of
 from latentpath.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,18 +49,17 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
-def is_dicom(path: str | Path) -> bool:
+def is_dicom(path: Source) -> bool:
     """Return whether the file's suffix or its first bytes say that it is a DICOM file."""
-    if Path(path).suffix.lower() in SUFFIXES:
+    if suffix_of(path) in SUFFIXES:
         return True
     try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return first_bytes(path, 132)[128:] == b"DICM"
     except OSError:
         return False
 
 
-def require_pydicom(path: str | Path) -> None:
+def require_pydicom(path: Source) -> None:
     """Raise UserError, which names the file and what to install, if DICOM files cannot be read here."""
     if find_spec("pydicom") is None:
         raise UserError(
@@ -69,12 +68,12 @@ def require_pydicom(path: str | Path) -> None:
         )
 
 
-def check_header(path: str | Path) -> None:
+def check_header(path: Source) -> None:
     """Read the header only. Raises UserError if the file is not one picture of a known kind."""
     _header(path, pixels=False)
 
 
-def read(path: str | Path) -> Image.Image:
+def read(path: Source) -> Image.Image:
     """Read the picture, (rows, columns) in mode L or RGB, in the range and polarity in which it is shown.
 
     Raises UserError if the file is damaged, holds several frames, or does not say what is black and white.
@@ -127,7 +126,7 @@ def look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[Any], tuple[f
     return entries[index], (0, 2**bits - 1)
 
 
-def _header(path: str | Path, *, pixels: bool) -> Dataset:
+def _header(path: Source, *, pixels: bool) -> Dataset:
     """Read the elements in TAGS. Raises UserError unless they describe one picture of a known kind."""
     require_pydicom(path)
     import pydicom
@@ -136,7 +135,7 @@ def _header(path: str | Path, *, pixels: bool) -> Dataset:
     # Otherwise pydicom warns of odd elements by showing their values, such as the name of a patient.
     settings.reading_validation_mode = IGNORE
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=list(TAGS))
+        header = pydicom.dcmread(readable(path), stop_before_pixels=not pixels, specific_tags=list(TAGS))
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from None
     except Exception as error:  # whatever it says may hold an element of the file
@@ -154,7 +153,7 @@ def _header(path: str | Path, *, pixels: bool) -> Dataset:
     return header
 
 
-def _pixels(header: Dataset, path: str | Path) -> NDArray[Any]:
+def _pixels(header: Dataset, path: Source) -> NDArray[Any]:
     """Decode the stored values: (rows, columns), or (rows, columns, 3) in RGB."""
     from pydicom.pixels import pixel_array
     from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -172,7 +171,7 @@ def _pixels(header: Dataset, path: str | Path) -> NDArray[Any]:
         raise UserError(f"{path} is damaged: its pixels cannot be read ({type(error).__name__})") from None
 
 
-def _brightness(values: NDArray[Any], header: Dataset, path: str | Path) -> NDArray[Any]:
+def _brightness(values: NDArray[Any], header: Dataset, path: Source) -> NDArray[Any]:
     """Return the brightness (rows, columns) in [0, 1] of stored values, before polarity."""
     try:
         low, high = _stored_ends(header)

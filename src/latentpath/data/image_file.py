@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from latentpath.data import dicom
+from latentpath.data.source import Source, readable, suffix_of
 from latentpath.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")  # besides those of DICOM
@@ -15,7 +14,7 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits in use by the films and scanners whose imag
 STACKS = ("TIFF", "GIF", "WEBP", "PNG")  # formats whose second frame is another picture, not a preview
 
 
-def check_header(path: str | Path) -> str | None:
+def check_header(path: Source) -> str | None:
     """Return why the file cannot be used, or None, by reading its header only (without decoding)."""
     try:
         if _is_dicom(path):
@@ -26,7 +25,7 @@ def check_header(path: str | Path) -> str | None:
         return str(error)
 
 
-def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
+def read_rgb(path: Source, *, enough: int) -> Image.Image:
     """Read an image upright as 8-bit RGB; a large JPEG is reduced to at least 2 * `enough` pixels per side.
 
     Raises UserError, naming the file, if it cannot be read or its values have no known range.
@@ -50,7 +49,7 @@ def read_rgb(path: str | Path, *, enough: int) -> Image.Image:
         raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
 
 
-def grey_bits(path: str | Path) -> int | None:
+def grey_bits(path: Source) -> int | None:
     """Return the bits in use in a grey file of more than 8 bits, or None for other and damaged files."""
     try:
         with _opened(path) as image:
@@ -64,14 +63,16 @@ def bits_in_use(largest: int) -> int:
     return next(bits for bits in DEPTHS if largest < 2**bits)
 
 
-def _opened(path: str | Path) -> Image.Image:
+def _opened(path: Source) -> Image.Image:
     """Open the file and read its header. Raises UserError unless it is one image with a known value range."""
     try:
-        image = Image.open(path)
+        image = Image.open(readable(path))
     except Exception as error:
         if dicom.is_dicom(path):
             raise UserError(f"{path} is a DICOM file in spite of its suffix: rename it to .dcm") from None
-        raise UserError(f"cannot read the image {path}: {error or type(error).__name__}") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # it names the stream, if that is what it got
+        reason = "its content is that of no known kind of image" if unknown else error or type(error).__name__
+        raise UserError(f"cannot read the image {path}: {reason}") from error
     frames = getattr(image, "n_frames", 1) if image.format in STACKS else 1
     if frames > 1:
         image.close()
@@ -79,8 +80,8 @@ def _opened(path: str | Path) -> Image.Image:
     return image
 
 
-def _is_dicom(path: str | Path) -> bool:
-    return Path(path).suffix.lower() not in SUFFIXES and dicom.is_dicom(path)
+def _is_dicom(path: Source) -> bool:
+    return suffix_of(path) not in SUFFIXES and dicom.is_dicom(path)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -19,6 +19,7 @@ from latentpath.config.schema import DatasetConfig
 from latentpath.data.image_file import read_rgb
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ON_ERROR, Problem, choice, report_problems
+from latentpath.data.source import Source
 from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array
 
@@ -62,12 +63,12 @@ class ReadImages(NamedTuple):
     unreadable: list[Problem]
 
 
-def read_image(path: str | Path, spec: ImageSpec) -> torch.Tensor:
+def read_image(path: Source, spec: ImageSpec) -> torch.Tensor:
     """Read one image as (3, size, size) float32 in [-1, 1], resized with LANCZOS.
 
     Raises UserError if it is unreadable.
     """
-    return to_model_range(_read_uint8(path, spec))
+    return to_model_range(_read_uint8(path, spec).copy())  # torch wants memory that may be written
 
 
 def load_images(
@@ -124,7 +125,7 @@ def cores() -> int:
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def _read_uint8(path: str | Path, spec: ImageSpec) -> NDArray[np.uint8]:
+def _read_uint8(path: Source, spec: ImageSpec) -> NDArray[np.uint8]:
     """(3, size, size) uint8."""
     image = read_rgb(path, enough=spec.size)
     if spec.resize == "crop":  # not resize(box=...), whose filter also uses pixels outside the box

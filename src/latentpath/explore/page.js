@@ -2,7 +2,7 @@
 "use strict";
 const at = (id) => document.getElementById(id);
 const controls = ["class", "attribute", "method", "seed", "step", "dial"].map(at);
-let run, busy = false, moved = false;
+let run, busy = false, moved = false, upload = "";
 
 function fill(select, names) {
   select.replaceChildren(...names.map((name) => new Option(name.replaceAll("_", " "), name)));
@@ -23,6 +23,11 @@ function describe() {
   const { dialled } = run.methods[at("method").value];
   at("dial").disabled = !dialled;
   at("dial-said").textContent = dialled ? at("dial").value : "this method has none";
+  at("invent").hidden = !upload;
+  at("origin-said").textContent = upload ? "before: your image, as the model's VAE renders it" : "before";
+  at("note").textContent = upload
+    ? "Your image is in the memory of this server alone: on no disk, and seen by nobody else. Only this machine is asked."
+    : "Every image is invented; none shows a patient. Only this machine is asked.";
 }
 
 // The dial goes from no effect to twice its usual value.
@@ -40,6 +45,7 @@ async function move() {
     class: at("class").value, attribute: at("attribute").value, method: at("method").value,
     seed: at("seed").value || "0", swap_step: swapStep(),
     ...(at("dial").disabled ? {} : { dial: at("dial").value }),
+    ...(upload ? { upload } : {}),
   });
   try {
     const answer = await fetch(`edit?${asked}`);
@@ -69,6 +75,29 @@ function show(edit) {
   }));
 }
 
+// The server keeps the image in memory and answers with a word for it, which nobody else is told.
+async function send() {
+  const [file] = at("file").files;
+  if (!file) return;
+  if (file.size > run.largest) { say(`${file.name} is larger than ${run.largest >> 20} MB`, true); return; }
+  say(`reading ${file.name} …`);
+  try {
+    const answer = await fetch(`upload?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
+    const kept = await answer.json();
+    if (!answer.ok) { say(kept.error, true); return; }
+    upload = kept.upload;
+    move();
+  } catch {
+    say("The server does not answer. Start `latentpath explore` again.", true);
+  }
+}
+
+function invent() {
+  upload = at("file").value = "";
+  at("file").focus();
+  move();
+}
+
 async function start() {
   run = await (await fetch("run")).json();
   document.title = `${run.name} · latentpath explore`;
@@ -81,6 +110,9 @@ async function start() {
   at("step").max = run.steps;
   at("step").value = 0;
   at("difference-said").textContent = `difference, ×${run.gain}`;
+  at("file").accept = run.kinds.join();
+  at("file").addEventListener("change", send);
+  at("invent").addEventListener("click", invent);
   for (const control of controls) control.addEventListener("input", move);
   document.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   move();

@@ -18,11 +18,13 @@ from torch import Tensor
 from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
 from latentpath.explore.explorer import Choice, Edit, Explorer
+from latentpath.explore.uploads import KINDS
 
 HOST = "127.0.0.1"
 FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 SMALLEST_SIDE = 256  # pixels: smaller pictures are enlarged by a whole factor
+LARGEST = 64 * 2**20  # bytes of an upload
 GAIN = 3  # the difference is shown this much brighter
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -40,16 +42,14 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
     """
 
     class Handler(BaseHTTPRequestHandler):
-        """Answers GET requests: the page, the facts of the run, and edits."""
+        """Answers requests of the page: its files, the facts of the run, edits, and uploads."""
 
-        server_version, sys_version = "latentpath", ""
+        server_version, sys_version, timeout = "latentpath", "", 60
 
         def do_GET(self) -> None:
-            # A page elsewhere may name this machine by another host (DNS rebinding); it gets nothing.
-            host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
             url = urlsplit(self.path)
-            if host not in (HOST, "localhost"):
-                return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"only for browsers on this machine")
+            if self._is_elsewhere():
+                return
             if url.path in FILES:
                 file = Path(__file__).parent / FILES[url.path]
                 return self._send(HTTPStatus.OK, TYPES[file.suffix], file.read_bytes())
@@ -58,6 +58,34 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
             if url.path == "/edit":
                 return self._send_json(lambda: shown(explorer.edit(choice(parse_qs(url.query)))))
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
+
+        def do_POST(self) -> None:
+            url = urlsplit(self.path)
+            if self._is_elsewhere():
+                return
+            if url.path != "/upload":
+                return self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
+            file = (parse_qs(url.query).get("name") or ["the image"])[0]
+            self._send_json(lambda: {"upload": explorer.uploads.add(file, self._content())})
+
+        def _content(self) -> bytes:
+            """Read the body of the request. Raises UserError if it is empty or too large."""
+            length = int(self.headers.get("Content-Length") or 0)
+            if not 0 < length <= LARGEST:
+                raise UserError(f"the image has {length:,} bytes, expected 1 to {LARGEST:,}")
+            return self.rfile.read(length)
+
+        def _is_elsewhere(self) -> bool:
+            """Refuse a request that a page elsewhere makes, and say whether it did.
+
+            Such a page may name this machine by another host (DNS rebinding), or send a form to it.
+            """
+            host = self.headers.get("Host") or ""
+            ours = host.rsplit(":", 1)[0] in (HOST, "localhost")
+            if ours and self.headers.get("Origin") in (None, f"http://{host}"):
+                return False
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"only for browsers on this machine")
+            return True
 
         def _send_json(self, answer: Callable[[], dict[str, Any]]) -> None:
             try:
@@ -95,6 +123,7 @@ def choice(query: dict[str, list[str]]) -> Choice:
             min(max(int(one.get("seed", 0)), 0), 2**31 - 1),
             int(one["swap_step"]),
             min(max(float(one["dial"]), -100.0), 100.0) if "dial" in one else None,
+            one.get("upload", ""),
         )
     except (KeyError, ValueError) as error:
         raise UserError(f"the page asked for an edit that cannot be read ({error}); load it again") from None
@@ -112,6 +141,8 @@ def facts(explorer: Explorer, name: str) -> dict[str, Any]:
         "steps": explorer.steps,
         "gain": GAIN,
         "judged": explorer.judge is not None,
+        "kinds": KINDS,
+        "largest": LARGEST,
     }
 
 

@@ -36,6 +36,8 @@ def ways_of(cfg: Config) -> dict[str, Way]:
         "removal": Way(lambda dial: Swap(neutral, outside=target), dialled=False, origin=target),
     }
     for name, method in METHODS.items():
+        if name == "slider":  # follows an adapter of the U-Net, which the explorer does not load
+            continue
         ways[name] = _of_method(method, getattr(cfg.method, name))
     for reference in cfg.attribute.methods:
         name, function = reference.partition(":")[2], load("attribute.methods", reference, cfg.plugins)
