@@ -11,7 +11,7 @@ from typing import Any, cast
 from latentpath import __version__
 from latentpath.commands import COMMANDS, RUN, TRAVERSE, function_of
 from latentpath.config.checks import check
-from latentpath.config.overrides import as_typed, check_launcher, check_overrides, plain_errors
+from latentpath.config.overrides import as_typed, check_launcher, check_overrides, plain_errors, resolve
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 from latentpath.runs.command import Command
@@ -128,6 +128,7 @@ def _print_cost(args: list[str]) -> None:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = cast(Config, compose(TRAVERSE.name, overrides))
+    resolve(cfg)
     check(cfg, reads_images=False)
     import_module("latentpath.commands.traverse").say_cost(cfg)
 

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latentpath.config.checks import check
 from latentpath.config.fields import Bounds, Choices, number, rule_of, section_of
 from latentpath.config.methods import MethodsConfig
+from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
@@ -166,3 +167,13 @@ def test_the_default_of_a_list_is_not_shared():
 
     Section().steps.append(2)
     assert Section().steps == [1]
+
+
+def test_only_the_methods_that_are_named_are_swept_whatever_dials_an_experiment_gives(compose):
+    named = compose("traverse", "experiment=leaderboard_phantoms", "method=[swap,mask]")
+    whole = compose("traverse", "experiment=leaderboard_phantoms")
+    for cfg in (named, whole):
+        resolve(cfg)
+    assert [name for name, section in named.method.items() if section is not None] == ["swap", "mask"]
+    assert list(named.method.mask.dials) == [0.3, 0.5, 0.7]
+    assert list(whole.method.sega.dials) == [3, 5, 8]

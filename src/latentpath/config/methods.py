@@ -15,38 +15,45 @@ MOST_DIAL = 1000  # for weights of guidance
 
 
 @dataclass
-class SwapConfig:
+class MethodConfig:
+    """What the section of every method has."""
+
+    swept: bool = False  # set by conf/method/<name>.yaml: a method is swept if `method=[...]` names it
+
+
+@dataclass
+class SwapConfig(MethodConfig):
     """The method of the paper; every sweep has it, because the others are compared with it."""
 
 
 @dataclass
-class PlaceboConfig:
+class PlaceboConfig(MethodConfig):
     caption: str = "this is {neutral}"  # a paraphrase; {cls} stands for the words of the class
 
 
 @dataclass
-class ContrastConfig:
+class ContrastConfig(MethodConfig):
     dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # guidance away from the neutral caption
 
 
 @dataclass
-class FcfgConfig:
+class FcfgConfig(MethodConfig):
     dials: list[float] = number([2.5], low=0, high=MOST_DIAL)  # weights of what changes
     w_inv: float = number(1.0, low=0, high=MOST_DIAL)  # weight of what stays
 
 
 @dataclass
-class OfftargetConfig:
+class OfftargetConfig(MethodConfig):
     dials: list[float] = number([1.0], low=0, high=MOST_DIAL)  # weights of the other attributes, held down
 
 
 @dataclass
-class OrthoConfig:
+class OrthoConfig(MethodConfig):
     dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # weights of what no other attribute shares
 
 
 @dataclass
-class SegaConfig:
+class SegaConfig(MethodConfig):
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
     quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left as it is
     momentum: float = number(0.1, low=0, high=10, zero="none")  # weight of earlier steps
@@ -54,24 +61,24 @@ class SegaConfig:
 
 
 @dataclass
-class SliderConfig:
+class SliderConfig(MethodConfig):
     dials: list[float] = number([1.0], low=-100, high=100)  # scales of the adapter; 1: as it was trained
 
 
 @dataclass
-class MaskConfig:
+class MaskConfig(MethodConfig):
     of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
 
 
 @dataclass
-class SdeditConfig:
+class SdeditConfig(MethodConfig):
     """The swap from the neutral image, noised anew to the level of the swap step; has no dial besides it."""
 
 
 @dataclass
 class MethodsConfig:
-    """A section for each method; null where `method=[...]` does not name it."""
+    """A section for each method; null where `method=[...]` does not name it, whatever an experiment sets."""
 
     swap: SwapConfig | None = None
     placebo: PlaceboConfig | None = None

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_type_hints
 
 from latentpath.config.fields import section_of
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 
@@ -153,10 +154,17 @@ def plain_errors() -> Iterator[None]:
 
 
 def resolve(cfg: Config) -> None:
-    """Raise UserError, naming the first key whose interpolation cannot be resolved."""
+    """Drop the methods that are not swept; raise UserError for the first key that cannot be resolved.
+
+    An experiment may give dials to a method that `method=[...]` on the command line does not name.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    for field in fields(MethodsConfig):
+        section = getattr(cfg.method, field.name)
+        if section is not None and not section.swept:
+            setattr(cfg.method, field.name, None)
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:

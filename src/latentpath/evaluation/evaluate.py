@@ -70,7 +70,7 @@ def write_figures(
         metrics["notes"] += data.compare(folder, scorer, tuned, metric.features)
     elif metric.against_data:
         metrics["notes"].append(
-            "Fidelity and copies of training images are n/a: dataset.root is not on this machine"
+            "Fidelity and copies of training images are n/a: the data set is not on this machine"
         )
     missing = [net for net, model in scorer.lpips.items() if model is None]
     metrics["notes"] += [
