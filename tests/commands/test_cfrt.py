@@ -124,7 +124,7 @@ def test_mistakes_are_named(tmp_path):
     again = authors_file(tmp_path, "predictions_ink.csv", "ink")
     for words, expected in {
         (): "expected a table",
-        ("--strong", "5", str(theirs)): "Tables go before the options",
+        ("--strong", "5", str(theirs)): "Files go before the options",
         (str(theirs), "--trheshold", "1"): "unrecognized arguments: --trheshold",
         (str(theirs), "--threshold", "2"): "from 0 to 1",
         (str(theirs), "--attribute", "ink"): "expected NAME=FILE",

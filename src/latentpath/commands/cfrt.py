@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
+from latentpath.commands.arguments import Arguments
 from latentpath.errors import UserError
-from latentpath.runs.files import write_json
+from latentpath.runs.files import records_of, write_json
 
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
     import pandas as pd
@@ -50,31 +51,14 @@ def main(argv: Sequence[str]) -> float | None:
     return None if pd.isna(mean) else float(mean)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        hint = " Tables go before the options." if "invalid int value" in message else ""
-        raise UserError(f"cfrt: {message}.{hint} `latentpath cfrt --help` shows the options.")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="latentpath cfrt",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Arguments("cfrt", HELP, EXAMPLES)
     add = parser.add_argument
     add("tables", nargs="*", metavar="TABLE")
     add("--attribute", action="append", default=[], metavar="NAME=FILE", help="FILE was moved toward NAME")
     add("--threshold", type=float, default=0.5, help="of the hard labels (default 0.5)")
-    add(
-        "--strong",
-        type=int,
-        nargs="+",
-        metavar="STEP",
-        help="swap steps of the strong end (default: a third)",
-    )
+    strong = "swap steps of the strong end (default: a third)"
+    add("--strong", type=int, nargs="+", metavar="STEP", help=strong)
     add("--strong-frames", type=int, nargs="+", metavar="FRAME", help="of curves (default: the last 40 %%)")
     add("--compare", action="store_true", help="with the paper's figures, for tables of our own too")
     add("--json", type=Path, metavar="OUT", help="write every figure there")
@@ -92,9 +76,5 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _write(table: pd.DataFrame, comparison: pd.DataFrame, notes: list[str], args: argparse.Namespace) -> None:
-    def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-        return [{str(k): None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
-
-    content = {"threshold": args.threshold, "cfrt": records(table)}
-    content |= {"published": records(comparison), "notes": notes}
-    write_json(args.json, content)
+    content = {"threshold": args.threshold, "cfrt": records_of(table)}
+    write_json(args.json, content | {"published": records_of(comparison), "notes": notes})

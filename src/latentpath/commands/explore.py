@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import webbrowser
 from pathlib import Path
 
 from rich.console import Console
 
+from latentpath.commands.arguments import Arguments
 from latentpath.errors import UserError, near
 
 HELP = """Edit with the model of a run by hand, in a browser on this machine.
@@ -20,9 +20,7 @@ nothing of any other machine.
 
 def main(args: list[str]) -> None:
     """Serve the page until the user presses Ctrl-C. Raises UserError if the run lacks what it needs."""
-    parser = argparse.ArgumentParser(
-        prog="latentpath explore", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Arguments("explore", HELP)
     parser.add_argument("run", help="name of a run in outputs/, or its folder")
     parser.add_argument("--port", type=int, default=7860, help="default: 7860; 0 takes a free one")
     parser.add_argument("--no-browser", action="store_true", help="open no browser")

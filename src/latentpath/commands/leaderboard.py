@@ -6,8 +6,9 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from latentpath.commands.arguments import Arguments
 from latentpath.errors import UserError
 
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
@@ -49,31 +50,15 @@ def main(argv: Sequence[str]) -> None:
     print("wrote", ", ".join(str(file) for file in written))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"leaderboard: {message}. `latentpath leaderboard --help` shows the options.")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="latentpath leaderboard",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="the folder of an evaluated run")
+    parser = Arguments("leaderboard", HELP, EXAMPLES)
+    parser.add_runs()
     parser.add_argument(
         "--out", type=Path, default=Path("leaderboard"), help="folder of the tables (default leaderboard)"
     )
     args = parser.parse_args(list(argv))
     args.runs = [run.expanduser() for run in args.runs]
-    if not args.runs:
-        raise UserError(
-            "leaderboard: expected the folder of a run, as in latentpath leaderboard outputs/demo."
-        )
-    if missing := [run for run in args.runs if not run.is_dir()]:
-        raise UserError(f"leaderboard: no folder {missing[0]}.")
+    parser.check_runs(args.runs)
     return args
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
+from latentpath.commands.arguments import Arguments
 from latentpath.errors import UserError
 
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     args = _parse(argv)
     from latentpath.metrics.precision import seeds_table, variance_table
     from latentpath.report.power_grids import print_seeds, print_variance
-    from latentpath.runs.files import write_json
+    from latentpath.runs.files import records_of, write_json
 
     if len(args.runs) == 1:
         table = seeds_table(_of_seeds(args.runs[0]), args.half_width)
@@ -43,36 +44,18 @@ def main(argv: Sequence[str]) -> None:
         table = variance_table(_crossed(args.runs))
         print_variance(table)
     if args.json is not None:
-        records = [
-            {k: None if v != v else v for k, v in row.items()}
-            for row in table.astype(object).where(table.notna(), None).to_dict("records")
-        ]
-        write_json(args.json, {"half_width": args.half_width, "figures": records})
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"power: {message}. `latentpath power --help` shows the options.")
+        write_json(args.json, {"half_width": args.half_width, "figures": records_of(table)})
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
-        prog="latentpath power",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("runs", nargs="*", metavar="RUN", type=Path, help="the folder of an evaluated run")
+    parser = Arguments("power", HELP, EXAMPLES)
+    parser.add_runs()
     parser.add_argument("--half-width", type=float, default=0.05, help="of the interval (default 0.05)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the table there")
     args = parser.parse_args(list(argv))
-    if not args.runs:
-        raise UserError("power: expected the folder of a run, as in latentpath power outputs/demo.")
+    parser.check_runs(args.runs)
     if not 0 < args.half_width < 1:
         raise UserError(f"power: --half-width {args.half_width:g}: expected a number between 0 and 1.")
-    if missing := [run for run in args.runs if not run.is_dir()]:
-        raise UserError(f"power: no folder {missing[0]}.")
     return args
 
 
@@ -117,7 +100,7 @@ def _may_differ(key: str) -> bool:
     return key == "seed" or key.startswith("classifier.")
 
 
-def _settings(run: Path) -> dict[str, Any]:
+def _settings(run: Path) -> dict[str, object]:
     """Return what the stages of a run were decided by: setting -> value, without what changes no figure."""
     from latentpath.config.schema import Config
     from latentpath.runs.files import read_json, read_yaml
@@ -125,7 +108,7 @@ def _settings(run: Path) -> dict[str, Any]:
 
     config = read_yaml(run / "evaluate" / "config.yaml")
     where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     for stage in ("evaluate", "traverse", "finetune", "classify"):
         manifest = read_json(stage_dir(run, stage, where) / "manifest.json", keys=("config",))
         settings |= manifest["config"]

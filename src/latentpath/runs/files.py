@@ -194,6 +194,11 @@ def json_text(content: object) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
+def records_of(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the rows of `table` for JSON, with None in place of NaN."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")  # pyright: ignore[reportReturnType]
+
+
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write `table` as parquet, without its index."""
     content = BytesIO()
