@@ -74,17 +74,17 @@ readme-check: $(STAMP) ## check that the tables of every README are those of the
 	$(PY) experiments/readme_tables.py --check
 
 bench: $(STAMP) ## time a traversal against separate diffusers calls; ARGS goes to the script
-	$(PY) experiments/bench_traversal/run.py $(ARGS)
+	$(PY) -m experiments.bench_traversal.run $(ARGS)
 
 bench-finetune: $(STAMP) ## time fine-tuning against diffusers' example script
-	$(PY) experiments/bench_finetune/run.py $(ARGS)
+	$(PY) -m experiments.bench_finetune.run $(ARGS)
 
 bench-evaluation: $(STAMP) ## time scoring against one pass per metric, the figures of 100,000 rows, and t-SNE
-	$(PY) experiments/bench_evaluation/run.py $(ARGS)
+	$(PY) -m experiments.bench_evaluation.run $(ARGS)
 
 bench-gpu: $(STAMP) ## time traversal and fine-tuning of Stable Diffusion 1.5 on a GPU: images/s, MFU, memory
-	$(PY) experiments/bench_traversal/gpu.py
-	$(PY) experiments/bench_finetune/run.py --device cuda --model sd15 --image-size 512 --precision bf16-mixed \
+	$(PY) -m experiments.bench_traversal.gpu
+	$(PY) -m experiments.bench_finetune.run --device cuda --model sd15 --image-size 512 --precision bf16-mixed \
 		--compile --batch-size 32 --images 64 --out outputs/bench_finetune_gpu.json
 
 gpu-check: $(STAMP) ## test and time everything on a GPU; ARGS="--device cpu --tiny" tries the script on a CPU

@@ -24,9 +24,16 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from synthetic import ATTRIBUTES, CLASSES, SWAP_STEPS, draw_latents, draw_scores, rows_of_a_seed
-from ways import Networks, Scores, one_pass, pass_per_metric
 
+from experiments.bench_evaluation.synthetic import (
+    ATTRIBUTES,
+    CLASSES,
+    SWAP_STEPS,
+    draw_latents,
+    draw_scores,
+    rows_of_a_seed,
+)
+from experiments.bench_evaluation.ways import Networks, Scores, one_pass, pass_per_metric
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import peak_memory
 from latentpath.evaluation.tables import write_tables

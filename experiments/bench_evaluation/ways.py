@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from synthetic import ATTRIBUTES, FRAMES, METHODS, SWAP_STEPS
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from experiments.bench_evaluation.synthetic import ATTRIBUTES, FRAMES, METHODS, SWAP_STEPS
 from latentpath.diffusion.autoencoder import decode
 from latentpath.evaluation.scoring import Scorer
 from latentpath.judge.features import features_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 import warnings
@@ -28,6 +27,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from experiments.bench_model import Model
 from latentpath.data.batches import LatentBatches
 from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache
@@ -37,9 +37,6 @@ from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import EXPECTED, quiet_lightning
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench_traversal"))
-from ways import Model
 
 SCHEDULE = {
     "num_train_timesteps": 1000,

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from ways import Model, peak_gb, plain_call, seconds, sweep_plan, tree_way
 
+from experiments.bench_model import Model, peak_gb, seconds
+from experiments.bench_traversal.ways import plain_call, sweep_plan, tree_way
 from latentpath.diffusion.execution import prepare
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.tuning import tune

@@ -17,7 +17,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from ways import Latents, Model, peak_gb, plain_way, seconds, sweep_plan, tree_way
+
+from experiments.bench_model import Model, peak_gb, seconds
+from experiments.bench_traversal.ways import Latents, plain_way, sweep_plan, tree_way
 
 
 def main() -> None:

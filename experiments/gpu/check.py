@@ -25,23 +25,23 @@ from table import as_markdown, as_text, lines
 from wheels import fetch_wheels
 
 HERE = Path(__file__).parent
-EXPERIMENTS = HERE.parent
+REPOSITORY = HERE.parents[1]
 README = HERE / "README.md"
 LEAST = 30  # seconds; no further step starts if less time is left
 
 
 @dataclass(frozen=True)
 class Step:
-    """A script of experiments/ with its arguments; `tiny` holds arguments that override them on a CPU."""
+    """A module of experiments/ with its arguments; `tiny` holds arguments that override them on a CPU."""
 
     name: str
     limit: int  # seconds
-    script: str
+    module: str
     arguments: tuple[str, ...] = ()
     tiny: tuple[str, ...] = ()
 
     def command(self, device: str, out: Path, tiny: bool) -> list[str]:
-        words = [sys.executable, str(EXPERIMENTS / self.script), *self.arguments]
+        words = [sys.executable, "-m", f"experiments.{self.module}", *self.arguments]
         words += self.tiny if tiny else ()
         return [*words, "--device", device, "--out", str(out / f"{self.name}.json")]
 
@@ -49,18 +49,18 @@ class Step:
 SMALL = ("--model", "phantom-sd", "--image-size", "32")
 FEW = ("--batch-size", "4", "--images", "8", "--steps", "1", "--rounds", "1")
 STEPS = (
-    Step("runs", 200, "gpu/runs.py", tiny=("--tiny",)),
+    Step("runs", 200, "gpu.runs", tiny=("--tiny",)),
     Step(
         "sweep",
         360,
-        "bench_traversal/gpu.py",
+        "bench_traversal.gpu",
         ("--seeds", "8", "--plain-batch-sizes", "16"),
         (*SMALL, "--seeds", "1", "--steps", "3", "--plain-batch-sizes", "1", "--no-compile"),
     ),
     Step(
         "finetune",
         240,
-        "bench_finetune/run.py",
+        "bench_finetune.run",
         (
             *("--model", "sd15", "--image-size", "512", "--precision", "bf16-mixed"),
             *("--batch-size", "32", "--images", "64", "--rounds", "1", "--compile"),
@@ -70,13 +70,13 @@ STEPS = (
     Step(
         "micro",
         150,
-        "gpu/micro.py",
+        "gpu.micro",
         tiny=(*SMALL, "--batch-sizes", "1", "--no-compile"),
     ),
     Step(
         "finetune_128",
         120,
-        "bench_finetune/run.py",
+        "bench_finetune.run",
         (
             *("--model", "phantom-sd", "--image-size", "128", "--precision", "bf16-mixed"),
             *("--batch-size", "64", "--images", "256", "--steps", "50", "--rounds", "1", "--compile"),
@@ -122,8 +122,8 @@ def run(step: Step, args: argparse.Namespace, limit: float) -> dict[str, str | f
     """Run a step for at most `limit` seconds and return how it ended."""
     print(f"==== {step.name}, {limit:.0f} s at most", flush=True)
     (args.out / f"{step.name}.json").unlink(missing_ok=True)
-    source = str(EXPERIMENTS.parent / "src")
-    path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    places = (REPOSITORY / "src", REPOSITORY)  # of the packages latentpath and experiments
+    path = os.pathsep.join([*map(str, places), *filter(None, [os.environ.get("PYTHONPATH")])])
     began = time.monotonic()
     # A separate session, so that the processes that compile kernels end with the step.
     process = subprocess.Popen(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from experiments.bench_model import Model, peak_gb, seconds
 from latentpath.diffusion.execution import ATTENTION_BACKENDS, attention_kernel, prepare
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench_traversal"))
-from ways import Model, peak_gb, seconds
 
 # Head size -> number of tokens in the layers with this head size, in a U-Net with 8 heads at 512 px.
 HEADS = {40: 4096, 80: 1024, 160: 256}
