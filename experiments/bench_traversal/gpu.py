@@ -143,7 +143,8 @@ def tree(args: Any, plan: SweepPlan, model: Model) -> Row:
         device=torch.device(args.device),
     )
     denoise.unet = prepare(unet, device=args.device, dtype=model.dtype, compile=not args.no_compile)
-    few = sweep_plan(steps=args.steps, swaps=[args.steps - 1], attributes=1, seeds=args.seeds)
+    last = [args.steps - 1]
+    few = sweep_plan(steps=args.steps, swaps=last, attributes=1, seeds=args.seeds, guidance=args.guidance)
     tree_way(few, model, denoise)  # warms up, compiles
     denoise.calls = 0
     _reset(args.device)
