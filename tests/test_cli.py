@@ -209,7 +209,7 @@ MISTAKES = {
     "two loggers": ("finetune logger=[wandb,csv]", 2, "logger takes one option. Every logger also writes"),
     "key of its own": ("report +nothing=1", 2, "nothing"),
     "key of a section's own": ("report +sampler.nothing=1", 2, "nothing"),
-    "no root": ("info dataset=isic2019", 2, "dataset.root has no value: give it as dataset.root=..."),
+    "no root": ("info dataset=isic2019", 2, "Give it one: dataset.root=..."),
     "no attributes": ("report dataset=image_table", 2, "dataset.attributes is empty"),
 }
 

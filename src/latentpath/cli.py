@@ -129,7 +129,7 @@ def _print_cost(args: list[str]) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = cast(Config, compose(TRAVERSE.name, overrides))
     resolve(cfg)
-    check(cfg, reads_images=False)
+    check(cfg, reads_images=lambda _: False)
     import_module("latentpath.commands.traverse").say_cost(cfg)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -83,6 +85,18 @@ def test_what_is_built_is_what_is_opened(folder, vae, tmp_path):
     assert sum(told) == 7
     np.testing.assert_allclose(built.moments, open_cache(folder).moments, atol=1e-3)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "key"]
+
+
+def test_a_cache_of_a_killed_process_is_cleared_away_by_the_next_start(tmp_path, vae):
+    """By whichever stage starts next, and whether or not it makes the same cache."""
+    child = os.fork()
+    if child == 0:
+        die = lambda places: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        build_cache(tmp_path / "key", read=die, captions=CAPTIONS, vae=vae, encode=encode)  # pyright: ignore
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    file_digests([], tmp_path / "digests.json")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_key_changes_with_an_image_a_caption_and_the_weights():

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 import pytest
 from omegaconf import OmegaConf
 
+from latentpath.commands import TRAVERSE
+from latentpath.config.checks import check
+from latentpath.config.overrides import has_no_value, resolve
 from latentpath.config.schema import Config
+from latentpath.errors import UserError
 
 NUMBERS = ("nan", "inf", "-inf", "-1", "0", "1e308", "1000000000", "9223372036854775808", "0.5", "abc")
 OTHERS = ("null", "[]", "{}", "true", "'${nothing.here}'", "'${oc.env:LATENTPATH_NOT_THERE}'", "''", "???")
@@ -58,6 +63,32 @@ def attack(cli, calls, key: str, value: str) -> str | None:
     if ended.status != 2 or not ended.is_plain:
         return f"{' '.join(words)}: status {ended.status}: {ended.err[-300:]}"
     return None if ended.err.startswith("latentpath: ") else f"{' '.join(words)}: says {ended.err[:200]!r}"
+
+
+def test_a_key_without_a_value_is_named_with_what_to_give(compose, tried):
+    """`???` for every key: nothing may look at a value before this is said."""
+    faults, composed = [], compose("traverse", "experiment=demo", "dataset.root=data")
+    for key, _ in keys_of():
+        cfg = deepcopy(composed)
+        OmegaConf.update(cfg, key, "???")
+        try:
+            resolve(cfg)
+            check(cfg, reads_images=TRAVERSE.reads_images)
+            said = ""
+        except UserError as error:
+            said = str(error)
+        if said != has_no_value(key) and key != "dataset.root":  # which this command does not read
+            faults.append(f"{key}: {said}")
+    tried("configurations", len(keys_of()))
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("key", ["name", "inversion.method", "dataset.attributes"])
+def test_a_key_without_a_value_is_named_on_the_command_line(cli, calls, tried, key):
+    """The folder of the run, a check and an interpolation need these values first."""
+    ended = cli("traverse", "experiment=demo", "dataset.root=data", f"{key}=???")
+    assert (ended.status, ended.err) == (2, f"latentpath: {has_no_value(key)}\n")
+    tried("configurations", 1)
 
 
 def test_some_values_for_some_keys(cli, calls, rng, tried):

@@ -61,6 +61,20 @@ def test_the_piece_of_a_killed_process_is_taken_over_at_once(tmp_path):
     assert log == ["a"]
 
 
+def test_the_claim_of_a_process_that_was_killed_after_its_piece_is_removed(tmp_path):
+    code = "import os, sys; from pathlib import Path; from latentpath.runs.claims import share_out\n"
+    code += "folder = Path(sys.argv[1])\n"
+    code += "for piece in share_out(['a'], folder / 'claims', done=lambda p: (folder / p).exists()):\n"
+    code += "    (folder / piece).touch(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 9
+    assert (tmp_path / "claims" / "a").exists()
+    (tmp_path / "claims" / "of_another_machine").write_text("elsewhere 1 0000")
+    log = []
+    _work(["a"], tmp_path, tmp_path, log)
+    assert log == []
+    assert [claim.name for claim in (tmp_path / "claims").iterdir()] == ["of_another_machine"]
+
+
 def test_a_claim_of_another_machine_is_kept_while_it_gives_signs_of_life(tmp_path):
     path = tmp_path / "a"
     path.write_text("elsewhere 1 0000")

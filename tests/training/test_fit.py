@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -18,7 +19,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
 from latentpath.runs.ranks import Rank
-from latentpath.training.fit import fit, newest_checkpoint
+from latentpath.training.checkpoints import newest_checkpoint
+from latentpath.training.fit import fit
 from latentpath.training.launch import Started
 
 STEPS = 6
@@ -141,12 +143,20 @@ def test_before_the_first_step_there_is_nothing_to_wait_for(tmp_path):
     assert end.value.code == 143
 
 
-def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path):
+@pytest.mark.parametrize("damage", ["cut short", "flipped", "empty", "a folder", "a pickle"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     with pytest.raises(SystemExit):
         train(tmp_path, Line(2, send(signal.SIGTERM)))
-    whole = (tmp_path / "last.ckpt").read_bytes()
-    (tmp_path / "last.ckpt").rename(tmp_path / "step=3.ckpt")
-    (tmp_path / "last.ckpt").write_bytes(whole[: len(whole) // 2])
+    whole, last = (tmp_path / "last.ckpt").read_bytes(), tmp_path / "last.ckpt"
+    last.rename(tmp_path / "step=3.ckpt")
+    place = whole.index(torch.ones(2).numpy().tobytes())  # within the weights, where nothing else shows it
+    content = {
+        "cut short": whole[: len(whole) // 2],
+        "flipped": whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :],
+        "empty": b"",
+        "a pickle": pickle.dumps({"state_dict": {}}),
+    }
+    last.write_bytes(content[damage]) if damage in content else last.mkdir()
     assert newest_checkpoint(tmp_path) == tmp_path / "step=3.ckpt"
     assert newest_checkpoint(tmp_path / "none") is None
     assert torch.equal(train(tmp_path, Line()).weight, torch.ones(STEPS))

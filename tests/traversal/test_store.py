@@ -6,16 +6,12 @@ import errno
 import os
 import random
 import resource
-import subprocess
-import sys
-from socket import gethostname
 
 import pandas as pd
 import pytest
 import torch
 
 from latentpath.errors import UserError
-from latentpath.runs import files
 from latentpath.traversal.store import (
     COLUMNS,
     ROW,
@@ -92,48 +88,6 @@ def test_finished_seeds_are_told_by_class(tmp_path):
 def test_every_latent_needs_its_row(tmp_path):
     with pytest.raises(ValueError, match="1 rows tell of 2 latents"):
         write_shard(tmp_path, "NV", [row("NV", 0, "", N)], torch.zeros(2, *SHAPE))
-
-
-@pytest.fixture(params=["node7", "node7.cluster.example", gethostname()])
-def host(request, monkeypatch) -> str:
-    """The name of this machine."""
-    monkeypatch.setattr(files, "gethostname", lambda: request.param)
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-@pytest.mark.parametrize("writer", ["dead", "this one"])
-def test_what_a_dead_writer_left_is_removed(tmp_path, host, dead_process, writer):
-    """A process that asks is not writing, so what has its number is from a dead one of the same number."""
-    shard(tmp_path, "NV", [0])
-    process = dead_process if writer == "dead" else os.getpid()
-    (tmp_path / "shards" / f".NV-000001-000001.safetensors.{host}.{process}.a1b2c3").write_bytes(b"half")
-    assert finished_seeds(tmp_path) == {("NV", 0)}
-    assert names(tmp_path) == ["NV-000000-000000.safetensors"]
-
-
-@pytest.mark.parametrize("writer", ["living", "of another user", "elsewhere", "nameless"])
-def test_what_may_yet_be_finished_stays_and_is_not_read(tmp_path, host, dead_process, writer, monkeypatch):
-    shard(tmp_path, "NV", [0])
-    tail = {
-        "living": f"{host}.{os.getppid()}.a1b2c3",
-        "of another user": f"{host}.{dead_process}.a1b2c3",
-        "elsewhere": f"x{host}.{dead_process}.a1b2c3",
-        "nameless": f"{host}.tmp",
-    }[writer]
-    if writer == "of another user":
-        monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError()))
-    temporary = tmp_path / "shards" / f".NV-000001-000001.safetensors.{tail}"
-    temporary.write_bytes(b"half")
-    assert finished_seeds(tmp_path) == {("NV", 0)}
-    assert len(build_index(tmp_path)) == 3
-    assert temporary.read_bytes() == b"half"
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])

@@ -22,9 +22,9 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
-from latentpath.runs.files import remove
 from latentpath.runs.ranks import current_rank, shared
 from latentpath.runs.stages import open_stage
+from latentpath.runs.temporary import remove
 from latentpath.runs.tracking import build_loggers
 from latentpath.runs.weights import WeightsFolder
 from latentpath.training.classify import equal_weights, label_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from string import Formatter
 from typing import Any, cast
@@ -10,22 +11,24 @@ from latentpath.config.choices import Trained
 from latentpath.config.fields import check_fields
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.names import check_label, check_run_name
+from latentpath.config.overrides import has_no_value
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
 from latentpath.errors import UserError, near
 from latentpath.keys import INTERPOLATIONS, JOIN, METHODS, RESERVED
 
 
-def check(cfg: Config, *, reads_images: bool = True) -> None:
+def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: True) -> None:
     """Raise UserError for a value out of bounds, for values that contradict each other, and for `???`.
 
     reads_images: whether the command reads the data set; other commands do not need dataset.root.
     """
     from omegaconf import OmegaConf
 
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        if reads_images or key != "dataset.root":
-            raise UserError(f"{key} has no value: give it as {key}=...")
+    missing = sorted(OmegaConf.missing_keys(cfg), key=lambda key: key == "dataset.root")  # that one last
+    for key in missing:
+        if key != "dataset.root" or reads_images(cfg):
+            raise UserError(has_no_value(key))
     check_fields(Config, cfg)
     check_run_name("name", cfg.name)
     for key, run in (("from_run", cfg.from_run), *(("compare", run) for run in cfg.compare)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -176,10 +177,17 @@ def plainly(error: Exception) -> UserError:
     if isinstance(error.__cause__, UserError):  # of our own resolvers
         return error.__cause__
     causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
+    if missing := re.search(r"Missing mandatory value: ([\w.]+)", " ".join(causes)):
+        return UserError(has_no_value(missing[1].removesuffix(".")))
     lines = [_first_sentence(cause) for cause in causes if cause.strip()]
     message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")
     key = getattr(error, "full_key", None)
     return UserError(f"{key}: {message}." if key and key not in message else f"{message}.")
+
+
+def has_no_value(key: str) -> str:
+    """What is wrong with a key whose value is `???`."""
+    return f"{key} is ???, which says that it has no value yet. Give it one: {key}=..."
 
 
 def _first_sentence(message: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,8 +20,9 @@ from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array, save_array
-from latentpath.runs.files import make_folder, remove_abandoned, write_json, write_text
+from latentpath.runs.files import make_folder, write_json, write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
+from latentpath.runs.temporary import remove, remove_abandoned, temporary_beside
 
 READ_AT_ONCE = 256  # images in memory at once; at 512 px they take 200 MB
 
@@ -68,7 +68,9 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
 
     `memo` is a JSON file that stores digests by path, size and modification time; this function updates it.
     Without it every start would read the whole data set, which can take an hour for hundreds of gigabytes.
+    What a killed process has left in the folder of `memo`, also of a cache there, is removed.
     """
+    remove_abandoned(memo.parent)
     known = _read_memo(memo)
 
     def entry(path: str) -> list[Any]:
@@ -85,7 +87,6 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     with ThreadPoolExecutor() as pool:
         entries = dict(zip(paths, pool.map(entry, paths), strict=True))
     if known | entries != known:
-        remove_abandoned(memo.parent)
         write_text(memo, json.dumps(known | entries))
     return [entries[path][2] for path in paths]
 
@@ -150,10 +151,9 @@ def build_cache(
     job finishes first, its cache is used: folders with the same name (the cache key) have the same content.
     Raises UserError if no image can be read.
     """
-    temporary = folder.with_name(f".{folder.name}.{shared(os.getpid(), rank)}")
+    temporary = shared(temporary_beside(folder), rank)
     try:
         if rank.is_zero:
-            shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process with the same id
             make_folder(temporary)
         barrier(rank)
         mine = range(rank.index, len(captions), rank.world_size)
@@ -180,7 +180,7 @@ def build_cache(
         barrier(rank)
     finally:
         if rank.is_zero:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
     return open_cache(folder)
 
 

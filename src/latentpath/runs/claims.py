@@ -10,7 +10,8 @@ from pathlib import Path
 from secrets import token_hex
 from socket import gethostname
 
-from latentpath.runs.files import create_whole, is_alive, make_folder
+from latentpath.runs.files import create_whole, make_folder
+from latentpath.runs.temporary import is_alive, temporary_beside
 
 BEAT = 15.0  # seconds between two signs of life of a process that works on a piece
 SILENCE = 120.0  # seconds without a sign of life after which another process takes the piece over
@@ -53,6 +54,8 @@ def share_out(
                 left.remove(piece)
         if len(left) == before:
             time.sleep(POLL)
+    for path in folder.glob("[!.]*"):
+        Claim(path).remove_if_abandoned()  # of a process that was killed between its piece and its release
 
 
 class Claim:
@@ -66,7 +69,7 @@ class Claim:
     def take(self) -> bool:
         """Claim the piece; return False if a living process holds it."""
         taken = create_whole(self.path, self.owner.encode()) or (
-            self._remove_abandoned() and create_whole(self.path, self.owner.encode())
+            self.remove_if_abandoned() and create_whole(self.path, self.owner.encode())
         )
         if taken:
             threading.Thread(target=self._beat, daemon=True).start()
@@ -85,12 +88,12 @@ class Claim:
             except OSError:  # the claim was taken over, or the disk is away: the next beat tries again
                 continue
 
-    def _remove_abandoned(self) -> bool:
+    def remove_if_abandoned(self) -> bool:
         """Remove the claim if it is abandoned; return whether this process removed it."""
         holder = self._read()
         if not self._is_abandoned(holder):
             return False
-        aside = Claim(self.path.with_name(f".{self.path.name[-60:]}.{token_hex(4)}"))
+        aside = Claim(temporary_beside(self.path))
         try:
             self.path.rename(aside.path)  # of several processes that try, one succeeds
         except FileNotFoundError:
@@ -121,7 +124,7 @@ class Claim:
 
     def _now(self) -> float:
         """Return the present time by the clock of the file system, which may differ from this machine's."""
-        probe = make_folder(self.path.parent) / f".clock.{os.getpid()}.{token_hex(4)}"
+        probe = temporary_beside(make_folder(self.path.parent) / "clock")
         try:
             probe.touch()
             return probe.stat().st_mtime

@@ -6,16 +6,14 @@ import errno
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from secrets import token_hex
-from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from latentpath.errors import UserError
+from latentpath.runs.temporary import remove, temporary_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +35,6 @@ REMEDIES = {
     errno.EISDIR: "A folder lies in its place: move it away.",
 }
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
-_TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{6}")  # what `_temporary_name` makes
 
 
 @contextmanager
@@ -70,7 +67,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees either the old or the new content. Missing parent folders are created. If the block fails,
     the temporary path is removed. Raises UserError if the disk is full.
     """
-    temporary = path.with_name(_temporary_name(path.name))
+    temporary = temporary_beside(path)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,62 +77,6 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         remove(temporary)
-
-
-def _temporary_name(name: str) -> str:
-    """Return a hidden file name that is unique to this process and not too long for the disk."""
-    return f".{name[-40:]}.{gethostname()[:40]}.{os.getpid()}.{token_hex(3)}"
-
-
-def is_abandoned(temporary: Path) -> bool:
-    """Return whether the process that wrote this temporary file has ended (False for other machines).
-
-    A file with the id of this process is from an earlier process with the same id, because the caller is not
-    writing.
-    """
-    before, _, process = temporary.name.rpartition(".")[0].rpartition(".")
-    if not before.endswith(f".{gethostname()[:40]}") or not process.isdigit():  # a host name may contain dots
-        return False
-    return int(process) == os.getpid() or not is_alive(int(process))
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove every temporary file and folder below `folder` that a killed process has left there."""
-    for path in list(folder.rglob(".*.*")):
-        if _TEMPORARY.fullmatch(path.name) and is_abandoned(path):
-            remove(path)
-
-
-def is_alive(process: int) -> bool:
-    """Return whether a process with this id runs on this machine; a zombie does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):  # no such process, or a system without /proc
-        pass
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a folder with its content, or a symbolic link but not what it points to.
-
-    A folder is renamed first, so that a kill leaves it whole or gone, never half of it under its name.
-    """
-    if path.is_dir() and not path.is_symlink():
-        aside = path.with_name(_temporary_name(path.name))
-        try:
-            path.rename(aside)
-        except OSError:  # a mounted folder, or one above it that cannot be written to
-            aside = path
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        with suppress(FileNotFoundError, NotADirectoryError):  # the second: a file lies where its folder was
-            path.unlink()
 
 
 def make_folder(path: Path) -> Path:
@@ -160,7 +101,7 @@ def create_whole(path: Path, content: bytes) -> bool:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(_temporary_name(path.name))
+        temporary = temporary_beside(path)
         try:
             temporary.write_bytes(content)
             os.link(temporary, path)

@@ -66,7 +66,7 @@ def _checked(
 
     resolve(cfg)
     expand_home(cfg)
-    check(cfg, reads_images=command.reads_images(cfg))
+    check(cfg, reads_images=command.reads_images)
     if cfg.from_run is not None:
         _check_from_run(cfg.from_run, Path(cfg.output_dir))
     rank, hydra = current_rank(), HydraConfig.get()

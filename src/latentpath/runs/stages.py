@@ -24,13 +24,12 @@ from latentpath.runs.files import (
     json_text,
     make_folder,
     read_json,
-    remove,
-    remove_abandoned,
     write_json,
     write_text,
 )
 from latentpath.runs.locks import holding
 from latentpath.runs.ranks import SINGLE, Rank, barrier
+from latentpath.runs.temporary import remove, remove_abandoned
 
 # Settings that came later, with the value that does what was done before: older stages stay valid.
 LATER = {"classifier.through_vae": False, "dataset.judge_fraction": 0.0, "dataset.stratify": False}

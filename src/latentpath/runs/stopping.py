@@ -135,10 +135,7 @@ class StopBetweenSteps(L.Callback):
                 maker.last_model_path = str(
                     self.last
                 )  # so that the next checkpoint replaces this one instead of getting a number
-        written = self.last.with_name(f".{self.last.name}.written")
-        trainer.save_checkpoint(written, weights_only=False)
-        if trainer.is_global_zero:
-            written.replace(self.last)
+        trainer.save_checkpoint(self.last, weights_only=False)
         log.info("checkpoint of step %d: %s", trainer.global_step, self.last)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from latentpath.runs.stopping import StopBetweenSteps
+from latentpath.training.checkpoints import newest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -73,19 +73,3 @@ class Patience(EarlyStopping):
         super().on_train_start(trainer, pl_module)
         if self.wait_count >= self.patience:  # a checkpoint keeps the count, not the stop
             trainer.should_stop = True
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint; an interruption can truncate the one that Lightning writes.
-
-    Where last.ckpt is a link to the newest, it is the one that is returned: Lightning would keep forever the
-    file that it was told to resume from. A kill can also leave a link to a file that has been removed.
-    """
-    there = [file for file in folder.glob("*.ckpt") if file.exists()]
-    files = sorted(there, key=lambda file: (file.stat().st_mtime_ns, file.is_symlink()), reverse=True)
-    return next((file for file in files if is_whole(file)), None)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Is it there with its end, which is written last?"""
-    return zipfile.is_zipfile(checkpoint)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
@@ -16,12 +15,13 @@ from latentpath.config.schema import ClassifierConfig, TrainerConfig
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier, class_outputs
-from latentpath.runs.files import remove
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier
+from latentpath.runs.temporary import remove
 from latentpath.training.augment import Augmentation
+from latentpath.training.checkpoints import is_whole, newest_checkpoint, read_checkpoint
 from latentpath.training.classify import AttributeClassifier, LabelWeights
-from latentpath.training.fit import Patience, fit, is_whole, newest_checkpoint
+from latentpath.training.fit import Patience, fit
 from latentpath.training.labelled_images import ImageData
 from latentpath.training.launch import trainer_options
 
@@ -97,7 +97,7 @@ def fit_classifier(
         default_root_dir=folder,
     )
     fit(trainer, task, datamodule=data, last=checkpoints / "last.ckpt")
-    best = torch.load(checkpoints / f"{next(iter(wanted))}.ckpt", map_location="cpu", weights_only=True)
+    best = read_checkpoint(checkpoints / f"{next(iter(wanted))}.ckpt")
     task.load_state_dict(best["state_dict"])
     classifier.to(trainer.strategy.root_device)
     return best["epoch"] + 1

@@ -25,6 +25,7 @@ from latentpath.runs.files import read_csv
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.averaging import WeightEMA
+from latentpath.training.checkpoints import read_checkpoint
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import Patience, fit
 from latentpath.training.launch import trainer_options
@@ -173,7 +174,7 @@ def _monitoring(checkpoints: Path, settings: FinetuneConfig) -> list[L.Callback]
 
 def load_best(task: UNetFinetuner, checkpoint: Path, *, averaged: bool) -> None:
     """Load the weights of a checkpoint, the averaged ones or those that were trained, and its validation."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    state = read_checkpoint(checkpoint)
     # With an average, a checkpoint's state_dict is the average.
     trained = state.get("current_model_state", state["state_dict"])
     task.load_state_dict(state["state_dict"] if averaged else trained)

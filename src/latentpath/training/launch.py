@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from latentpath.config.schema import TrainerConfig
 from latentpath.runs.ranks import Rank
+from latentpath.training.checkpoints import WholeCheckpoints
 
 
 def trainer_options(
@@ -35,7 +36,7 @@ def trainer_options(
         "devices": devices,
         "num_nodes": nodes,
         "strategy": strategy,
-        "plugins": [Started(rank)],
+        "plugins": [Started(rank), WholeCheckpoints()],
         "precision": settings.precision,
     }
 

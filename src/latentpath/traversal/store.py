@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentpath.errors import UserError
 from latentpath.keys import LATENT_KEY
-from latentpath.runs.files import is_abandoned, read_parquet, write_parquet, write_whole
+from latentpath.runs.files import read_parquet, write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
 ROW = [*LATENT_KEY, "prompt"]
@@ -53,14 +53,7 @@ def shard_file(folder: Path, name: str) -> Path:
 
 
 def finished_seeds(folder: Path) -> set[tuple[str, int]]:
-    """Return the (class, seed) pairs in all shards; remove temporary files of interrupted writers.
-
-    Raises UserError, naming the shard, if one cannot be read.
-    """
-    shards = folder / "shards"
-    for leftover in shards.glob(".*"):
-        if is_abandoned(leftover):
-            leftover.unlink(missing_ok=True)
+    """Return the (class, seed) pairs in all shards. Raises UserError, naming it, if one cannot be read."""
     return {(row["class"], row["seed"]) for path in _shards(folder) for row in _read(path, "rows")}
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from PIL import Image
 
 from latentpath.data.chexpert import NO_FINDING, PATHOLOGIES
 from latentpath.errors import UserError
-from latentpath.runs.files import remove, write_json, writing
+from latentpath.runs.files import make_folder, write_json, writing
+from latentpath.runs.temporary import remove, remove_abandoned_beside, temporary_beside
 
 from .canvas import stream
 from .chest import draw_chest
@@ -194,8 +194,9 @@ def _publish(root: Path, parameters: dict[str, object], fill: Callable[[Path], N
             raise UserError(f"{name} must be at least {least}, got {parameters[name]}")
     if _holds(root, parameters):
         return root
-    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
-    remove(partial)
+    make_folder(root.parent)
+    remove_abandoned_beside(root)
+    partial = temporary_beside(root)
     try:
         with writing(root):
             partial.mkdir(parents=True)
