@@ -18,6 +18,7 @@ from typing import Any
 
 import blocks
 import reference
+import sdxl
 import trees
 import yaml
 
@@ -60,6 +61,13 @@ def tiny_run(folder: Path) -> None:
     subprocess.run(
         command, cwd=folder, env=os.environ | blocks.ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
     )
+
+
+def prepare(folder: Path) -> None:
+    """Write into `folder` all that the code of the pages reads."""
+    tiny_run(folder)
+    trees.draw(folder)
+    sdxl.write_configuration(folder / "sdxl-config")
 
 
 def stage(out: Path, *, work: Path | None) -> None:
@@ -138,8 +146,7 @@ def main() -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         print("running all stages on small phantoms ...", flush=True)
-        tiny_run(work)
-        trees.draw(work)
+        prepare(work)
     print("writing the pages ...", flush=True)
     stage(staged, work=None if options.no_run else work)
     print(render(staged, site), end="")

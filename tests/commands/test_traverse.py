@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from latentpath.commands import classify, evaluate, finetune, phantom, report, traverse
+from latentpath.commands import COMMANDS, classify, evaluate, finetune, phantom, report, traverse
 from latentpath.commands import run as everything
 from latentpath.errors import UserError
+from latentpath.runs.preflight import check_ahead
 from latentpath.traversal import tuning
 from latentpath.traversal.store import read_flips, read_index, read_latents
 
@@ -178,6 +179,21 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(run, capsys, made):
     assert "time          about" in out
     assert "FLOP          " in out
     assert "n/a" not in out
+
+
+def test_the_cost_of_a_model_is_told_without_its_weights(compose, tiny_sdxl, isic_32, tmp_path, capsys):
+    folder = shutil.copytree(tiny_sdxl, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors"))
+    own = [f"model.name={folder}", f"dataset.root={isic_32}", "dataset.image_size=32", "dry_run=true"]
+    cfg = compose(
+        "traverse", "experiment=demo", "dataset.phantom.count=0", "timesteps.swap_steps=[0,2]", *own
+    )
+    check_ahead(cfg, COMMANDS["traverse"], tmp_path / "run")
+    traverse.run(cfg, tmp_path / "run")
+    told = capsys.readouterr().out
+    assert "time          n/a: no step was timed" in told and "FLOP          " in told
+    cfg.dry_run = False
+    with pytest.raises(UserError, match=r"unet: diffusion_pytorch_model.safetensors is missing"):
+        check_ahead(cfg, COMMANDS["traverse"], tmp_path / "run")
 
 
 def test_overwriting_is_for_one_process_alone(run):

@@ -9,13 +9,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def work(once) -> Path:
-    """A folder as the pages expect it: the tiny run outputs/demo, and trees of public data sets."""
+    """A folder with all that the code of the pages reads."""
     import build
-    import trees
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        build.tiny_run(folder)
-        trees.draw(folder)
+        build.prepare(folder)
 
     return once("docs_work", make)

@@ -35,7 +35,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     plan = _plan(cfg)
     if cfg.dry_run:
         model = tuned if Path(tuned.source).is_dir() else _base(cfg)
-        _traversal(cfg, plan, run_dir).print_cost(plan, model, measure=True)
+        _traversal(cfg, plan, run_dir).print_cost(plan, model, measure=model.has_weights)
         return None
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     if cfg.overwrite and rank.world_size > 1:

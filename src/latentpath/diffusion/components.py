@@ -25,7 +25,7 @@ from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base
+from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base, has_weights
 from latentpath.runs.files import read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
 
@@ -159,9 +159,15 @@ class BaseModel:
         location = self.weights.located(self.vae_source)
         return location, "vae" if (Path(location) / "vae").is_dir() else "", None
 
-    def check(self) -> None:
+    @property
+    def has_weights(self) -> bool:
+        """Whether the networks can be loaded. A folder of configurations alone tells the cost of a sweep."""
+        return has_weights(self.source, self.revision, self.weights)
+
+    def check(self, *, only_config: bool = False) -> None:
         """Raise UserError at once if a local folder is no whole base model; a hub id can only be tried."""
-        check_base(self.source, self.revision, self.vae_source, self.weights, config=self.config)
+        own = {"config": self.config, "only_config": only_config}
+        check_base(self.source, self.revision, self.vae_source, self.weights, **own)
 
     def _text_encoder(self, kind: Any, part: str) -> Any:
         disable_progress_bar()  # it would show for milliseconds only
@@ -174,9 +180,9 @@ class BaseModel:
         return tokenizer
 
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
-        self.check()
-        location, subfolder, revision = self._place(part)
         # Networks ask for safetensors; tokenizer, scheduler and configurations come from the folder.
+        self.check(only_config=not options.get("use_safetensors"))
+        location, subfolder, revision = self._place(part)
         if self.single_file and options.get("use_safetensors") and location == self.location:
             return self._from_file(self.single_file, kind, part, options.get("torch_dtype", torch.float32))
         try:

@@ -26,12 +26,18 @@ _EXPECTED = (
 
 
 def check_base(
-    source: str, revision: str | None, vae: str | None, weights: WeightsFolder, *, config: str | None = None
+    source: str,
+    revision: str | None,
+    vae: str | None,
+    weights: WeightsFolder,
+    *,
+    config: str | None = None,
+    only_config: bool = False,
 ) -> None:
     """Raise UserError unless `source` names a whole base model: a Stable Diffusion 1, 2 or XL.
 
     source, vae, config: as in `model.name`, `model.vae` and `model.config`. A hub id that is not in `weights`
-    is passed over, because it can only be tried.
+    is passed over, because it can only be tried. only_config: the weights of networks may be missing.
     """
     folder = Path(weights.located(source, revision))
     file = None
@@ -41,7 +47,7 @@ def check_base(
         for part in _parts(folder):
             if part.startswith("tokenizer"):
                 _check_tokenizer(folder / part)
-            elif part in _WEIGHTS and file is None:
+            elif part in _WEIGHTS and file is None and not only_config:
                 _check_weights(folder, part)
             elif part in _WEIGHTS:
                 _object(folder / part / "config.json")
@@ -51,9 +57,16 @@ def check_base(
         raise UserError(f"model.name={source!r}: no such folder, and not a hub id (owner/name).")
     if vae and (other := Path(weights.located(vae))).is_dir():
         own = other / "vae" if (other / "vae").is_dir() else other
-        _check_weights(own.parent, own.name)
+        if not only_config:
+            _check_weights(own.parent, own.name)
         if folder.is_dir():
             _check_shapes(folder, own)
+
+
+def has_weights(source: str, revision: str | None, weights: WeightsFolder) -> bool:
+    """Return False for a folder whose U-Net has a configuration alone, without any weights."""
+    unet = Path(weights.located(source, revision)) / "unet"
+    return not unet.is_dir() or any(unet.glob("*.safetensors*")) or any(unet.glob("*.bin"))
 
 
 def _configuration(file: Path, config: str | None) -> Path:

@@ -48,7 +48,8 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
                     check_complete(run_dir, up, cfg, needed_by=stage)
     if any("base" in stage.weights(cfg) for stage in stages):
         model, weights = cfg.model, WeightsFolder(cfg.weights_dir)
-        check_base(model.name, model.revision, model.vae, weights, config=model.config)
+        own = {"config": model.config, "only_config": cfg.dry_run}
+        check_base(model.name, model.revision, model.vae, weights, **own)
 
 
 def check_tracker(name: str, project: str) -> None:

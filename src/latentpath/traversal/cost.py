@@ -48,7 +48,7 @@ class Cost:
             f"{self.plain_calls / self.calls:.2f} x)",
             f"U-Net rows    {self.rows:,}",
             f"FLOP          {'n/a' if self.flop is None else _si(self.flop)}",
-            f"time          {'n/a' if self.seconds is None else _duration(self.seconds)}",
+            f"time          {'n/a: no step was timed' if self.seconds is None else _duration(self.seconds)}",
             f"disk          {_si(self.disk_bytes)}B",
         ]
 
