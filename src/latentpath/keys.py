@@ -40,6 +40,7 @@ TRAJECTORIES = ("swap", *INTERPOLATIONS)  # ways to go from the neutral image to
 # From swap_step on, a paraphrase of the neutral prompt: what any swap does to an image, whatever it asks for.
 PLACEBO = "placebo"
 
+LABELLED = "labelled"  # the method of figures about generated images that a human labelled
 HELD_OUT = "held out"  # the method of figures about real images that no model was trained on
 
 FINETUNED, BASE = "finetuned", "base"

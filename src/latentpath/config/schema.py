@@ -258,6 +258,8 @@ class Config:
     dry_run: bool = False  # traverse: print the cost and exit
     figures: str | None = choice(None, FIGURE_FORMATS)  # report: also write every chart as svg, pdf or png
     compare: list[str] = field(default_factory=list)  # report: compare these runs of output_dir on one page
+    # report: draw the images of this many seeds on sheets, to be labelled by a human.
+    to_label: int = number(0, low=0, high=100_000, zero="none")
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     attribute: AttributeConfig = field(default_factory=AttributeConfig)
     timesteps: TimestepsConfig = field(default_factory=TimestepsConfig)

@@ -223,6 +223,18 @@ FIGURES = {
             "Share of images with the attribute, corrected for the judge’s sensitivity and specificity on "
             "held-out images (Rogan and Gladen).",
         ),
+        Figure(
+            "present_human",
+            "share, human labels",
+            "Share of images with the attribute, from human labels of some images and the judge’s decisions "
+            "on the others (prediction-powered).",
+        ),
+        Figure(
+            "human_agreement",
+            "agreement with humans",
+            "Share of the images that a human labelled on which the judge decides as the human did.",
+            "higher",
+        ),
         Figure("present", "share of seeds", "Share of images on which the attribute is present."),
         Figure("absent", "share without", "Share of images on which the attribute is absent."),
         Figure("probability", "mean probability", "Mean probability of the attribute."),

@@ -11,7 +11,9 @@ import yaml
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.keys import INTERPOLATIONS, trajectories_in
+from latentpath.metrics import Scored
 from latentpath.metrics.figure_table import FigureTable
+from latentpath.report.human_labels import read_human_figures
 from latentpath.runs.files import read_csv, read_json, read_parquet, read_yaml, reading
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
@@ -26,7 +28,8 @@ _KEY = ["class", "seed", "attribute", "method", "position", "strength", "model"]
 class RunArtefacts:
     """The data of a run for the report; no text in it contains a folder of the machine that made it.
 
-    metrics: evaluate/metrics.json. figures: evaluate/figures.parquet. plan: traverse/plan.json.
+    metrics: evaluate/metrics.json. figures: evaluate/figures.parquet, and those of a
+    human's labels. plan: traverse/plan.json.
     examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
     frame), strength, model, file (Path of a PNG), lpips_map (Path or None), and the classifier's
     prob_<attribute>, class_prob_<class>.
@@ -140,7 +143,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
     return RunArtefacts(
         name=run_dir.absolute().name,
         metrics=metrics,
-        figures=FigureTable(read_parquet(figures_file)),
+        figures=FigureTable(_figures(run_dir, metrics)),
         plan=_masked(_json(folders["traverse"] / "plan.json"), secret),
         classification=_masked(_json(folders["classify"] / "metrics.json"), secret),
         examples=examples,
@@ -163,11 +166,31 @@ def read_run(run_dir: Path) -> RunArtefacts:
     )
 
 
+def _figures(run_dir: Path, metrics: dict[str, Any]) -> pd.DataFrame:
+    """Read the figures of the evaluation, and add those of a human's labels if there are any."""
+    figures = read_parquet(run_dir / "evaluate" / "figures.parquet")
+    folder = human_labels_folder(run_dir)
+    if not (folder / "labels.csv").exists():
+        return figures
+    scores = read_parquet(run_dir / "evaluate" / "scores.parquet")
+    scored = Scored(scores, metrics["heads"], metrics["classes"], metrics["threshold"])
+    found = read_human_figures(folder, scored, metrics["attributes"], metrics["strong_swap_steps"])
+    return figures if found is None else pd.concat([figures, found], ignore_index=True)
+
+
+def human_labels_folder(run_dir: Path) -> Path:
+    """Return the folder of a run's human labels: its own, else that of the run given as `from_run`."""
+    return stage_dir(run_dir, "human_labels", _where(run_dir))
+
+
 def _folders(run_dir: Path) -> dict[str, Path]:
     """Map each stage to its folder, which may belong to another run (`from_run`)."""
+    return {stage: stage_dir(run_dir, stage, _where(run_dir)) for stage in STAGES}
+
+
+def _where(run_dir: Path) -> Config:
     config = _yaml(run_dir / "evaluate" / "config.yaml")
-    where = Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
-    return {stage: stage_dir(run_dir, stage, where) for stage in STAGES}
+    return Config(from_run=config.get("from_run"), output_dir=config.get("output_dir", "."))
 
 
 def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:

@@ -22,7 +22,12 @@ from latentpath.report.figures import (
 )
 from latentpath.report.fronts import front_charts, front_table
 from latentpath.report.headline import means_table
-from latentpath.report.judge_tables import classifier_table, corrections_table, faithfulness_table
+from latentpath.report.judge_tables import (
+    classifier_table,
+    corrections_table,
+    faithfulness_table,
+    human_table,
+)
 from latentpath.report.latent_map import latent_map
 from latentpath.report.loss_curves import loss_curves
 from latentpath.report.outcomes import outcomes_table
@@ -52,6 +57,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "classifier": classifier_table(run, "test"),
         "classifier_val": classifier_table(run, "val"),
         "judge_errors": corrections_table(run),
+        "human_labels": human_table(run),
         "faithfulness": faithfulness_table(run),
         "companions": companions_table(run),
         "fidelity": fidelity_table(run),

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from latentpath.config.names import file_name
 from latentpath.report.artefacts import read_run
 from latentpath.report.encode import open_picture
-from latentpath.report.pictures import Gallery, Grid, Picture, words
+from latentpath.report.pictures import Gallery, Grid, words
 from latentpath.runs.files import write_image
 
 TILE, GAP, HEAD, TITLE, MARGIN = 128, 4, 24, 30, 14  # px
@@ -74,14 +74,14 @@ def _draw(blocks: Sequence[Grid], titles: Sequence[str]) -> Image.Image:
             for index, row in enumerate(grid.rows):
                 picture = row.pictures[column]
                 if picture is not None:
-                    image.paste(_tile(picture), (x, top + index * (TILE + GAP)))
+                    image.paste(fitted(picture.file, TILE), (x, top + index * (TILE + GAP)))
         x0 += block_width + 4 * GAP
     return image
 
 
-def _tile(picture: Picture) -> Image.Image:
-    """Return the image at TILE pixels: small images by whole factors, large images by LANCZOS."""
-    image = open_picture(picture.file)
-    small = max(image.size) <= TILE
-    method = Image.Resampling.NEAREST if small and TILE % image.width == 0 else Image.Resampling.LANCZOS
-    return image.resize((TILE, TILE), method).convert("RGB")
+def fitted(file: Path, side: int) -> Image.Image:
+    """Return an image at `side` pixels: small images by whole factors, large images by LANCZOS."""
+    image = open_picture(file)
+    small = max(image.size) <= side
+    method = Image.Resampling.NEAREST if small and side % image.width == 0 else Image.Resampling.LANCZOS
+    return image.resize((side, side), method).convert("RGB")

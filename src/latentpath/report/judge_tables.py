@@ -1,6 +1,6 @@
 """Tables of the judge's accuracy on real images, and of how well images match their prompts."""
 
-from latentpath.keys import BASE, FINETUNED, HELD_OUT
+from latentpath.keys import BASE, FINETUNED, HELD_OUT, LABELLED
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
@@ -65,7 +65,47 @@ def corrections_table(run: RunArtefacts) -> Table | None:
     return table
 
 
-def _figure_cell(run: RunArtefacts, key: str, cls: str | None, attribute: str, method: str) -> Cell:
+def human_table(run: RunArtefacts) -> Table | None:
+    """Make the table of shares by human labels, beside the judge's; None if no image was labelled."""
+    if "present_human" not in run.figures.figures:
+        return None
+    table = Table(
+        "Share of images with the attribute, by the judge alone and with human labels, in brackets 95 % "
+        "intervals; and how often the judge agrees with the human",
+        [
+            "attribute",
+            "agreement",
+            "class",
+            "strong swaps: judge",
+            "strong swaps: human labels",
+            "neutral: judge",
+            "neutral: human labels",
+            "labelled seeds",
+        ],
+        name="human_labels",
+    )
+    mean = [_figure_cell(run, "human_agreement", None, None, LABELLED), Cell("mean"), Cell("")]
+    mean += [_figure_cell(run, "present_human", None, None, "swap"), Cell("")]
+    mean += [_figure_cell(run, "present_human", None, None, "neutral")]
+    found = run.figures.get("present_human")
+    table.groups.append([[header("all"), *mean, count(found.n if found else None)]])
+    for attribute in run.attributes:
+        group = []
+        for index, cls in enumerate(run.classes):
+            agreement = _figure_cell(run, "human_agreement", None, attribute, LABELLED)
+            first = [header(words(attribute)), agreement] if index == 0 else [header(""), Cell("")]
+            cells = [
+                _figure_cell(run, key, cls, attribute, method)
+                for method in ("swap", "neutral")
+                for key in ("present", "present_human")
+            ]
+            found = run.figures.get("present_human", cls, attribute)
+            group.append([*first, Cell(words(cls)), *cells, count(found.n if found else None)])
+        table.groups.append(group)
+    return table
+
+
+def _figure_cell(run: RunArtefacts, key: str, cls: str | None, attribute: str | None, method: str) -> Cell:
     found = run.figures.get(key, cls, attribute, method=method)
     if found is None:
         return number(None, "not computed")
