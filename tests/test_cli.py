@@ -162,6 +162,8 @@ MISTAKES = {
     ),
     "window": ("traverse timesteps.windows=[[5,5]]", 2, "[5, 5] is no window: expected [s, r]"),
     "combination": ("traverse attribute.combinations=[[hair,rular]]", 2, "Did you mean 'ruler'?"),
+    "order of one": ("traverse attribute.orders=[[hair]]", 2, "should name two, each once"),
+    "order without window": ("traverse attribute.orders=[[hair,ink]]", 2, "timesteps.windows"),
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),
     "eta of another solver": ("traverse sampler=euler sampler.eta=0.5", 2, "only ddim has it"),
     "batch size": ("traverse sampler.batch_size=large", 2, "expected a number from 1 to 65,536, or auto"),

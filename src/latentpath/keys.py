@@ -28,9 +28,9 @@ JOIN = "+"  # between the attributes of a combination
 
 # neutral: the neutral prompt in all steps. swap: the target prompt from swap_step on. combination: a target
 # with several attributes. strength: a weaker or stronger target. window: the target in steps
-# swap_step..until-1. present: the target prompt in all steps. removal: the target prompt, then the neutral
-# one from swap_step on.
-METHODS = ("neutral", "swap", "combination", "strength", "window", "present", "removal")
+# swap_step..until-1. order: the first attribute in those steps, both from until on. present: the target
+# prompt in all steps. removal: the target prompt, then the neutral one from swap_step on.
+METHODS = ("neutral", "swap", "combination", "strength", "window", "order", "present", "removal")
 ORIGINS = ("neutral", "present")  # unedited images, with which edits are compared
 
 # Curves through the latents of the plain swaps.

@@ -86,22 +86,27 @@ def test_every_kind_of_edit_is_stored_scored_and_reported(run):
         "attribute.removal=true",
         "attribute.strengths=[0.5]",
         "timesteps.windows=[[1,3]]",
+        "attribute.orders=[[hair,ink]]",
     )
     folder = run(*overrides)
     index, _ = latents_of(folder)
     of_seed = index[(index["class"] == "MEL") & (index["seed"] == 0)]["method"].value_counts().to_dict()
     assert of_seed == {
-        "neutral": 1, "swap": 6, "combination": 3, "strength": 6, "window": 2, "present": 2, "removal": 6,
+        "neutral": 1, "swap": 6, "combination": 3, "strength": 6, "window": 2, "order": 2,
+        "present": 2, "removal": 6,
     }  # fmt: skip
     configured = run.configured(*overrides)
     evaluate.run(configured, folder)
     edits = pd.read_csv(folder / "evaluate" / "tables" / "edits.csv")
-    assert set(edits["method"]) == {"swap", "combination", "strength", "window", "removal"}
-    assert set(edits["attribute"]) == {"hair", "ink", "hair+ink"}
+    assert set(edits["method"]) == {"swap", "combination", "strength", "window", "order", "removal"}
+    assert set(edits["attribute"]) == {"hair", "ink", "hair+ink", "ink+hair"}
+    (mel, nv) = pd.read_csv(folder / "evaluate" / "tables" / "commutativity.csv")["apart"]
+    assert 0 < mel <= 1 and 0 < nv <= 1
     scores = pd.read_parquet(folder / "evaluate" / "scores.parquet")
     assert len(scores[scores["frame"].isna()]) == len(index)
     report.run(configured, folder)
-    assert "Other edits than plain swaps" in (folder / "report" / "index.html").read_text()
+    page = (folder / "report" / "index.html").read_text()
+    assert "Other edits than plain swaps" in page and "Commutativity: two edits" in page
 
 
 def test_a_search_finds_what_the_full_sweep_shows(run):

@@ -20,6 +20,7 @@ CAPTIONS = CaptionTemplate(
     {"hair": "hair", "ink": "ink", "ruler": "ruler"},
 )
 ALL = {"combinations": [["ink", "hair"]], "removal": True, "strengths": [0.5, 1, 2], "windows": [(2, 5)]}
+ALL |= {"orders": [("hair", "ink")]}
 
 
 def plan(**changes) -> SweepPlan:
@@ -52,6 +53,8 @@ def word(asked: SweepPlan, branch: Branch) -> str:
         (Branch("strength", ("hair",), 2, N, 0.5), "nnHHHH"),
         (Branch("strength", ("hair",), 2, N, 2.0), "nnHHHH"),
         (Branch("window", ("hair",), 2, 5), "nnhhhn"),
+        (Branch("order", ("hair", "ink"), 2, 5), "nnhhhb"),
+        (Branch("order", ("ink", "hair"), 2, 5), "nniiib"),
         (Branch("present", ("ink",), N, N), "iiiiii"),
         (Branch("removal", ("ink",), 2, N), "iinnnn"),
         (Branch("removal", ("ink",), 0, N), "nnnnnn"),
@@ -162,6 +165,7 @@ def test_the_papers_sweep_costs_950_calls_instead_of_1850():
         ({"windows": [(2, N)]}, 0),  # the swap at 2 itself
         ({"windows": [(3, 3)]}, 0),  # never in: the neutral image
         ({"windows": [(1, 5)]}, N - 1),  # no swap at 1 to share with
+        ({"windows": [(2, 5)], "orders": [("hair", "ink")]}, (N - 5) + (N - 5) + (N - 2)),
         ({"removal": True}, (N - 4) + (N - 2)),  # "present" is the swap at 0, the removal at 0 is neutral
         ({"strengths": [1]}, 0),
         ({"strengths": [0.5]}, 3 * N - sum(SWAPS)),

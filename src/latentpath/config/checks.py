@@ -174,17 +174,26 @@ def _check_sweep(cfg: Config) -> None:
 
 def _check_edits(cfg: Config) -> None:
     attribute = cfg.attribute
-    for names in attribute.combinations:
-        for name in names:
-            if name not in cfg.dataset.attributes:
-                raise UserError(
-                    f"attribute.combinations: the data set has no attribute {name!r}."
-                    f"{near(name, cfg.dataset.attributes)}"
-                )
-        if len(set(names)) < 2 or len(set(names)) < len(names):
-            raise UserError(f"attribute.combinations: {list(names)} should name two or more, each once.")
-    if len({frozenset(names) for names in attribute.combinations}) < len(attribute.combinations):
-        raise UserError("attribute.combinations names one twice.")
+    for key, groups in (("combinations", attribute.combinations), ("orders", attribute.orders)):
+        for names in groups:
+            for name in names:
+                if name not in cfg.dataset.attributes:
+                    raise UserError(
+                        f"attribute.{key}: the data set has no attribute {name!r}."
+                        f"{near(name, cfg.dataset.attributes)}"
+                    )
+            many, wrong = "two or more", len(names) < 2
+            if key == "orders":
+                many, wrong = "two", len(names) != 2
+            if wrong or len(set(names)) < len(names):
+                raise UserError(f"attribute.{key}: {list(names)} should name {many}, each once.")
+        if len({frozenset(names) for names in groups}) < len(groups):
+            raise UserError(f"attribute.{key} names one twice.")
+    if attribute.orders and not cfg.timesteps.windows:
+        raise UserError(
+            "attribute.orders asks for one attribute in a window of steps and for both afterwards: give "
+            "timesteps.windows too, such as [[5,15]]."
+        )
     if len(set(attribute.strengths)) < len(attribute.strengths):
         raise UserError(f"attribute.strengths names one twice: {list(attribute.strengths)}.")
 

@@ -107,6 +107,8 @@ class DatasetConfig:
 class AttributeConfig:
     names: list[str] = field(default_factory=list)  # the attributes to traverse, among dataset.attributes
     combinations: list[list[str]] = field(default_factory=list)  # several at once: [[hair, ruler]]
+    # Pairs to edit one after the other, in both orders: the first attribute in a window, then both.
+    orders: list[list[str]] = field(default_factory=list)
     removal: bool = False  # also edit from an image with the attribute to the neutral prompt
     # Weaker or stronger targets; 1 is the prompt itself.
     strengths: list[float] = number([], low=-100, high=100)

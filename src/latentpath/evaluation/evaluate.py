@@ -8,7 +8,7 @@ from typing import Any
 
 from latentpath.config.schema import MetricConfig
 from latentpath.evaluation.against_data import Data
-from latentpath.evaluation.latents import geometry, window_distances, write_map
+from latentpath.evaluation.latents import axiom_distances, geometry, write_map
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.shards import StoredSweep, join_parts
 from latentpath.evaluation.summary import summarise
@@ -56,7 +56,7 @@ def write_figures(
         temperatures=judge.temperatures,
         log_weights=judge.log_weights,
         held_out=data.judged(folder) if data is not None else None,
-        distances=window_distances(tuned),
+        distances=axiom_distances(tuned),
     )
     metrics = summarise(
         figures,

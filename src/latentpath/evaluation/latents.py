@@ -14,6 +14,7 @@ from latentpath.evaluation.shards import StoredSweep
 from latentpath.keys import LATENT_KEY
 from latentpath.metrics import geometry_bands, geometry_table, image_distances
 from latentpath.metrics.attribute_directions import name_attributes
+from latentpath.metrics.commutativity import other_order
 from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
 from latentpath.runs.files import write_parquet
 from latentpath.traversal.store import read_latents
@@ -35,14 +36,16 @@ def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([bands, named], ignore_index=True)
 
 
-def window_distances(sweep: StoredSweep) -> pd.DataFrame:
-    """Return the L2 distance of swaps and windows to the neutral latent of their seed.
+def axiom_distances(sweep: StoredSweep) -> pd.DataFrame:
+    """Return the L2 distance of swaps, windows and orders to the neutral latent of their seed.
 
-    Columns: those of a stored latent, and distance. Empty without windows, so that no latent is read then.
+    Columns: those of a stored latent, distance, and apart, which is the distance of two edits in one order to
+    the same two in the other, NaN for other images. Empty without windows, so that no latent is read then.
     """
-    wanted = ("neutral", "swap", "window")
+    wanted = ("neutral", "swap", "window", "order")
     if "window" not in set(sweep.index["method"]):
-        return sweep.index.iloc[:0][LATENT_KEY].assign(distance=pd.Series(dtype=float))
+        none = pd.Series(dtype=float)
+        return sweep.index.iloc[:0][LATENT_KEY].assign(distance=none, apart=none)
     parts = []
     for _, rows in sweep.shards:
         rows = rows[rows["method"].isin(wanted)].reset_index(drop=True)
@@ -50,8 +53,24 @@ def window_distances(sweep: StoredSweep) -> pd.DataFrame:
         for _, of_seed in rows.groupby(["class", "seed"]):
             start = of_seed.index[of_seed["method"] == "neutral"][0]
             distance = np.linalg.norm(z[of_seed.index] - z[start], axis=1)
-            parts.append(of_seed[LATENT_KEY].assign(distance=distance))
+            parts.append(of_seed[LATENT_KEY].assign(distance=distance, apart=_apart(of_seed, z)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _apart(rows: pd.DataFrame, latents: np.ndarray) -> np.ndarray:
+    """Return the distance of each order to the other order of its seed, (rows,); NaN for other images.
+
+    The labels of `rows` are places in `latents` (n, d).
+    """
+    orders = rows[rows["method"] == "order"]
+    keys = zip(orders["attribute"], orders["swap_step"], orders["until"], strict=True)
+    place = dict(zip(keys, orders.index, strict=True))
+    apart = pd.Series(np.nan, index=rows.index)
+    for (attribute, step, until), mine in place.items():
+        other = place.get((other_order(attribute), step, until))
+        if other is not None:
+            apart[mine] = float(np.linalg.norm(latents[mine] - latents[other]))
+    return apart.to_numpy()
 
 
 def named_directions(index: pd.DataFrame, read: Callable[[pd.DataFrame], np.ndarray]) -> pd.DataFrame:

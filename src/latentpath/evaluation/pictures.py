@@ -25,7 +25,7 @@ def write_pictures(folder: Path, pictures: Iterable[Picture]) -> pd.DataFrame:
     for picture in pictures:
         key = picture.key
         position = key["swap_step"] if key["frame"] is None else key["frame"]
-        if key["method"] == "window" or (key["frame"] is None and key["strength"] != 1):
+        if key["method"] in ("window", "order") or (key["frame"] is None and key["strength"] != 1):
             position = f"{position}-{key['until']}x{key['strength']:g}"
         words = (
             file_name(str(key["class"])),

@@ -16,6 +16,7 @@ from latentpath.metrics import (
     edit_table,
     most_entangled,
 )
+from latentpath.metrics.commutativity import commutativity_table
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.front_table import front_tables
 from latentpath.metrics.reversal import reversal_table
@@ -49,6 +50,7 @@ def write_tables(
     front_points       of several ways of editing: effect and leak of every setting (see metrics.front_table)
     fronts             leaks at equal effect, areas, and paired differences between the ways of editing
     reversibility      how far windows come back to the neutral image, with the `distances` of their latents
+    commutativity      how far two edits in one order end from the same in the other order
     flip_points        of a traversal that searched for its `flips`: how many seeds flip, and where
     Figures come with their 95 % intervals, low and high, over the seeds.
     """
@@ -72,6 +74,8 @@ def write_tables(
     }
     if distances is not None and len(distances):
         tables["reversibility"] = reversal_table(scored, distances)
+        if (distances["method"] == "order").any():
+            tables["commutativity"] = commutativity_table(scored, distances)
     if flips is not None and len(flips):
         tables["flip_points"] = flip_points(flips)
     points, fronts = front_tables(scored, resamples=scored.resamples)

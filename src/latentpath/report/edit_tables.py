@@ -9,6 +9,7 @@ EDITS = {
     "combination": "several attributes at once",
     "strength": "another strength",
     "window": "only for a while",
+    "order": "one after the other",
     "removal": "from with to without",
 }
 
@@ -41,12 +42,15 @@ def edits_table(run: RunArtefacts) -> Table | None:
         for k, edit in enumerate(rows):
             back = edit["until"] < run.num_inference_steps
             steps = f"{edit['swap_step']} to {edit['until']}" if back else f"from {edit['swap_step']}"
+            between = " and "
+            if method == "order":
+                steps, between = f"{edit['swap_step']}, then {edit['until']}", " then "
             shares = [
                 number(edit[key], "a named attribute has no head, or no score", bar=True)
                 for key in ("before", "after", "match", "others_kept")
             ]
             first = [header(name, len(rows))] if k == 0 else []
-            named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, " and ")))]
+            named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, between)))]
             middle = [Cell(steps), number(edit["strength"], digits=1)]
             beyond = [
                 number(edit[key], "no placebo is like it", ends=(edit[f"{key}_low"], edit[f"{key}_high"]))
@@ -82,6 +86,30 @@ def reversibility_table(run: RunArtefacts) -> Table | None:
             steps = Cell(f"{row['swap_step']} to {row['until']}")
             named = [header(words(str(cls))), header(words(row["attribute"]))]
             group.append([*named, steps, *cells, count(row["n"])])
+        table.groups.append(group)
+    return table
+
+
+def commutativity_table(run: RunArtefacts) -> Table | None:
+    """Make the table of how far two edits end apart in their two orders; None without orders."""
+    found = run.tables.get("commutativity")
+    if found is None:
+        return None
+    heads = {"apart": "distance apart", "scores_apart": "scores apart", "decided_alike": "decided alike"}
+    table = Table(
+        "Commutativity: two edits in one order against the same in the other order, with 95 % intervals",
+        ["class", "attributes", "steps", *heads.values(), "seeds"],
+        name="commutativity",
+    )
+    for cls, rows in found.groupby("class", sort=False):
+        group = []
+        for row in rows.to_dict("records"):
+            cells = [
+                number(row[key], "no seed has both orders", ends=(row[f"{key}_low"], row[f"{key}_high"]))
+                for key in heads
+            ]
+            named = [header(words(str(cls))), header(words(row["attribute"].replace(JOIN, " and ")))]
+            group.append([*named, Cell(f"{row['swap_step']}, then {row['until']}"), *cells, count(row["n"])])
         table.groups.append(group)
     return table
 

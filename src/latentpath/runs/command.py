@@ -57,3 +57,8 @@ class Command:
     reusable: bool = False
     result: Result | None = None
     stages: tuple[Command, ...] = ()  # for `run`: the commands that it calls, in order
+
+    @property
+    def called(self) -> str:
+        """What a user calls to make the stage: `sliders` makes sliders/hair."""
+        return self.name.partition("/")[0]

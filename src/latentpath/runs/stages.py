@@ -32,7 +32,12 @@ from latentpath.runs.ranks import SINGLE, Rank, barrier
 from latentpath.runs.temporary import remove, remove_abandoned
 
 # Settings that came later, with the value that does what was done before: older stages stay valid.
-LATER = {"classifier.through_vae": False, "dataset.judge_fraction": 0.0, "dataset.stratify": False}
+LATER = {
+    "attribute.orders": [],
+    "classifier.through_vae": False,
+    "dataset.judge_fraction": 0.0,
+    "dataset.stratify": False,
+}
 # Settings that affect speed or location only, so a change does not invalidate a stage.
 INDIFFERENT = (
     "sampler.batch_size",
@@ -117,9 +122,7 @@ def open_stage(
             remove(path)
         barrier(rank)
         manifest = look()
-        if (
-            manifest and manifest["status"] == "complete"
-        ):  # another process completed it while this one waited
+        if manifest and manifest["status"] == "complete":  # by another process, while this one waited
             yield Stage(path, complete=True, figures=manifest["figures"])
             return
         stage = Stage(path, complete=False)
@@ -224,16 +227,11 @@ def check_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     if not manifest or manifest["status"] != "complete":
         state = "was not finished" if manifest else "is missing"
         raise UserError(
-            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {_of(command)} "
+            f"{needed_by.name} needs {path}, which {state}. Run `latentpath {command.called} "
             f"name={run_dir.name}` with the same overrides first, or `latentpath run`, which does all its "
             "stages in order; from_run=... takes it from another run."
         )
     return manifest
-
-
-def _of(command: Command) -> str:
-    """What a user calls to make the stage: `sliders` makes sliders/hair."""
-    return command.name.partition("/")[0]
 
 
 def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> str:
@@ -247,8 +245,8 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     for up, value in manifest["upstream"].items():
         if (made := _read(stage_dir(run, up, cfg))) is None or _identity(made) != value:
             raise UserError(
-                f"{path} was made from another {up} than the present one. Run"
-                f" `latentpath {_of(command)} name={run.name} overwrite=true` with the same overrides first."
+                f"{path} was made from another {up} than the present one. Run `latentpath {command.called} "
+                f"name={run.name} overwrite=true` with the same overrides first."
             )
     return _identity(manifest)
 

@@ -10,6 +10,7 @@ from typing import Any
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.mix import Guidance
 from latentpath.keys import JOIN
+from latentpath.traversal.methods.order import order
 from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
 from latentpath.traversal.methods.strength import Strength
@@ -251,6 +252,7 @@ def plan_sweep(
     removal: bool = False,
     strengths: Sequence[float] = (),
     windows: Sequence[tuple[int, int]] = (),
+    orders: Sequence[tuple[str, str]] = (),
     placebo: str | None = None,
     methods: Mapping[str, Mapping[float, Spell] | Function] | None = None,
     one_step_late: bool = False,
@@ -260,7 +262,8 @@ def plan_sweep(
 
     removal: also edit from an image with the attribute to the neutral prompt. strengths: also use targets at
     strengths other than 1, which multiply the target embedding if `scale`, else blend from the neutral one.
-    windows: pairs (s, r), also use the target in steps s..r-1 only. placebo: also swap in this paraphrase of
+    windows: pairs (s, r), also use the target in steps s..r-1 only. orders: pairs of attributes, of which
+    one is asked for in these steps and both from r on, either first. placebo: also swap in this paraphrase of
     the neutral caption, a template with {neutral} or {cls}. methods: also edit by these methods, every
     attribute at every swap step: name -> dial -> what it spells, or name -> a function (`methods.own`).
     """
@@ -271,12 +274,11 @@ def plan_sweep(
     branches = [Branch("neutral", (), n, n)]
     branches += [Branch("swap", a, s, n) for s in steps for a in single]
     branches += [Branch("combination", tuple(c), s, n) for s in steps for c in combinations]
-    for x in strengths:
-        if x != 1:
-            branches += [
-                Branch("strength", a, s, n, x, Swap(Strength(x, scale))) for s in steps for a in single
-            ]
+    weak = {x: Swap(Strength(x, scale)) for x in strengths if x != 1}
+    branches += [Branch("strength", a, s, n, x, y) for x, y in weak.items() for s in steps for a in single]
     branches += [Branch("window", a, s, r) for s, r in windows for a in single]
+    both = [pair for a, b in orders for pair in ((a, b), (b, a))]
+    branches += [Branch("order", pair, s, r, spell=order) for s, r in windows for pair in both]
     if removal:
         branches += [Branch("present", a, n, n, spell=present) for a in single]
         branches += [Branch("removal", a, s, n, spell=removed) for s in steps for a in single]

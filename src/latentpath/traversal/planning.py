@@ -48,6 +48,7 @@ def plan_of(
         removal=attribute.removal,
         strengths=attribute.strengths,
         windows=[(s, r) for s, r in timesteps.windows],
+        orders=[(first, second) for first, second in attribute.orders],
         guidance_scale=sampler.guidance_scale,
         negative_prompt=sampler.negative_prompt,
         placebo=None if method.placebo is None else method.placebo.caption,
