@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from latentpath.config import methods as config_of_methods
 from latentpath.config.choices import SOLVERS
+from latentpath.config.methods import MethodsConfig
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.diffusion.components import BaseModel
@@ -34,6 +36,7 @@ from latentpath.metrics import l1, ssim
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.traversal.engine import walk
+from latentpath.traversal.methods import METHODS, chosen
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.suffixes import states_at, walk_suffixes
 from latentpath.traversal.tuning import tune
@@ -155,6 +158,27 @@ def test_a_walk_stays_on_the_device_and_never_waits(solver, static, denoise, qui
     assert denoise.calls == PLAN.unet_calls and quiet()
 
 
+@pytest.mark.parametrize("name", [*(name for name in METHODS if name != "slider"), "mask", "sdedit"])
+def test_a_walk_of_each_method_stays_on_the_device_and_never_waits(name, unet, quiet, tiny_sd):
+    """But for sliders, which change the U-Net and not the latents."""
+    settings = getattr(config_of_methods, f"{name.capitalize()}Config")()
+    plan = plan_sweep(
+        replace(CAPTIONS, attribute_names={"hair": "hair", "ink": "ink"}),
+        classes=["MEL"],
+        attributes=["hair", "ink"],
+        swap_steps=[0, 2],
+        num_inference_steps=STEPS,
+        seeds=SEEDS,
+        methods=chosen(MethodsConfig(**{name: settings})),
+    )
+    conditioning = Conditioning(torch.randn(len(plan.prompts), 7, 16, device="cuda"))
+    denoise = GuidedDenoiser(unet, conditioning, [plan.indexed(x) for x in plan.letters], batch_size=3)
+    sampler = Sampler(denoise, _solver(tiny_sd), SeededNoise(SHAPE), "cuda", plan.remembers)
+    leaves, latents = walk(plan, sampler, cls="MEL", seeds=SEEDS)
+    assert latents.shape == (len(leaves), *SHAPE) and latents.device.type == "cuda"
+    assert denoise.calls == plan.unet_calls and quiet()
+
+
 def test_suffixes_of_a_search_stay_on_the_device(denoise, quiet, tiny_sd):
     sampler = Sampler(denoise, _solver(tiny_sd, "dpmpp_2m"), SeededNoise(SHAPE), "cuda")
     trunk: list = []
@@ -196,6 +220,8 @@ def test_encoding_and_decoding_take_one_copy_a_batch(vae, gpu):
     assert latents.shape == (5, *SHAPE) and (gpu.to_device, gpu.to_host) == (3, 3)
     assert decode(vae, latents, batch_size=2).shape == images.shape
     assert (gpu.to_device, gpu.to_host, gpu.waits) == (6, 6, 0)
+    assert decode(vae, latents.to("cuda"), batch_size=2, to="cuda").device.type == "cuda"
+    assert gpu.to_host == 6
 
 
 @pytest.fixture

@@ -120,12 +120,9 @@ def run_all(args: argparse.Namespace, folder: Path) -> None:
     half = ["from_run=bf16-mixed", "trainer.precision=bf16-mixed"]
     checks("sweep in bfloat16", lambda: latentpath("traverse", "half", *half))
     if args.device == "cuda":
-        shipped = ["trainer=gpu", "sampler=gpu", "sampler.guidance_scale=3"]
-        checks(
-            "fine-tune compiled as trainer=gpu",
-            lambda: latentpath("finetune", "shipped", *shipped, "finetune.compile=true"),
-        )
-        checks("sweep compiled as sampler=gpu", lambda: latentpath("traverse", "shipped", *shipped))
+        shipped = ["trainer=gpu", "finetune.compile=true", "sampler.compile=true", "sampler.guidance_scale=3"]
+        checks("fine-tune of trainer=gpu, compiled", lambda: latentpath("finetune", "shipped", *shipped))
+        checks("sweep of trainer=gpu, compiled", lambda: latentpath("traverse", "shipped", *shipped))
     checks.run()
 
 

@@ -1,10 +1,10 @@
-"""Trains judges of real dermoscopic images at several sizes; writes what they see before and after the VAE.
+"""Train judges of real dermoscopic images; write what they see before and after the VAE.
 
     python experiments/judges/run.py dataset.root=/data/isic2019              # all, or some by name:
-    python experiments/judges/run.py head_64 head_128 dataset.root=/data/isic2019
+    python experiments/judges/run.py at_64 at_128 dataset.root=/data/isic2019
 
-Each judge is a run of `latentpath classify`; one that is complete is not trained again. Prints the tables of
-README.md, and writes them with their intervals to outputs/judges/tables.md and judges.json.
+Each judge is a run of `latentpath classify`; one that is complete is not trained again. Writes auroc.csv,
+sensitivity.csv and specificity.csv, a row per judge and kind of image, and psnr.csv to outputs/judges/tables.
 """
 
 from __future__ import annotations
@@ -15,58 +15,68 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HEAD = ("classifier=efficientnet_lite0", "classifier.trainable=head")
-# name -> overrides; every judge has the labels and splits of experiment=isic2019_64.
+import pandas as pd
+
+ALONE = ("classifier.through_vae=false", "classifier.calibrate=temperature")
+THROUGH = ("classifier.through_vae=true", "classifier.calibrate=temperature")
+FREQUENCIES = ("classifier.through_vae=false", "classifier.calibrate=full")
+# name -> overrides of experiment=isic2019_64, whose labels and splits every judge has.
 JUDGES = {
-    "head_64": (*HEAD, "dataset.image_size=64"),
-    "head_64_through_vae": (*HEAD, "dataset.image_size=64", "classifier.through_vae=true"),
-    "head_64_equal": (*HEAD, "dataset.image_size=64", "classifier.calibrate=temperature"),
-    "head_128": (*HEAD, "dataset.image_size=128"),
-    "head_192": (*HEAD, "dataset.image_size=192"),
-    "head_64_seen_at_128": (*HEAD, "dataset.image_size=64", "classifier.image_size=128"),
+    "at_64": ("dataset.image_size=64", "classifier.image_size=64", *ALONE),
+    "at_64_enlarged": ("dataset.image_size=64", "classifier.image_size=128", *ALONE),
+    "at_64_through_vae": ("dataset.image_size=64", "classifier.image_size=128", *THROUGH),
+    "at_64_frequencies": ("dataset.image_size=64", "classifier.image_size=128", *FREQUENCIES),
+    "at_128": ("dataset.image_size=128", "classifier.image_size=128", *ALONE),
+    "at_128_through_vae": ("dataset.image_size=128", "classifier.image_size=128", *THROUGH),
+    "at_192": ("dataset.image_size=192", "classifier.image_size=192", *ALONE),
 }
 FIGURES = ("auroc", "sensitivity", "specificity")
+IMAGES = {"originals": "as read", "round_trips": "after the VAE"}
 
 
 def main(words: list[str], folder: Path = Path("outputs/judges")) -> None:
-    overrides = [word for word in words if "=" in word]
-    found = {}
+    overrides = [f"output_dir={folder}", *(word for word in words if "=" in word)]
+    found: dict[str, dict[str, Any]] = {}
     for name in [word for word in words if "=" not in word] or JUDGES:
-        own = JUDGES[name]
-        command = ["classify", "experiment=isic2019_64", f"name={name}", f"output_dir={folder}", *own]
-        subprocess.run([sys.executable, "-m", "latentpath", *command, *overrides], check=True)
-        found[name] = json.loads((folder / name / "classify" / "metrics.json").read_text())["held_out"]
-    text = "\n\n".join(table(found, figure) for figure in FIGURES) + "\n\n" + quality(found) + "\n"
-    (folder / "judges.json").write_text(json.dumps(found, indent=2) + "\n")
-    (folder / "tables.md").write_text(text)
-    print(text)
+        command = ["classify", "experiment=isic2019_64", f"name={name}", *JUDGES[name], *overrides]
+        subprocess.run([sys.executable, "-m", "latentpath", *command], check=True)
+        held_out = json.loads((folder / name / "classify" / "metrics.json").read_text())["held_out"]
+        found[name.replace("_", " ")] = held_out
+        tables = folder / "tables"
+        tables.mkdir(exist_ok=True)
+        for figure in FIGURES:
+            of_heads(found, figure).to_csv(tables / f"{figure}.csv", index=False)
+        of_vae(found).to_csv(tables / "psnr.csv", index=False)
+    for figure in FIGURES:
+        print(f"{figure}\n{of_heads(found, figure).round(3).to_string(index=False)}\n")
 
 
-def table(found: dict[str, Any], figure: str) -> str:
-    """One row a judge and a column a head: the figure of originals, then that of round trips."""
-    heads = list(next(iter(found.values()))["originals"])
-    rows = [f"| {figure} | images | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
-    for name, held_out in found.items():
-        for kind, words in (("originals", "as read"), ("round_trips", "after the VAE")):
-            cells = [written(held_out[kind][head][figure]) for head in heads]
-            rows.append(f"| {name} | {words} | " + " | ".join(cells) + " |")
-    one = next(iter(found.values()))["originals"]
-    counts = [f"{row['positives']} / {row['negatives']} / {row['groups']}" for row in one.values()]
-    return "\n".join([*rows, "| positives / negatives / lesions | | " + " | ".join(counts) + " |"])
+def of_heads(found: dict[str, dict[str, Any]], figure: str) -> pd.DataFrame:
+    """Return a row per judge and kind of image: a figure of each head, 95 % intervals over lesions."""
+    return pd.DataFrame(
+        {"judge": judge, "images": words}
+        | {
+            f"{head}{end}": row[figure][key]
+            for head, row in held_out[kind].items()
+            for end, key in (("", "value"), (" low", "low"), (" high", "high"))
+        }
+        for judge, held_out in found.items()
+        for kind, words in IMAGES.items()
+    )
 
 
-def quality(found: dict[str, Any]) -> str:
-    rows = ["| judge | held-out images | PSNR of the VAE (dB) |", "|---|---|---|"]
-    for name, held_out in found.items():
-        rows.append(f"| {name} | {held_out['images']:,} | {written(held_out['psnr'], digits=1)} |")
-    return "\n".join(rows)
-
-
-def written(figure: dict[str, float | None], digits: int = 3) -> str:
-    if figure["value"] is None:
-        return "n/a"
-    ends = "" if figure["low"] is None else f" ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
-    return f"{figure['value']:.{digits}f}{ends}"
+def of_vae(found: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return a row per judge: the PSNR of the VAE in dB on the held-out images, and how many there are."""
+    return pd.DataFrame(
+        {
+            "judge": judge,
+            "PSNR": held_out["psnr"]["value"],
+            "PSNR low": held_out["psnr"]["low"],
+            "PSNR high": held_out["psnr"]["high"],
+            "held-out images": held_out["images"],
+        }
+        for judge, held_out in found.items()
+    )
 
 
 if __name__ == "__main__":

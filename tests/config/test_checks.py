@@ -177,3 +177,11 @@ def test_only_the_methods_that_are_named_are_swept_whatever_dials_an_experiment_
     assert [name for name, section in named.method.items() if section is not None] == ["swap", "mask"]
     assert list(named.method.mask.dials) == [0.3, 0.5, 0.7]
     assert list(whole.method.sega.dials) == [3, 5, 8]
+
+
+def test_a_gpu_finds_the_fast_settings_by_itself_and_each_can_be_set(compose):
+    cfg = compose("run", "trainer=gpu", "dataset.root=x", "sampler.attention=flash")
+    assert (cfg.sampler.batch_size, cfg.sampler.attention) == ("auto", "flash")
+    assert (cfg.sampler.compile, cfg.finetune.compile, cfg.metric.vae_precision) == (None, None, "bf16-true")
+    cfg = compose("run", "trainer=ddp", "trainer.devices=4", "dataset.root=x")
+    assert (cfg.trainer.devices, cfg.trainer.strategy, cfg.sampler.batch_size) == (4, "ddp", "auto")

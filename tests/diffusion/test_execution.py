@@ -16,6 +16,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import (
     ATTENTION_BACKENDS,
+    LONG_WORK,
     attention_kernel,
     device_of,
     dtype_of,
@@ -23,6 +24,7 @@ from latentpath.diffusion.execution import (
     largest_batch,
     peak_memory,
     prepare,
+    should_compile,
     unet_flops,
 )
 from latentpath.diffusion.guidance import GuidedDenoiser
@@ -118,6 +120,20 @@ def test_a_compiled_unet_answers_as_before():
     assert (compiled.device, compiled.dtype) == (plain.device, plain.dtype)
     assert compiled.config.in_channels == 4
     torch.testing.assert_close(answer(compiled), answer(plain), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wanted, device, flop, compiles",
+    [
+        (None, "cuda", LONG_WORK, True),
+        (None, "cuda", LONG_WORK / 2, False),
+        (None, "cpu", LONG_WORK, False),
+        (True, "cpu", 0, True),
+        (False, "cuda", LONG_WORK, False),
+    ],
+)
+def test_long_work_on_a_gpu_is_compiled_unless_the_user_chooses(wanted, device, flop, compiles):
+    assert should_compile(wanted, device, lambda: flop) == compiles
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
 from latentpath.diffusion.cached_latents import cached_latents, captioned
 from latentpath.diffusion.components import BaseModel
-from latentpath.diffusion.execution import device_of
+from latentpath.diffusion.execution import device_of, dtype_of
 from latentpath.evaluation.against_data import Data
 from latentpath.evaluation.copies import training_latents
 from latentpath.evaluation.evaluate import write_figures
@@ -106,7 +106,8 @@ def _scorer(
 ) -> Scorer:
     weights = WeightsFolder(cfg.weights_dir)
     others = {name: network_or_none(name, weights) for name in _other_networks(cfg)}
-    vae: Any = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline")).vae()
+    pipeline = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
+    vae: Any = pipeline.vae(dtype_of(cfg.metric.vae_precision))
     return Scorer(
         vae=vae.to(device),
         classifier=judge,

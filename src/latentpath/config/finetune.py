@@ -32,7 +32,8 @@ class FinetuneConfig:
     ema_decay: float = number(0.0, low=0, below=1, zero="no average")
     # Steps between updates of the EMA, which then use ema_decay ** ema_every.
     ema_every: int = number(1, low=1, high=100_000)
-    compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
+    # Compile the whole U-Net: minutes at first, faster afterwards; null: on a GPU, for long work.
+    compile: bool | None = None
     channels_last: bool = True  # memory layout; faster on most devices
     gradient_checkpointing: bool = False  # less memory, about a third more time
     # Steps between sample grids; 0: only one at the end.

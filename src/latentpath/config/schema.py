@@ -158,7 +158,8 @@ class SamplerConfig:
     # Seeds per shard; an interruption loses at most one shard.
     shard_seeds: int = number(16, low=1, high=10_000_000)
     channels_last: bool = True  # memory layout; faster on most devices
-    compile: bool = False  # compile the whole U-Net: minutes at first, faster afterwards
+    # Compile the whole U-Net: minutes at first, faster afterwards; null: on a GPU, for long work.
+    compile: bool | None = None
     # The kernel; auto: the fastest one.
     attention: str = choice("default", ATTENTION)
     process: int | None = number(None, low=0, high=1_000_000)  # index of this process among ...
@@ -237,6 +238,7 @@ class MetricConfig:
     arc_length: bool = False  # space frames evenly along the curve, not in t
     # null: the strongest third of the swap steps.
     strong_swap_steps: list[int] | None = number(None, low=0, high=MOST_STEPS)
+    vae_precision: str = choice("32-true", ("32-true", "bf16-true"))  # in which images are decoded
     threshold: float = number(0.5, above=0, below=1)  # present if the judge's probability is above this
     resamples: int = number(  # random draws of tests and bootstraps; intervals over seeds need none
         2000, low=1, high=100_000

@@ -26,12 +26,12 @@ def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST) -> Tensor:
-    """Decode scaled latents (n, c, h, w) into images (n, 3, H, W) float32 in [-1, 1], on the CPU."""
+def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST, to: torch.device | str = "cpu") -> Tensor:
+    """Decode scaled latents (n, c, h, w) into images (n, 3, H, W) float32 in [-1, 1], on the device `to`."""
     enlargement = 2 ** (len(vae.config.block_out_channels) - 1)
     pixels = latents.shape[-2] * latents.shape[-1] * enlargement**2
     return _in_batches(
-        lambda z: vae.decode(z.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1).cpu(),
+        lambda z: vae.decode(z.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1).to(to),
         latents / vae.config.scaling_factor,
         batch_size=min(batch_size, images_at_once(pixels)),
     )

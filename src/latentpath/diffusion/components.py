@@ -22,6 +22,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils.logging import disable_progress_bar
 
 from latentpath.config.schema import ModelConfig
+from latentpath.diffusion.execution import unet_flops
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
@@ -56,10 +57,8 @@ class BaseModel:
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
 
-    def vae(self) -> AutoencoderKL:
-        return _frozen(
-            self._load(AutoencoderKL, "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False, **SAFE)
-        )
+    def vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
+        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE))
 
     def text_encoder(self) -> CLIPTextModel:
         return self._text_encoder(CLIPTextModel, "text_encoder")
@@ -120,6 +119,10 @@ class BaseModel:
     def context_shape(self) -> tuple[int, int]:
         """(length, dim) of a prompt's embedding."""
         return self.tokenizer().model_max_length, self.unet_config()["cross_attention_dim"]
+
+    def flop_per_row(self, image_size: int) -> int:
+        """Return the FLOP of a forward pass of the U-Net for one latent and prompt."""
+        return unet_flops(self.unet_config(), self.latent_shape(image_size), self.context_shape())
 
     @property
     def location(self) -> str:

@@ -37,6 +37,9 @@ ATTENTION_BACKENDS = {
     "math": SDPBackend.MATH,
 }
 REPEATS = 4  # runs per measurement after one warm-up; the shortest counts, as other load only adds time
+# FLOP from which compiling pays: an estimate for an H100, which takes 10 minutes for them uncompiled and 8
+# compiled, after 2 minutes of compiling.
+LONG_WORK = 2e17
 PATIENCE = 5.0  # seconds; a batch size that is expected to take longer is not tried
 
 
@@ -87,6 +90,15 @@ def prepare(
     if channels_last:
         unet = unet.to(memory_format=torch.channels_last)
     return torch.compile(unet, fullgraph=True, dynamic=False) if compile else unet
+
+
+def should_compile(wanted: bool | None, device: torch.device | str, flop: Callable[[], float]) -> bool:
+    """Return `wanted` or, if it is None, whether compiling pays: on a GPU, for LONG_WORK or more."""
+    if wanted is not None or torch.device(device).type != "cuda":
+        return bool(wanted)
+    long = flop() >= LONG_WORK
+    log.info("%s the U-Net, for this is %s work", *(("compiles", "long") if long else ("runs", "short")))
+    return long
 
 
 def attention_kernel(name: str | None) -> AbstractContextManager[Any]:

@@ -90,7 +90,7 @@ def measure_real_images(
     def measure(kind: str, start: int) -> pd.DataFrame:
         if kind == "held_out":
             return _of_files(held_out.iloc[start : start + PART], kept, spec, vae, networks, judge)
-        return _seen(decode(vae, training[start : start + PART]), alone)
+        return _seen(decode(vae, training[start : start + PART], to=vae.device), alone)
 
     pieces = _pieces(len(held_out), len(training))
     with bar("judging real images", len(held_out) + len(training)) as advance:
@@ -148,9 +148,9 @@ def _of_files(
         return table
     latents = encode(vae, to_model_range(images))
     table["latent"] = list(latents.flatten(1).numpy())
-    decoded = decode(vae, latents)
+    decoded = decode(vae, latents, to=vae.device)
     columns = [f"prob_{attribute}" for attribute in judge.attributes]
-    judged = pd.DataFrame(judge.predict(decoded)[1].numpy(), columns=columns)
+    judged = pd.DataFrame(judge.predict(decoded)[1].cpu().numpy(), columns=columns)
     return pd.concat([table, judged, _seen(decoded, networks)], axis=1)
 
 

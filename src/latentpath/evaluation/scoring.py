@@ -59,7 +59,8 @@ class Scorer:
     ) -> pd.DataFrame:
         """Score one seed; `rows`: its index rows, exactly one neutral; `latents` (rows, c, h, w)."""
         keys, z = self._with_interpolations(rows, latents, model)
-        images = decode(self.vae, z, batch_size=self.batch_size)  # (n, 3, h, w) in [-1, 1]
+        # (n, 3, h, w) in [-1, 1]; they stay on the device, where all networks look at them
+        images = decode(self.vae, z, batch_size=self.batch_size, to=self.device)
         pixels = (images + 1) / 2
         origins = self._origins(keys)
         table = pd.DataFrame(keys)
@@ -67,9 +68,9 @@ class Scorer:
         if model == FINETUNED:
             self._keep_features(rows, features, images)
         for i, cls in enumerate(self.classifier.classes if class_probs.shape[1] else ()):
-            table[f"class_prob_{cls}"] = class_probs[:, i].numpy()
+            table[f"class_prob_{cls}"] = class_probs[:, i].cpu().numpy()
         for i, attribute in enumerate(self.classifier.attributes):
-            table[f"prob_{attribute}"] = attribute_probs[:, i].numpy()
+            table[f"prob_{attribute}"] = attribute_probs[:, i].cpu().numpy()
         for name, values in self._compare(pixels, torch.tensor(origins)).items():
             table[name] = values.numpy()
         table = table.merge(self._cosines(rows, latents), how="left", on=["attribute", "method", "swap_step"])
@@ -162,16 +163,16 @@ class Scorer:
         measures = image_measures(self.lpips)
         columns = {name: torch.full((len(pixels),), float("nan")) for name in measures}
         for origin in origins.unique():
-            reference = pixels[origin][None].to(self.device)
+            reference = pixels[origin][None]
             for places in (origins == origin).nonzero()[:, 0].split(self.batch_size):
-                images = pixels[places].to(self.device)
+                images = pixels[places]
                 for name, measure in measures.items():
                     if measure is not None:
                         columns[name][places] = measure(images, reference).cpu()
         return columns
 
     def _maps(self, network: LPIPS, pixels: Tensor, reference: Tensor) -> Tensor:
-        return lpips_maps(network, pixels.to(self.device), reference.to(self.device)).cpu()
+        return lpips_maps(network, pixels, reference).cpu()
 
     def _keep(self, keys: list[dict], pixels: Tensor, reference: Tensor) -> None:
         network = next((n for n in self.lpips.values() if n is not None), None)
@@ -179,7 +180,7 @@ class Scorer:
         maps = {}
         if network is not None and swaps:
             maps = dict(zip(swaps, self._maps(network, pixels[swaps], reference[swaps]), strict=True))
-        self.pictures += [Picture(key, pixels[i], maps.get(i)) for i, key in enumerate(keys)]
+        self.pictures += [Picture(key, pixels[i].cpu(), maps.get(i)) for i, key in enumerate(keys)]
 
 
 def score(

@@ -9,11 +9,12 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from latentpath.config.methods import MethodsConfig
 from latentpath.config.plugins import fingerprints
 from latentpath.config.schema import Config
 from latentpath.config.written import written_config
@@ -37,6 +38,7 @@ LATER = {
     "classifier.through_vae": False,
     "dataset.judge_fraction": 0.0,
     "dataset.stratify": False,
+    "metric.vae_precision": "32-true",
 }
 # Settings that affect speed or location only, so a change does not invalidate a stage.
 INDIFFERENT = (
@@ -57,6 +59,7 @@ INDIFFERENT = (
     "classifier.folds",
     "sliders.attributes",  # each is a stage of its own
     "sliders.checkpoint_every",
+    *(f"method.{method.name}.swept" for method in fields(MethodsConfig)),  # true wherever there is a section
 )
 # Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))

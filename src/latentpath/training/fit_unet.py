@@ -20,6 +20,7 @@ from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.conditioning import Conditioning
+from latentpath.diffusion.execution import device_of, should_compile
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.runs.files import read_csv
 from latentpath.runs.progress import lightning_bar, on_terminal
@@ -62,7 +63,12 @@ def fit_unet(
         unet.enable_gradient_checkpointing()
     if settings.channels_last:
         unet.to(memory_format=torch.channels_last)
-    if settings.compile:
+    rows = settings.max_steps * settings.batch_size * settings.accumulate
+    if should_compile(
+        settings.compile,
+        device_of(trainer_config.accelerator),
+        lambda: 3 * rows * base.flop_per_row(image_size),  # the backward pass costs two more
+    ):
         unet.compile(fullgraph=True, dynamic=False)  # in place, so that the names of weights do not change
     captions, held_out_captions = (
         Conditioning(each.prompt_embeds, each.prompt_pooled, image_size)

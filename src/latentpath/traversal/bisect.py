@@ -52,7 +52,7 @@ def judge_of_latents(judge: Judge, vae: AutoencoderKL) -> LatentJudge:
     """Return a function that decodes each row of latents and returns its attribute's probability."""
 
     def probabilities(latents: Tensor, attributes: Sequence[str]) -> list[float]:
-        _, found = judge.predict(decode(vae, latents))
+        _, found = judge.predict(decode(vae, latents, to=vae.device))
         heads = [judge.attributes.index(attribute) for attribute in attributes]
         return found[range(len(heads)), heads].tolist()
 

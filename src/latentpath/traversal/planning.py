@@ -15,7 +15,6 @@ from latentpath.config.schema import (
 )
 from latentpath.data.captions import caption_template
 from latentpath.diffusion.components import BaseModel
-from latentpath.diffusion.execution import unet_flops
 from latentpath.traversal.cost import Work, cost_of, inversion_work, search_work
 from latentpath.traversal.methods import chosen
 from latentpath.traversal.methods.own import Own
@@ -86,12 +85,11 @@ def describe_cost(
     seconds_per_row: float | None = None,
 ) -> list[str]:
     """Describe a sweep and its cost in images, U-Net calls, FLOP, time and disk space, as lines of text."""
-    shape = model.latent_shape(image_size)
     cost = cost_of(
         plan,
-        latent_shape=shape,
+        latent_shape=model.latent_shape(image_size),
         besides=work_besides(plan, timesteps, inversion),
-        flop_per_row=unet_flops(model.unet_config(), shape, model.context_shape()),
+        flop_per_row=model.flop_per_row(image_size),
         seconds_per_row=seconds_per_row,
     )
     lines = [

@@ -13,7 +13,7 @@ from latentpath.config.schema import SamplerConfig
 from latentpath.diffusion.adapters import load_adapter
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning, concatenate
-from latentpath.diffusion.execution import prepare
+from latentpath.diffusion.execution import prepare, should_compile
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.prompts import PromptEncoder
@@ -71,11 +71,14 @@ def build_denoiser(
     for name in plan.adapters:
         load_adapter(plain, (sliders or {})[name], name)
     unet = prepare(plain, device=device, dtype=dtype, channels_last=settings.channels_last)
+    compiles = not plan.adapters and should_compile(
+        settings.compile, device, lambda: plan.unet_rows * model.flop_per_row(image_size)
+    )
     denoise = denoiser(
         plan,
         unet=unet,
         encoder=model.prompt_encoder(image_size),
-        static=settings.compile or device.type == "cuda",
+        static=compiles or device.type == "cuda",
         rescale=settings.guidance_rescale,
     )
     if tuned is None:
@@ -90,7 +93,7 @@ def build_denoiser(
         )
     else:
         denoise.batch_size, denoise.attention = tuned.batch_size, tuned.attention
-    denoise.unet = prepare(unet, device=device, dtype=dtype, compile=settings.compile)
+    denoise.unet = prepare(unet, device=device, dtype=dtype, compile=compiles)
     return denoise
 
 
