@@ -30,9 +30,22 @@ GUIDED = 2  # rows of the U-Net for a step with guidance
         (Choice("NV", "hair", "contrast", 1, 2), {"method": "contrast", "swap_step": 2, "attribute": "hair"}),
         (Choice("NV", "ink", "fcfg", 1, 4), {"method": "fcfg", "swap_step": 4, "attribute": "ink"}),
         (Choice("NV", "ink", "sega", 1, 2), {"method": "sega", "swap_step": 2, "attribute": "ink"}),
+        (Choice("NV", "ink", "leditspp", 1, 2), {"method": "leditspp", "swap_step": 2, "attribute": "ink"}),
+        (Choice("NV", "ink", "p2p", 1, 0), {"method": "p2p", "swap_step": 0, "attribute": "ink"}),
         (Choice("NV", "hair", "swap", 1, N), {"method": "neutral"}),
     ],
-    ids=["swap", "strongest", "removal", "half strength", "contrast", "fcfg", "sega", "neutral"],
+    ids=[
+        "swap",
+        "strongest",
+        "removal",
+        "half strength",
+        "contrast",
+        "fcfg",
+        "sega",
+        "leditspp",
+        "p2p",
+        "neutral",
+    ],
 )
 def test_an_edit_is_that_of_the_sweep(explorer, finished, stored, choice, key):
     expected = stored(finished, **{"class": "NV", "seed": 1}, **key)
@@ -54,9 +67,9 @@ def test_a_move_costs_the_suffix_alone(explorer):
     assert rows(method="removal", swap_step=3) == N + N - 3  # from another trunk
 
 
-@pytest.mark.parametrize("method", ["swap", "sega"])
+@pytest.mark.parametrize("method", ["swap", "sega", "p2p"])
 def test_the_edit_from_the_trunk_is_the_edit_from_the_start(explorer, method):
-    choice = Choice("MEL", "hair", method, seed=3, swap_step=3, dial=1.5)
+    choice = Choice("MEL", "hair", method, seed=3, swap_step=2, dial=0.9)
     explorer.edit(choice)
     image = explorer.edit(choice).image
     whole = decode(explorer.vae, explorer.latents(choice)[None])[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from string import Formatter
 from typing import Any, cast
 
+from latentpath.config.check_methods import check_methods
 from latentpath.config.choices import Trained
 from latentpath.config.fields import check_fields
 from latentpath.config.methods import MethodsConfig
@@ -74,7 +74,7 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
             raise UserError(f"{key}: two functions of {list(names)} have one name.")
     _check_sweep(cfg)
     _check_edits(cfg)
-    _check_methods(cfg)
+    check_methods(cfg)
     _check_inversion(cfg)
     _check_classifier(cfg)
     _check_finetune(cfg)
@@ -196,61 +196,6 @@ def _check_edits(cfg: Config) -> None:
         )
     if len(set(attribute.strengths)) < len(attribute.strengths):
         raise UserError(f"attribute.strengths names one twice: {list(attribute.strengths)}.")
-
-
-def _check_methods(cfg: Config) -> None:
-    method, own = cfg.method, [name.partition(":")[2] for name in cfg.attribute.methods]
-    if method.swap is None:
-        raise UserError(
-            "method does not name swap, with which the others are compared: give it too, method=[swap,...]."
-        )
-    swept = {f"method.{f.name}.dials": getattr(method, f.name) for f in fields(MethodsConfig)}
-    dials = {key: section.dials for key, section in swept.items() if hasattr(section, "dials")}
-    for key, values in (dials | {f"attribute.dials.{k}": v for k, v in cfg.attribute.dials.items()}).items():
-        if not values or len(set(values)) < len(values):
-            raise UserError(f"{key} is {list(values)}: expected one number or several, each once.")
-    for name in cfg.attribute.dials:
-        if name not in own:
-            raise UserError(
-                f"attribute.dials: {name!r} is no function of attribute.methods.{near(name, own)}"
-            )
-    if method.placebo is not None:
-        check_placebo(method.placebo.caption, cfg.dataset.captions.without_attributes)
-    for name in method.mask.of if method.mask is not None else ():
-        if getattr(method, name) is None:
-            raise UserError(f"method.mask.of: {name} is not in the sweep; give method=[...,{name},mask].")
-    if method.mask is not None and (not method.mask.of or len(set(method.mask.of)) < len(method.mask.of)):
-        raise UserError("method.mask.of: expected one method or several, each once.")
-    if method.slider is not None and cfg.sampler.compile:
-        raise UserError(
-            "method=slider changes the U-Net between calls, so give sampler.compile=false with it."
-        )
-    if method.sdedit is not None and cfg.inversion.method == "ddpm":
-        raise UserError(
-            "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "
-            "leave out one of them, or take inversion=ddim."
-        )
-    if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
-        raise UserError(
-            "method=offtarget holds other attributes down, but dataset.attributes names only one."
-        )
-
-
-def check_placebo(caption: str, neutral: str) -> None:
-    """Raise UserError unless `caption` is another template than `neutral`, with {neutral} or {cls}."""
-    try:
-        words = {field for _, field, _, _ in Formatter().parse(caption) if field is not None}
-    except ValueError as error:
-        raise UserError(f"method.placebo.caption: {caption!r} is not a valid template: {error}.") from None
-    if not words or words - {"neutral", "cls"}:
-        raise UserError(
-            f"method.placebo.caption is {caption!r}, expected a text with {{neutral}} or {{cls}}."
-        )
-    if caption.strip() in ("{neutral}", neutral.strip()):
-        raise UserError(
-            "method.placebo.caption is the neutral caption itself: say it in other words, such as "
-            "'this is {neutral}'."
-        )
 
 
 def _check_inversion(cfg: Config) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from latentpath.config.fields import choice, number
 
+INSIDE = ("slider", "leditspp", "p2p")  # they change or look into the U-Net, which must not be compiled
 MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "sega", "slider")
 MOST_DIAL = 1000  # for weights of guidance
 
@@ -61,6 +62,18 @@ class SegaConfig(MethodConfig):
 
 
 @dataclass
+class LeditsppConfig(MethodConfig):
+    dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
+    quantile: float = number(0.9, low=0, below=1)  # share of the pixels that is left as it is, in each mask
+
+
+@dataclass
+class P2pConfig(MethodConfig):
+    dials: list[float] = number([0.8], low=0, high=1)  # shares of the steps with the neutral cross-attention
+    self_attention: float = number(0.4, low=0, high=1)  # share of the steps with the neutral self-attention
+
+
+@dataclass
 class SliderConfig(MethodConfig):
     dials: list[float] = number([1.0], low=-100, high=100)  # scales of the adapter; 1: as it was trained
 
@@ -87,6 +100,8 @@ class MethodsConfig:
     offtarget: OfftargetConfig | None = None
     ortho: OrthoConfig | None = None
     sega: SegaConfig | None = None
+    leditspp: LeditsppConfig | None = None
+    p2p: P2pConfig | None = None
     slider: SliderConfig | None = None
     mask: MaskConfig | None = None
     sdedit: SdeditConfig | None = None

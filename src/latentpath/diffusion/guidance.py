@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentpath.diffusion.adapters import set_scales
+from latentpath.diffusion.attention import Attention, Row, attending
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
 from latentpath.diffusion.mix import Adapters, Guidance
@@ -28,6 +29,7 @@ class GuidedDenoiser:
     U-Net is compiled once, and on one CPU thread a row is bit-equal regardless of its position and of the
     other rows in the batch. Without it rows differ by rounding. attention: a key of
     execution.ATTENTION_BACKENDS; with None PyTorch chooses. rescale: phi of `rescaled`, for every letter.
+    tokens: those of each prompt of `conditioning`, for letters that look at attention or borrow some.
     """
 
     unet: Any
@@ -40,23 +42,33 @@ class GuidedDenoiser:
     static: bool = False
     attention: str | None = None
     rescale: float = 0.0
+    tokens: Sequence[tuple[int, ...]] = ()
 
     @torch.no_grad()
     def __call__(
-        self, latents: Tensor, timestep: float, letters: Sequence[int], memory: Tensor | None = None
+        self,
+        latents: Tensor,
+        timestep: float,
+        letters: Sequence[int],
+        memory: Tensor | None = None,
+        origins: Sequence[int] | None = None,
     ) -> Tensor:
         """Predict for `latents` (n, c, h, w), letters[k] being the letter of row k -> (n, c, h, w).
 
         `memory` (n, c, h, w) is what gated letters remember of each row, which they change in place.
+        origins[k] is the row of the neutral image of row k, before it; letters that borrow need it.
         """
         table = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
+        attention = None
+        if any(letter.looks or letter.borrows for letter in table):
+            attention = Attention(table, range(len(table)) if origins is None else origins, self.tokens)
         predicted = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
         for adapters, batch in self._batches(table):
             if self.adapted:
                 set_scales(self.unet, dict(adapters))
             mine = [table[row] for row in batch]
             kept = None if memory is None else memory[batch]
-            predicted[batch] = self._predict(latents[batch], timestep, mine, kept)
+            predicted[batch] = self._predict(latents[batch], timestep, mine, kept, attention, batch)
             if memory is not None and kept is not None:
                 memory[batch] = kept
             rows = sum(map(len, mine))
@@ -88,7 +100,13 @@ class GuidedDenoiser:
             yield adapters, batch
 
     def _predict(
-        self, latents: Tensor, timestep: float, letters: Sequence[Guidance[int]], memory: Tensor | None
+        self,
+        latents: Tensor,
+        timestep: float,
+        letters: Sequence[Guidance[int]],
+        memory: Tensor | None,
+        attention: Attention | None,
+        batch: Sequence[int],
     ) -> Tensor:
         # The U-Net gets the first prompts of all rows, then all second ones, and so on.
         deepest = range(max(map(len, letters)))
@@ -96,7 +114,9 @@ class GuidedDenoiser:
         asked = [(row, letters[row].prompts[k]) for row, k in pairs]
         asked += asked[-1:] * (self.rows_per_batch - len(pairs) if self.static else 0)
         at_rows, prompts = torch.tensor(asked, device=latents.device).T
-        outputs = self._unet(latents[at_rows], timestep, self.conditioning[prompts])
+        seen: list[Row] = [(batch[row], letters[row].prompts[k]) for row, k in pairs]
+        with attending(self.unet, attention, seen):
+            outputs = self._unet(latents[at_rows], timestep, self.conditioning[prompts])
         place = {pair: i for i, pair in enumerate(pairs)}
         predicted = torch.empty_like(outputs[: len(letters)])
         for letter in dict.fromkeys(letters):
@@ -104,6 +124,12 @@ class GuidedDenoiser:
             mine = outputs[[place[row, k] for k in range(len(letter)) for row in rows]]
             mine = mine.unflatten(0, (len(letter), len(rows)))
             kept = None if memory is None else memory[rows]
+            if attention is not None and letter.looks:
+                maps = [
+                    [attention.map_of((batch[row], p), latents.shape[2:]) for row in rows]
+                    for p in letter.looks
+                ]
+                letter = letter.seeing(torch.stack([torch.stack(of) for of in maps]))
             mixed, kept = letter(mine, kept)
             predicted[rows] = rescaled(mixed, mine[letter.strongest], self.rescale) if self.rescale else mixed
             if memory is not None and kept is not None and letter.remembers:

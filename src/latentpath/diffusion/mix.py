@@ -15,18 +15,39 @@ Q = TypeVar("Q", bound=Hashable)
 Adapters = tuple[tuple[str, float], ...]  # names and scales of low-rank adapters that are on
 
 
+@dataclass(frozen=True)
+class Borrows(Generic[P]):
+    """The row of `target` uses attention maps of the neutral image's row of `source` at the same step.
+
+    cross: those to the tokens that both prompts have. own: those of pixels to pixels (self-attention).
+    """
+
+    target: P
+    source: P
+    cross: bool
+    own: bool
+
+
 class Guidance(Generic[P]):
     """How a step makes one eps of the U-Net's outputs: `Mix`, `Gated`, `Adapted`, or one like them.
 
-    remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on.
+    remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on. looks: the
+    prompts whose cross-attention it is shown (`seeing`). borrows: whose attention it uses.
     """
 
     remembers: bool = False
     adapters: Adapters = ()
+    looks: tuple[P, ...] = ()
+    borrows: Borrows[P] | None = None
 
     def __len__(self) -> int:
         """Return the number of prompts, each of which costs a row of the U-Net."""
         return len(self.prompts)
+
+    @property
+    def inside(self) -> bool:
+        """Whether it reaches into the U-Net, which must then not be compiled."""
+        return bool(self.adapters or self.looks or self.borrows)
 
     @property
     def prompts(self) -> tuple[P, ...]:
@@ -41,6 +62,17 @@ class Guidance(Generic[P]):
     def map(self, of: Callable[[P], Q]) -> Guidance[Q]:
         """Return the same with other names of its prompts."""
         raise NotImplementedError
+
+    def at(self, step_index: int, num_inference_steps: int) -> Guidance[P]:
+        """Return what is followed at one of the N steps; most are the same at all of them."""
+        return self
+
+    def seeing(self, maps: Tensor) -> Guidance[P]:
+        """Return the same for rows whose attention to the words of each of `looks` is `maps`.
+
+        `maps` are (looks, n, h', w'), see `attention.Attention.map_of`.
+        """
+        return self
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the next memory (n, c, h, w)."""

@@ -40,6 +40,11 @@ class PromptEncoder:
         tokens = _tokens(self.tokenizer, prompts).to(self.text_encoder.device)
         return Conditioning(self.text_encoder(tokens).last_hidden_state)
 
+    def tokens(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the tokens of each prompt that the text encoder reads, with start and end, not padded."""
+        options: dict[str, Any] = {"truncation": True, "max_length": self.tokenizer.model_max_length}
+        return [tuple(ids) for ids in self.tokenizer(list(prompts), **options).input_ids]
+
     def check_distinct(self, prompts: Sequence[str]) -> None:
         """Raise UserError if two different prompts become the same tokens.
 

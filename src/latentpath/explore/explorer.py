@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.inversion import ddpm_inversion
 from latentpath.diffusion.sampler import Sampler
@@ -22,7 +21,10 @@ from latentpath.explore.uploads import Uploads
 from latentpath.explore.ways import Way
 from latentpath.judge.classifier import Classifier
 from latentpath.traversal.plan import Branch, SweepPlan
-from latentpath.traversal.words import Letter, Prompt
+from latentpath.traversal.words import Letter
+
+if TYPE_CHECKING:
+    from latentpath.explore.opening import PromptTable
 
 TRUNKS = 32  # trunks to keep: at 512 px and 50 steps each takes 3 MB, that of an upload 6 MB
 
@@ -79,7 +81,7 @@ class Explorer:
     plan: SweepPlan
     sampler: Sampler
     inverting: Solver
-    encode: Callable[[Sequence[Prompt]], Conditioning]
+    encode: PromptTable
     vae: Any
     uploads: Uploads
     judge: Classifier | None
@@ -102,9 +104,9 @@ class Explorer:
             before = self._denoise.rows
             trunk = self._trunk(choice, unedited)
             first = next((step for step, letter in enumerate(word) if letter != unedited), self.steps)
-            (latents, *_) = self._walk(trunk.sampler, trunk.states[first], choice.seed, word, first)[-1]
+            states = self._walk(trunk.sampler, trunk.states[first], choice.seed, word, first, unedited)
             rows = self._denoise.rows - before
-            images = decode(self.vae, torch.cat([trunk.states[-1][0], latents]))
+            images = decode(self.vae, torch.cat([trunk.states[-1][0], states[-1][0][-1:]]))
             origin, edited = self._judged(images)
         return Edit(images[0], images[1], origin, edited, rows)
 
@@ -115,7 +117,8 @@ class Explorer:
         word = self.plan.word(choice.cls, branch)
         with self.lock, torch.no_grad():
             sampler = self._sampler(choice, origin)
-            return self._walk(sampler, sampler.start([choice.seed]), choice.seed, word)[-1][0][0]
+            start = sampler.start([choice.seed])
+            return self._walk(sampler, start, choice.seed, word, origin=origin)[-1][0][-1]
 
     def _branch(self, choice: Choice) -> Branch:
         for what, value, known in (
@@ -158,19 +161,31 @@ class Explorer:
         return replace(self.sampler, solver=self.inverting, noise=noise)
 
     def _walk(
-        self, sampler: Sampler, state: State, seed: int, word: Sequence[Letter], first: int = 0
+        self,
+        sampler: Sampler,
+        state: State,
+        seed: int,
+        word: Sequence[Letter],
+        first: int = 0,
+        origin: Letter | None = None,
     ) -> list[State]:
-        """Return the state before step `first`, which is given, and those after it and each further step."""
-        states = [state]
+        """Return the state before step `first`, which is given, and those after it and each further step.
+
+        Where a letter borrows attention, the unedited image, whose letter is `origin`, is the row before.
+        """
+        beside = [origin] if origin is not None and any(letter.borrows for letter in word) else []
+        rows = len(beside) + 1
+        states = [tuple(torch.cat([part] * rows) for part in state)]
         for step in range(first, self.steps):
-            self._follow(word[step])
-            states.append(sampler.step(states[-1], step, seeds=[seed], letters=[0]))
+            self._follow(*beside, word[step])
+            states.append(sampler.step(states[-1], step, seeds=[seed] * rows, letters=[*range(rows)]))
         return states
 
-    def _follow(self, letter: Letter) -> None:
-        """Make `letter` the only one of the denoiser's table."""
-        self._denoise.conditioning = self.encode(letter.prompts)
-        self._denoise.letters = [letter.map(letter.prompts.index)]
+    def _follow(self, *letters: Letter) -> None:
+        """Make `letters` the denoiser's table."""
+        prompts = list(dict.fromkeys(prompt for letter in letters for prompt in letter.prompts))
+        self._denoise.conditioning, self._denoise.tokens = self.encode(prompts), self.encode.tokens(prompts)
+        self._denoise.letters = [letter.map(prompts.index) for letter in letters]
 
     @property
     def _denoise(self) -> GuidedDenoiser:

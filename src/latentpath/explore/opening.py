@@ -47,6 +47,10 @@ class PromptTable:
             self._last = (key, conditioning_of(prompts, self._encoded).to(self._device, torch.float32))
         return self._last[1]
 
+    def tokens(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        """Return the tokens of each prompt."""
+        return self._encoder.tokens([prompt.text for prompt in prompts])
+
     def _encoded(self, texts: Sequence[str]) -> Conditioning:
         for text in texts:
             if text not in self._texts:
@@ -93,6 +97,7 @@ def open_run(run_dir: Path) -> Explorer:
             SeededNoise(model.latent_shape(dataset.image_size)),
             device,
             remembers=True,
+            borrows=True,
         ),
         inverting=build_solver("ddim", schedule, n, eta=1),
         encode=prompts,

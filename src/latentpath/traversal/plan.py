@@ -137,6 +137,11 @@ class SweepPlan:
         return any(letter.remembers for letter in self.letters)
 
     @property
+    def borrows(self) -> bool:
+        """Whether any letter uses the attention of the neutral image (see `methods.p2p`)."""
+        return any(letter.borrows for letter in self.letters)
+
+    @property
     def adapters(self) -> list[str]:
         """The attributes whose adapters some letter turns on (see `methods.slider`)."""
         return list(dict.fromkeys(name for letter in self.letters for name, _ in letter.adapters))
@@ -174,10 +179,7 @@ class SweepPlan:
 
     @property
     def calls_per_seed(self) -> int:
-        """U-Net calls per seed and class: the number of nodes of the tree.
-
-        For K swap steps s_k of A attributes that is N + A sum_k (N - s_k), instead of (1 + A K) N.
-        """
+        """U-Net calls per seed and class: N + A sum_k (N - s_k) for K swap steps s_k of A attributes."""
         return sum(self.nodes) + len(self._advance)
 
     @property
@@ -211,7 +213,8 @@ class SweepPlan:
         swaps = [b for b in self.branches if b.method == "swap"]
         first = {b.attribute: b for b in self.branches if b.method in ("swap", "combination", "placebo")}
         methods = list(dict.fromkeys(b.method for b in self.branches))
-        alone = {m: self._alone(m).rows_per_seed for m in methods if m != "neutral"}
+        of = {m: tuple(b for b in self.branches if b.method in ("neutral", m)) for m in methods[1:]}
+        alone = {m: replace(self, branches=branches).rows_per_seed for m, branches in of.items()}
         return {
             "classes": list(self.classes),
             "attributes": list(dict.fromkeys(b.attribute for b in swaps)),
@@ -232,10 +235,6 @@ class SweepPlan:
                 f"{c}/{name}": self.text(c, branch) for c in self.classes for name, branch in first.items()
             },
         }
-
-    def _alone(self, method: str) -> SweepPlan:
-        """The same sweep with only the neutral image and the images of one method."""
-        return replace(self, branches=tuple(b for b in self.branches if b.method in ("neutral", method)))
 
 
 def plan_sweep(

@@ -47,6 +47,7 @@ def build_sampler(
         SeededNoise(model.latent_shape(image_size)),
         device,
         plan.remembers,
+        plan.borrows,
     )
 
 
@@ -71,7 +72,7 @@ def build_denoiser(
     for name in plan.adapters:
         load_adapter(plain, (sliders or {})[name], name)
     unet = prepare(plain, device=device, dtype=dtype, channels_last=settings.channels_last)
-    compiles = not plan.adapters and should_compile(
+    compiles = not any(letter.inside for letter in plan.letters) and should_compile(
         settings.compile, device, lambda: plan.unet_rows * model.flop_per_row(image_size)
     )
     denoise = denoiser(
@@ -108,6 +109,7 @@ def denoiser(
     rescale: float = 0.0,
 ) -> GuidedDenoiser:
     """Build a denoiser for the letters of `plan`, with the U-Net unchanged."""
+    inside = any(letter.inside for letter in plan.letters)
     return GuidedDenoiser(
         unet=unet,
         conditioning=prompt_table(plan, encoder).to(unet.device, unet.dtype),
@@ -116,6 +118,7 @@ def denoiser(
         static=static,
         attention=attention,
         rescale=rescale,
+        tokens=encoder.tokens([prompt.text for prompt in plan.prompts]) if inside else (),
     )
 
 

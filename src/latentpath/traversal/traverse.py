@@ -97,7 +97,7 @@ class Traversal:
         eta = 1.0 if self.inversion.method == "ddpm" else self.sampler.eta
         solver = build_solver(self.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
         noise = SeededNoise(model.latent_shape(self.image_size))
-        sampler = Sampler(denoise, solver, noise, self.device, plan.remembers)
+        sampler = Sampler(denoise, solver, noise, self.device, plan.remembers, plan.borrows)
         besides = work_besides(plan, self.timesteps, self.inversion).rows if way else 0
         with bar(description, plan.unet_rows + besides, show=self.rank.is_zero) as advance:
             denoise.on_call = advance

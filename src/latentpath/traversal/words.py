@@ -123,7 +123,7 @@ class Late(Protocol):
 
 @dataclass(frozen=True)
 class Swap:
-    """Spells the letters of `inside` in the edited steps, and those of `outside` in all others.
+    """Spells the letter of `inside` in the edited steps, and that of `outside` in all others.
 
     late: what the edit needs of the finished neutral image, if anything.
     """
@@ -134,4 +134,4 @@ class Swap:
 
     def __call__(self, p: Prompts, edited: range, n: int) -> Sequence[Letter]:
         inside, outside = self.inside(p), self.outside(p)
-        return [inside if step in edited else outside for step in range(n)]
+        return [inside.at(step, n) if step in edited else outside for step in range(n)]

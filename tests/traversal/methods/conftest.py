@@ -55,7 +55,7 @@ def sample(tiny_sd) -> Callable[..., dict[Key, Tensor]]:
         options = {"batch_size": 8, "static": True} | options
         denoise = denoiser(plan, unet=unet, encoder=encoder, **options)
         steps = build_solver(solver, model.schedule(), plan.num_inference_steps)
-        sampler = Sampler(denoise, steps, SeededNoise(SHAPE), remembers=plan.remembers)
+        sampler = Sampler(denoise, steps, SeededNoise(SHAPE), "cpu", plan.remembers, plan.borrows)
         leaves, latents = walk(plan, sampler, cls="MEL", seeds=plan.seeds)
         assert denoise.rows == len(plan.seeds) * plan.rows_per_seed
         assert denoise.calls == len(plan.seeds) * plan.calls_per_seed

@@ -14,9 +14,11 @@ from typing import Any
 from latentpath.config.methods import MethodsConfig
 from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
+from latentpath.traversal.methods.leditspp import Leditspp
 from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
 from latentpath.traversal.methods.ortho import Ortho
+from latentpath.traversal.methods.p2p import P2p
 from latentpath.traversal.methods.sdedit import Sdedit
 from latentpath.traversal.methods.sega import Sega
 from latentpath.traversal.methods.slider import Slider
@@ -25,8 +27,10 @@ from latentpath.traversal.words import Rule, Swap, target
 METHODS: dict[str, Callable[..., Rule]] = {
     "contrast": Contrast,
     "fcfg": Fcfg,
+    "leditspp": Leditspp,
     "offtarget": Offtarget,
     "ortho": Ortho,
+    "p2p": P2p,
     "sega": Sega,
     "slider": Slider,
 }

@@ -1,0 +1,102 @@
+"""Checks of the methods of editing: dials, and methods that do not go together or with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from string import Formatter
+
+from latentpath.config.methods import INSIDE, MethodsConfig
+from latentpath.config.schema import Config
+from latentpath.errors import UserError, near
+
+
+def check_methods(cfg: Config) -> None:
+    """Raise UserError for settings of `method` that contradict each other or the rest."""
+    method, own = cfg.method, [name.partition(":")[2] for name in cfg.attribute.methods]
+    if method.swap is None:
+        raise UserError(
+            "method does not name swap, with which the others are compared: give it too, method=[swap,...]."
+        )
+    swept = {f"method.{f.name}.dials": getattr(method, f.name) for f in fields(MethodsConfig)}
+    dials = {key: section.dials for key, section in swept.items() if hasattr(section, "dials")}
+    for key, values in (dials | {f"attribute.dials.{k}": v for k, v in cfg.attribute.dials.items()}).items():
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"{key} is {list(values)}: expected one number or several, each once.")
+    for name in cfg.attribute.dials:
+        if name not in own:
+            raise UserError(
+                f"attribute.dials: {name!r} is no function of attribute.methods.{near(name, own)}"
+            )
+    if method.placebo is not None:
+        check_placebo(method.placebo.caption, cfg.dataset.captions.without_attributes)
+    for name in method.mask.of if method.mask is not None else ():
+        if getattr(method, name) is None:
+            raise UserError(f"method.mask.of: {name} is not in the sweep; give method=[...,{name},mask].")
+    if method.mask is not None and (not method.mask.of or len(set(method.mask.of)) < len(method.mask.of)):
+        raise UserError("method.mask.of: expected one method or several, each once.")
+    for name in INSIDE:
+        if getattr(method, name) is not None and cfg.sampler.compile:
+            raise UserError(
+                f"method={name} reaches into the U-Net, which a compiled one does not allow: give "
+                "sampler.compile=false with it."
+            )
+    if method.p2p is not None:
+        _check_words(cfg)
+    if method.sdedit is not None and cfg.inversion.method == "ddpm":
+        raise UserError(
+            "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "
+            "leave out one of them, or take inversion=ddim."
+        )
+    if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
+        raise UserError(
+            "method=offtarget holds other attributes down, but dataset.attributes names only one."
+        )
+
+
+def _check_words(cfg: Config) -> None:
+    """Raise UserError for captions without a word in common: prompt-to-prompt could share no attention."""
+    captions = cfg.dataset.captions
+    for cls in cfg.dataset.classes:
+        for name in cfg.attribute.names:
+            words = {
+                "cls": _words_of(cls, captions.class_names),
+                "attributes": _words_of(name, captions.attribute_names),
+            }
+            neutral, target = (
+                _filled(f"dataset.captions.{key}", getattr(captions, key), words)
+                for key in ("without_attributes", "with_attributes")
+            )
+            if not {*neutral.lower().split()} & {*target.lower().split()}:
+                raise UserError(
+                    f"method=p2p uses the attention to words that both captions have, and {neutral!r} and "
+                    f"{target!r} have none in common: leave out p2p, or change dataset.captions."
+                )
+
+
+def _words_of(key: str, names: Mapping[str, str] | None) -> str:
+    return (names or {}).get(key, key.replace("_", " "))
+
+
+def _filled(key: str, template: str, words: dict[str, str]) -> str:
+    try:
+        return template.format(**words)
+    except (KeyError, IndexError, ValueError):
+        raise UserError(f"{key} is {template!r}, expected a text with {{cls}} and {{attributes}}.") from None
+
+
+def check_placebo(caption: str, neutral: str) -> None:
+    """Raise UserError unless `caption` is another template than `neutral`, with {neutral} or {cls}."""
+    try:
+        words = {field for _, field, _, _ in Formatter().parse(caption) if field is not None}
+    except ValueError as error:
+        raise UserError(f"method.placebo.caption: {caption!r} is not a valid template: {error}.") from None
+    if not words or words - {"neutral", "cls"}:
+        raise UserError(
+            f"method.placebo.caption is {caption!r}, expected a text with {{neutral}} or {{cls}}."
+        )
+    if caption.strip() in ("{neutral}", neutral.strip()):
+        raise UserError(
+            "method.placebo.caption is the neutral caption itself: say it in other words, such as "
+            "'this is {neutral}'."
+        )
