@@ -31,7 +31,7 @@ def rows_of_a_seed() -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(("swap_step", "until", "frame"), "Int64"))
 
 
-def draw_scores(rows: int) -> pd.DataFrame:
+def draw_scores(rows: int, *, seed: int = 0) -> pd.DataFrame:
     """Draw at least `rows` rows with the columns of evaluate/scores.parquet: whole seeds of two classes."""
     plan = rows_of_a_seed()
     seeds = -(-rows // (len(plan) * len(CLASSES)))
@@ -39,7 +39,7 @@ def draw_scores(rows: int) -> pd.DataFrame:
     table = keys.to_frame(index=False)
     table = table.join(plan.iloc[table.pop("place")].reset_index(drop=True))
     strength = table.pop("progress").to_numpy()
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def noisy(centre: np.ndarray, spread: float) -> np.ndarray:
         return centre + rng.normal(scale=spread, size=len(table))
