@@ -175,7 +175,7 @@ MISTAKES = {
         2,
         "it needs sampler.solver=ddim",
     ),
-    "swap step twice": ("traverse timesteps.swap_steps=[5,5]", 2, "timesteps.swap_steps names a step twice"),
+    "swap step twice": ("traverse timesteps.swap_steps=[5,5]", 2, "timesteps.swap_steps names one twice"),
     "strong swap step": (
         "evaluate metric.strong_swap_steps=[7]",
         2,

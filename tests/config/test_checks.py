@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentpath.config.checks import check
-from latentpath.config.fields import Bounds, Choices, number, rule_of, section_of
+from latentpath.config.fields import Bounds, Choices, number, rule_of, settings
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
-
-def leaves(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(key, type, rule) of every value of the schema."""
-    types = get_type_hints(schema)
-    for field in fields(schema):
-        key, kind = f"{prefix}{field.name}", types[field.name]
-        if (section := section_of(schema, field.name)) is not None:
-            yield from leaves(section, f"{key}.")
-        else:
-            yield key, kind, rule_of(field)
-
-
-NUMBERS = {key: (kind, rule) for key, kind, rule in leaves() if "int" in str(kind) or "float" in str(kind)}
+LEAVES = [(key, kind, rule_of(field)) for key, kind, field in settings(Config)]
+NUMBERS = {key: (kind, rule) for key, kind, rule in LEAVES if "int" in str(kind) or "float" in str(kind)}
 SINGLE = [key for key, (kind, _) in NUMBERS.items() if "dict" not in str(kind)]  # not mappings of numbers
-NAMES = {key: (kind, rule) for key, kind, rule in leaves() if isinstance(rule, Choices)}
+NAMES = {key: (kind, rule) for key, kind, rule in LEAVES if isinstance(rule, Choices)}
 
 
 def test_every_number_of_the_schema_has_a_lowest_and_a_highest_value():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
 from typing import Any, cast
 
@@ -35,33 +35,23 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
         if run is not None:
             check_run_name(key, run)
     dataset = cfg.dataset
-    for key, labels in (("dataset.classes", dataset.classes), ("dataset.attributes", dataset.attributes)):
-        for label in labels:
-            check_label(key, label)
-    for name in cfg.attribute.names:
-        if name not in dataset.attributes:
-            raise UserError(
-                f"attribute.names: the data set has no attribute {name!r}.{near(name, dataset.attributes)}"
-            )
-    for key, names in (
-        ("dataset.classes", dataset.classes),
-        ("dataset.attributes", dataset.attributes),
-        ("attribute.names", cfg.attribute.names),
-    ):
+    labels = {"dataset.classes": dataset.classes, "dataset.attributes": dataset.attributes}
+    for key, names in (labels | {"attribute.names": cfg.attribute.names}).items():
         if not names:
             raise UserError(f"{key} is empty: give at least one, {key}=[...].")
-        if len(set(names)) < len(names):
-            raise UserError(f"{key} names one twice: {list(names)}.")
+        for name in names:
+            check_label(key, name)
+        _check_once(key, names)
+    _check_attributes(cfg, "attribute.names", cfg.attribute.names)
+    _check_attributes(cfg, "sliders.attributes", cfg.sliders.attributes)
     for name in (name for name in dataset.attributes if name in RESERVED or JOIN in name):
         means = RESERVED.get(name, f"{name.replace(JOIN, ' and ')} at once")
         raise UserError(
             f"dataset.attributes: {name!r} is a name that tables need for {means}. "
             "Give the attribute another name."
         )
-    for key, names in (
-        ("attribute.methods", cfg.attribute.methods),
-        ("metric.measures", cfg.metric.measures),
-    ):
+    plugged = {"attribute.methods": cfg.attribute.methods, "metric.measures": cfg.metric.measures}
+    for key, names in plugged.items():
         for name in names:
             if not is_reference(name):
                 raise UserError(
@@ -78,15 +68,20 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
     _check_inversion(cfg)
     _check_classifier(cfg)
     _check_finetune(cfg)
-    for name in cfg.sliders.attributes:
-        if name not in cfg.dataset.attributes:
-            raise UserError(
-                f"sliders.attributes: the data set has no attribute {name!r}."
-                f"{near(name, cfg.dataset.attributes)}"
-            )
     # Last, because it runs the code of the plugins: they fail here, not hours later.
     for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
         load(setting, reference, cfg.plugins)
+
+
+def _check_attributes(cfg: Config, key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in (known := cfg.dataset.attributes):
+            raise UserError(f"{key}: the data set has no attribute {name!r}.{near(name, known)}")
+
+
+def _check_once(key: str, values: Sequence[Hashable]) -> None:
+    if len(set(values)) < len(values):
+        raise UserError(f"{key} names one twice: {list(values)}.")
 
 
 def _check_classifier(cfg: Config) -> None:
@@ -132,21 +127,19 @@ def _check_finetune(cfg: Config) -> None:
 def _check_sweep(cfg: Config) -> None:
     steps, sampler = cfg.timesteps, cfg.sampler
     n, late = steps.num_inference_steps, int(steps.one_step_late)
-    for s in steps.swap_steps:
+    for s in sorted(steps.swap_steps, reverse=True):
         if s > n:
             raise UserError(
                 f"timesteps.swap_steps: {s} lies outside 0..{n} (num_inference_steps). "
                 "0 uses the target prompt from the start, N never."
             )
-    for s in steps.swap_steps:
         if s + late >= n:
             raise UserError(
                 f"timesteps.swap_steps: {s} swaps after the last step, which is the neutral image."
             )
     if not steps.swap_steps:
         raise UserError("timesteps.swap_steps is empty: give at least one step, timesteps.swap_steps=[...].")
-    if len(set(steps.swap_steps)) != len(steps.swap_steps):
-        raise UserError("timesteps.swap_steps names a step twice.")
+    _check_once("timesteps.swap_steps", steps.swap_steps)
     for window in steps.windows:
         if len(window) != 2 or not window[0] < window[1] < n - late:
             raise UserError(
@@ -176,26 +169,19 @@ def _check_edits(cfg: Config) -> None:
     attribute = cfg.attribute
     for key, groups in (("combinations", attribute.combinations), ("orders", attribute.orders)):
         for names in groups:
-            for name in names:
-                if name not in cfg.dataset.attributes:
-                    raise UserError(
-                        f"attribute.{key}: the data set has no attribute {name!r}."
-                        f"{near(name, cfg.dataset.attributes)}"
-                    )
+            _check_attributes(cfg, f"attribute.{key}", names)
             many, wrong = "two or more", len(names) < 2
             if key == "orders":
                 many, wrong = "two", len(names) != 2
             if wrong or len(set(names)) < len(names):
                 raise UserError(f"attribute.{key}: {list(names)} should name {many}, each once.")
-        if len({frozenset(names) for names in groups}) < len(groups):
-            raise UserError(f"attribute.{key} names one twice.")
+        _check_once(f"attribute.{key}", [JOIN.join(sorted(names)) for names in groups])
     if attribute.orders and not cfg.timesteps.windows:
         raise UserError(
             "attribute.orders asks for one attribute in a window of steps and for both afterwards: give "
             "timesteps.windows too, such as [[5,15]]."
         )
-    if len(set(attribute.strengths)) < len(attribute.strengths):
-        raise UserError(f"attribute.strengths names one twice: {list(attribute.strengths)}.")
+    _check_once("attribute.strengths", attribute.strengths)
 
 
 def _check_inversion(cfg: Config) -> None:

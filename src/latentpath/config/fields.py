@@ -104,6 +104,16 @@ def check_fields(schema: type, section: object, prefix: str = "") -> None:
                 rule.check(key, item)
 
 
+def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, object, Field[Any]]]:
+    """Yield the key, the type and the field of every setting of `schema` and of its sections."""
+    types = get_type_hints(schema)
+    for a_field in fields(schema):
+        if (section := section_of(schema, a_field.name)) is not None:
+            yield from settings(section, f"{prefix}{a_field.name}.")
+        else:
+            yield f"{prefix}{a_field.name}", types[a_field.name], a_field
+
+
 def section_of(schema: type, name: str) -> type | None:
     """The dataclass that the field `name` of `schema` holds if it is not null; None for other fields."""
     kind = get_type_hints(schema)[name]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import get_type_hints
 
+from latentpath.config.fields import settings
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 
@@ -45,15 +44,6 @@ def keyed(text: str, sections: Sequence[str] = ()) -> str:
 def keys_by_name() -> dict[str, list[str]]:
     """Map the last name of each key of the schema to all keys that end with it."""
     found: dict[str, list[str]] = {}
-
-    def walk(node: type, prefix: str) -> None:
-        types = get_type_hints(node)
-        for field in fields(node):
-            kind, key = types[field.name], f"{prefix}{field.name}"
-            if is_dataclass(kind):
-                walk(kind, f"{key}.")  # pyright: ignore[reportArgumentType]
-            else:
-                found.setdefault(field.name, []).append(key)
-
-    walk(Config, "")
+    for key, _, field in settings(Config):
+        found.setdefault(field.name, []).append(key)
     return found

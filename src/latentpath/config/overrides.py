@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_type_hints
 
-from latentpath.config.fields import section_of
+from latentpath.config.fields import section_of, settings
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
@@ -91,7 +92,7 @@ def as_typed(args: list[str]) -> list[str]:
 
 def _typed(arg: str) -> list[str]:
     key, equals, raw = arg.partition("=")
-    kind = str(_kind_of(key.lstrip("+"))).removeprefix("<class '").removesuffix("'>")
+    kind = _types().get(key.lstrip("+"), "")
     if not equals or key.startswith(("-", "~")) or any(sign in raw for sign in "'\"$()\\"):
         return [arg]
     if kind in ("str", "str | None"):
@@ -120,12 +121,10 @@ def _quoted(raw: str) -> str:
     return f"'{raw.strip()}'" if isinstance(value, bool | int | float) else raw
 
 
-def _kind_of(key: str) -> object:
-    """The type of a key of the schema, None where it has none."""
-    node: object = Config
-    for part in key.split("."):
-        node = get_type_hints(node).get(part) if is_dataclass(node) else None
-    return node
+@cache
+def _types() -> dict[str, str]:
+    """Map each key of the schema to its type as it is written, such as `str | None`."""
+    return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind, _ in settings(Config)}
 
 
 @contextmanager

@@ -240,9 +240,8 @@ class MetricConfig:
     strong_swap_steps: list[int] | None = number(None, low=0, high=MOST_STEPS)
     vae_precision: str = choice("32-true", ("32-true", "bf16-true"))  # in which images are decoded
     threshold: float = number(0.5, above=0, below=1)  # present if the judge's probability is above this
-    resamples: int = number(  # random draws of tests and bootstraps; intervals over seeds need none
-        2000, low=1, high=100_000
-    )  # random draws of tests and bootstraps; intervals over seeds need none
+    # Random draws of tests and bootstraps; intervals over seeds need none.
+    resamples: int = number(2000, low=1, high=100_000)
     tsne: bool = True  # draw a map of the latents
     examples: int = number(16, low=1, high=100_000)  # seeds whose images are kept for the report
     against_data: bool = True  # compare with held-out and training images; reads dataset.root
