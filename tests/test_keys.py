@@ -1,6 +1,15 @@
 """The vocabulary of the tables matches the code that makes the images."""
 
-from latentpath.keys import EDIT_KEY, IMAGE_KEY, INTERPOLATIONS, LATENT_KEY, TRAJECTORIES, trajectories_in
+from latentpath.data.records import COLUMNS
+from latentpath.keys import (
+    EDIT_KEY,
+    IMAGE_KEY,
+    INTERPOLATIONS,
+    LATENT_KEY,
+    RESERVED,
+    TRAJECTORIES,
+    trajectories_in,
+)
 from latentpath.traversal import interpolate
 
 
@@ -16,3 +25,7 @@ def test_a_shorter_key_is_part_of_the_longer():
 def test_trajectories_are_listed_swaps_first():
     assert trajectories_in(["lerp", "neutral", "window", "swap", "lerp"]) == ["swap", "lerp"]
     assert trajectories_in(reversed(TRAJECTORIES)) == list(TRAJECTORIES)
+
+
+def test_no_attribute_has_the_name_of_a_column_of_every_data_set():
+    assert set(COLUMNS) <= set(RESERVED)

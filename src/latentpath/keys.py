@@ -50,6 +50,7 @@ RESERVED = {
     "class": "the classifier's head that decides between classes",
     "placebo": "the neutral caption in other words",
     "neutral": "the image without any attribute",
+    **dict.fromkeys(("path", "image_id", "cls", "group", "split"), "every data set, whatever it shows"),
 }
 
 

@@ -124,6 +124,15 @@ def test_a_name_that_is_no_choice_is_refused_with_the_nearest(broken, key):
         "ddp_find_unused_parameters_true.",
         "trainer.precision=bf16": "trainer.precision is 'bf16'. Did you mean 'bf16-true'?",
         "attribute.strengths=[0.5,inf]": "attribute.strengths is inf, expected a number from -100 to 100.",
+        "dataset.val_fraction=0.8": "dataset.val_fraction 0.8 and dataset.test_fraction 0.2: both together "
+        "leave no training images, expected a sum below 1.",
+        "dataset.isic.absent=0.9": "dataset.isic.absent is 0.9 and dataset.isic.present 0.9: "
+        "expected absent < present.",
+        "dataset.attributes=[hair,hair]": "dataset.attributes names one twice: ['hair', 'hair'].",
+        "dataset.attributes=[hair,' ']": "dataset.attributes has the name ' ': expected a name that can be "
+        "read and printed.",
+        "dataset.attributes=[hair,group]": "dataset.attributes: 'group' is a name that tables need for every "
+        "data set, whatever it shows. Give the attribute another name.",
     }.items(),
 )
 def test_the_sentence(broken, override, sentence):

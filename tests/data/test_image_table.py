@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from PIL import Image
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data.find import ImageFolder
 from latentpath.data.load import load_dataset
 from latentpath.errors import UserError
@@ -40,16 +41,9 @@ def config(root, **overrides):
         "captions": {
             "with_attributes": "{cls} showing {attributes}",
             "without_attributes": "{cls}",
-            "class_names": {},
-            "attribute_names": {},
         },
         "on_error": "fail",
-        "val_fraction": 0.1,
-        "test_fraction": 0.2,
         "split_salt": "s",
-        "judge_fraction": 0.0,
-        "stratify": False,
-        "limit": None,
         "table": {
             "file": "labels.csv",
             "images_dir": "images",
@@ -58,7 +52,7 @@ def config(root, **overrides):
             "group_column": None,
         },
     }
-    return OmegaConf.merge(base, overrides)
+    return OmegaConf.merge(OmegaConf.structured(DatasetConfig), base, overrides)
 
 
 def test_a_single_class_and_every_image_a_group_of_its_own(root):

@@ -170,11 +170,6 @@ def test_an_unreadable_file_is_named(tmp_path, content):
         read_image(file, ImageSpec(8))
 
 
-def test_an_unknown_resize_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"dataset.resize is 'squish'. Did you mean 'squash'"):
-        read_image(saved(tmp_path / "a.png", Image.new("L", (8, 8))), ImageSpec(8, "squish"))
-
-
 @pytest.fixture
 def rows(tmp_path):
     paths = [str(saved(tmp_path / f"{i}.png", Image.new("L", (8, 8), 20 * i))) for i in range(6)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from latentpath.config.schema import DatasetConfig
 from latentpath.data.load import load_dataset
 from latentpath.diffusion.cached_latents import captioned
 from latentpath.errors import UserError
@@ -71,19 +72,11 @@ def config(root, /, **overrides):
         "captions": {
             "with_attributes": "{cls} showing {attributes}",
             "without_attributes": "{cls}",
-            "class_names": {},
-            "attribute_names": {},
         },
         "on_error": "skip",
-        "val_fraction": 0.1,
-        "test_fraction": 0.2,
         "split_salt": "s",
-        "judge_fraction": 0.0,
-        "stratify": False,
-        "limit": None,
-        "isic": {"artefacts": "inferred", "present": 0.9, "absent": 0.1},
     }
-    return OmegaConf.merge(base, overrides)
+    return OmegaConf.merge(OmegaConf.structured(DatasetConfig), base, overrides)
 
 
 def counts(table):
@@ -173,18 +166,8 @@ def test_probabilities_outside_0_and_1_leave(root):
         ({"classes": ["MLE"]}, "no column 'MLE', asked for by dataset.classes. Did you mean 'MEL'?"),
         ({"attributes": ["hiar"]}, "no column 'hiar', asked for by dataset.attributes. Did you mean 'hair'?"),
         ({"attributes": ["label"]}, "no column 'label'"),
-        ({"attributes": ["hair", "hair"]}, "names hair twice"),
-        ({"classes": []}, "dataset.classes is empty"),
-        ({"attributes": ["hair", " "]}, "dataset.attributes is ['hair', ' ']: a name is empty"),
-        ({"attributes": [""]}, "a name is empty"),
-        ({"attributes": ["group"]}, "'group' is a name that latentpath uses itself"),
-        ({"isic": {"present": 60}}, "dataset.isic.absent is 0.1 and dataset.isic.present 60"),
-        ({"isic": {"absent": 0.9}}, "dataset.isic.absent is 0.9 and dataset.isic.present 0.9"),
-        ({"isic": {"artefacts": "infered"}}, "dataset.isic.artefacts is 'infered'. Did you mean 'inferred'?"),
-        ({"layout": "isic"}, "dataset.layout is 'isic'. Did you mean 'isic2019'?"),
         ({"root": "/nowhere/at/all"}, "dataset.root: no folder /nowhere/at/all"),
         ({"classes": ["VASC"]}, "no usable image in"),
-        ({"limit": 0}, "dataset.limit is 0"),
     ],
 )
 def test_what_the_data_do_not_have_is_an_error_that_helps(root, overrides, words):

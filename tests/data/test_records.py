@@ -6,7 +6,7 @@ import pytest
 from latentpath.data.captions import CaptionTemplate
 from latentpath.data.find import files_present
 from latentpath.data.label_table import LabelTable, find_table
-from latentpath.data.records import ImageTable, Problem, choice, report_problems
+from latentpath.data.records import ImageTable, Problem, report_problems
 from latentpath.errors import UserError
 
 
@@ -123,14 +123,6 @@ def test_fail_lists_them_and_says_how_to_go_on():
 def test_rows_left_out_on_purpose_are_no_fault(caplog):
     report_problems([Problem("other class", "labels.csv", 2, "class BKL", fault=False)], "fail")
     assert not caplog.records
-
-
-def test_a_choice_may_be_an_enum_or_text():
-    from latentpath.config.choices import OnError
-
-    assert choice("dataset.on_error", OnError.skip, ("skip", "fail")) == "skip"
-    with pytest.raises(UserError, match=r"dataset.on_error is 'fial'. Did you mean 'fail'"):
-        choice("dataset.on_error", "fial", ("skip", "fail"))
 
 
 def test_captions_mention_what_is_known_to_be_there():

@@ -160,7 +160,7 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
         settings.arch,
         num_outputs=outputs,
         pretrained=settings.pretrained,
-        trainable=settings.trainable.value,
+        trainable=settings.trainable,
         dropout=settings.dropout,
         weights=WeightsFolder(cfg.weights_dir),
         plugins=cfg.plugins,
@@ -168,7 +168,7 @@ def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
     return Classifier(
         network,
         arch=settings.arch,
-        trainable=settings.trainable.value,
+        trainable=settings.trainable,
         image_size=settings.image_size or cfg.dataset.image_size,
         classes=table.classes,
         attributes=table.attributes,

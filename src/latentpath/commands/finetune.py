@@ -100,7 +100,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
                 task.unet,
                 stage.path,
                 base=base,
-                trainable=cfg.finetune.trainable.value,
+                trainable=cfg.finetune.trainable,
                 scheduler_changes=changes,
             )
             write_card(stage.path / "pipeline", cfg, table, base=Path(base.location))

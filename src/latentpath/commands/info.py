@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from latentpath.config.choices import OnError
 from latentpath.config.schema import Config
 from latentpath.data.image_file import check_header
 from latentpath.data.images import cores, unreadable_files
@@ -33,8 +34,8 @@ def run(cfg: Config, run_dir: Path) -> None:
     opened, unreadable = look_at_images(table)
     if len(unreadable) == opened:
         raise UserError(f"none of {opened:,} images that were opened can be read, such as: {unreadable[0]}")
-    if cfg.dataset.on_error.value == "fail":
-        report_problems(unreadable, "fail")
+    if cfg.dataset.on_error == OnError.fail:
+        report_problems(unreadable, OnError.fail)
     console = Console()
     console.print(_counts(table))
     console.print(_captions(table))

@@ -44,6 +44,16 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
         _check_once(key, names)
     _check_attributes(cfg, "attribute.names", cfg.attribute.names)
     _check_attributes(cfg, "sliders.attributes", cfg.sliders.attributes)
+    if dataset.val_fraction + dataset.test_fraction >= 1:
+        raise UserError(
+            f"dataset.val_fraction {dataset.val_fraction} and dataset.test_fraction {dataset.test_fraction}: "
+            "both together leave no training images, expected a sum below 1."
+        )
+    if dataset.isic.absent >= dataset.isic.present:
+        raise UserError(
+            f"dataset.isic.absent is {dataset.isic.absent} and dataset.isic.present {dataset.isic.present}: "
+            "expected absent < present."
+        )
     for name in (name for name in dataset.attributes if name in RESERVED or JOIN in name):
         means = RESERVED.get(name, f"{name.replace(JOIN, ' and ')} at once")
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
@@ -24,50 +24,50 @@ MOST_SEED = 2**32 - 1  # what numpy's generators take
 MOST_SAMPLE_SEED = 2**62  # torch's generators take 63 bits; some are left for the seeds that follow it
 
 
-class OnError(Enum):
+class OnError(StrEnum):
     skip = "skip"  # leave out rows that cannot be used, unless they are most of the table
     skip_most = "skip_most"  # leave them out even then
     fail = "fail"
 
 
-class Resize(Enum):
+class Resize(StrEnum):
     squash = "squash"
     crop = "crop"
 
 
-class Artefacts(Enum):
+class Artefacts(StrEnum):
     inferred = "inferred"
     manual = "manual"
 
 
-class Uncertain(Enum):
+class Uncertain(StrEnum):
     ones = "ones"
     zeros = "zeros"
     ignore = "ignore"
 
 
-class Trainable(Enum):
+class Trainable(StrEnum):
     full = "full"
     attention = "attention"  # the projections of self- and cross-attention
     lora = "lora"
 
 
-class Trained(Enum):
+class Trained(StrEnum):
     full = "full"
     head = "head"  # a linear layer on the features of a frozen network
 
 
-class Calibrate(Enum):
+class Calibrate(StrEnum):
     full = "full"  # undo the weights of classes and positives, then a temperature
     temperature = "temperature"  # decide as trained: rare labels as if they were as frequent as others
     none = "none"
 
 
-class Strength(Enum):
+class Strength(StrEnum):
     interpolate = "interpolate"  # e + strength (e' - e)
     scale = "scale"  # strength e'
 
 
-class Prediction(Enum):
+class Prediction(StrEnum):
     epsilon = "epsilon"
     v_prediction = "v_prediction"

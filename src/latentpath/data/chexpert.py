@@ -11,7 +11,7 @@ import pandas as pd
 from latentpath.config.schema import DatasetConfig
 from latentpath.data.find import ImageFolder
 from latentpath.data.label_table import LabelTable, find_table
-from latentpath.data.records import Problem, choice, dataset_root
+from latentpath.data.records import Problem, dataset_root
 from latentpath.errors import UserError
 
 NOT_LABELS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
@@ -53,7 +53,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
             f"dataset.attributes: {NO_FINDING!r} is the absence of the others; leave it out: "
             "such radiographs get the caption dataset.captions.without_attributes"
         )
-    uncertain = UNCERTAIN[choice("dataset.chexpert.uncertain", dataset.chexpert.uncertain, UNCERTAIN)]
+    uncertain = UNCERTAIN[dataset.chexpert.uncertain]
 
     file = find_table(root, dataset.chexpert.labels_csv)
     table = LabelTable(file, text=("Path",), on_error=dataset.on_error)

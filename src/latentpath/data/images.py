@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
+from latentpath.config.choices import OnError, Resize
 from latentpath.config.schema import DatasetConfig
 from latentpath.data.image_file import read_rgb
 from latentpath.data.pixels import to_model_range
-from latentpath.data.records import ON_ERROR, Problem, choice, report_problems
+from latentpath.data.records import Problem, report_problems
 from latentpath.data.source import Source
 from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array
 
-RESIZES = ("squash", "crop")
 RULES = 3  # version of the rules that turn files into pixels: raise it when the pixels of a file change
 
 
@@ -32,22 +32,18 @@ class ImageSpec:
     """How an image file becomes pixels, and what to do with files that cannot be read.
 
     size: side of the square in pixels.
-    resize: 'squash' ignores the aspect ratio (the paper's way); 'crop' takes the central square.
-    on_error: 'fail' raises a UserError that lists the unreadable files; else a warning names some of them.
+    resize: `squash` ignores the aspect ratio (the paper's way); `crop` takes the central square.
+    on_error: `fail` raises a UserError that lists the unreadable files; else a warning names some of them.
     """
 
     size: int
-    resize: str = "squash"
-    on_error: str = "fail"
-
-    def __post_init__(self) -> None:
-        choice("dataset.resize", self.resize, RESIZES)
+    resize: Resize = Resize.squash
+    on_error: OnError = OnError.fail
 
     @classmethod
     def of(cls, dataset: DatasetConfig) -> ImageSpec:
         """Take the values from the configuration group `dataset`."""
-        resize = choice("dataset.resize", dataset.resize, RESIZES)
-        return cls(dataset.image_size, resize, choice("dataset.on_error", dataset.on_error, ON_ERROR))
+        return cls(dataset.image_size, dataset.resize, dataset.on_error)
 
     @property
     def identity(self) -> dict[str, int | str]:
@@ -128,7 +124,7 @@ def cores() -> int:
 def _read_uint8(path: Source, spec: ImageSpec) -> NDArray[np.uint8]:
     """(3, size, size) uint8."""
     image = read_rgb(path, enough=spec.size)
-    if spec.resize == "crop":  # not resize(box=...), whose filter also uses pixels outside the box
+    if spec.resize == Resize.crop:  # not resize(box=...), whose filter also uses pixels outside the box
         side = min(image.size)
         left, top = ((length - side) // 2 for length in image.size)
         image = image.crop((left, top, left + side, top + side))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from latentpath.config.choices import Artefacts, OnError
 from latentpath.config.schema import DatasetConfig
 from latentpath.data.find import ImageFolder
 from latentpath.data.label_table import LabelTable, find_table
-from latentpath.data.records import Problem, choice, dataset_root
+from latentpath.data.records import Problem, dataset_root
 from latentpath.errors import UserError
 
 IMAGES = "ISIC_2019_Training_Input"
@@ -73,7 +74,7 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     return truth.rows.rename(columns={"image": "image_id"}), truth.problems + others
 
 
-def _table(file: Path, on_error: object) -> LabelTable:
+def _table(file: Path, on_error: OnError) -> LabelTable:
     """Read the table and give all its ids the same spelling."""
     table = LabelTable(file, text=IDS, on_error=on_error)
     table.require(["image"], setting="names the image")
@@ -95,12 +96,7 @@ def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
     artefacts.
     """
     attributes, present, absent = list(dataset.attributes), dataset.isic.present, dataset.isic.absent
-    kind = choice("dataset.isic.artefacts", dataset.isic.artefacts, ARTEFACTS)
-    if not 0 <= absent < present <= 1:
-        raise UserError(
-            f"dataset.isic.absent is {absent} and dataset.isic.present {present}; expected probabilities "
-            "with 0 <= absent < present <= 1"
-        )
+    kind = dataset.isic.artefacts
     try:
         file = find_table(root, ARTEFACTS[kind])
     except UserError as error:
@@ -113,8 +109,8 @@ def _artefacts(root: Path, dataset: DatasetConfig) -> LabelTable:
     # Case matters: 'vasc' is an artefact here, 'VASC' a diagnosis in the ground truth.
     choices = [column for column in table.columns if column not in NOT_ARTEFACTS]
     table.require(attributes, setting="dataset.attributes", known=choices)
-    table.read_labels(attributes, allowed=None if kind == "inferred" else (0, 1))
-    if kind == "inferred":
+    table.read_labels(attributes, allowed=None if kind == Artefacts.inferred else (0, 1))
+    if kind == Artefacts.inferred:
         values = table.rows[attributes]
         table.rows[attributes] = (
             (values >= present).astype("float64").where((values >= present) | (values <= absent))

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from latentpath.config.choices import OnError
 from latentpath.data import dicom
 from latentpath.data.find import ImageFolder
 from latentpath.data.read_table import SUFFIXES, plain_name, read_table
 from latentpath.data.records import (
     MISSING_IMAGE,
     NAMED,
-    ON_ERROR,
     Problem,
-    choice,
     describe_problems,
 )
 from latentpath.errors import UserError, near
@@ -27,11 +26,11 @@ MOST = 0.5  # share of rows; if more are unusable, the configuration probably do
 class LabelTable:
     """The rows of one file, indexed by their row number in it, and the problems found so far."""
 
-    def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: object = "skip") -> None:
+    def __init__(self, file: Path, *, text: Sequence[str] = (), on_error: OnError = OnError.skip) -> None:
         """Read `file`; the columns in `text` (ids, names) become text even if parquet has numbers."""
         self.file = file
         self.rows = read_table(file)
-        self.skip_most = choice("dataset.on_error", on_error, ON_ERROR) == "skip_most"
+        self.skip_most = on_error == OnError.skip_most
         self.read = len(self.rows)
         self.problems: list[Problem] = []
         for column in set(text) & set(self.rows.columns):

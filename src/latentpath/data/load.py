@@ -19,7 +19,6 @@ from latentpath.data.records import (
     ImageTable,
     Problem,
     check_rows,
-    choice,
     describe_problems,
     report_problems,
 )
@@ -49,7 +48,6 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
     readable; `images.load_images` reads them all.
     """
     classes, attributes = tuple(dataset.classes), tuple(dataset.attributes)
-    _check_names(classes, attributes)
     rows, problems = _read(dataset, plugins)
     captions = caption_template(dataset.captions, classes, attributes)
     if rows.empty:
@@ -63,8 +61,6 @@ def load_dataset(dataset: DatasetConfig, *, plugins: Sequence[str] = ()) -> Imag
     splits = _splits(rows, dataset)
     rows["split"] = reserve_for_judge(rows["group"], splits, fraction=dataset.judge_fraction, salt=salt)
     if dataset.limit is not None:
-        if dataset.limit < 1:
-            raise UserError(f"dataset.limit is {dataset.limit}; expected null (all) or at least 1")
         order = np.argsort(
             hash_unit(rows["image_id"].tolist(), salt=f"{dataset.split_salt}/limit"), kind="stable"
         )
@@ -95,7 +91,7 @@ def _splits(rows: pd.DataFrame, dataset: DatasetConfig) -> np.ndarray:
 def _read(dataset: DatasetConfig, plugins: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
     """Call the reader of the layout; return the usable rows and the problems of the other rows."""
     if not is_reference(dataset.layout):
-        return LAYOUTS[choice("dataset.layout", dataset.layout, LAYOUTS)](dataset)
+        return LAYOUTS[dataset.layout](dataset)
     rows, problems = load("dataset.layout", dataset.layout, plugins)(dataset)
     if len(rows):
         check_rows(rows, dataset.classes, dataset.attributes, made_by=dataset.layout)
@@ -117,19 +113,4 @@ def _check_readable(paths: pd.Series) -> None:
             "16-bit grey images hold values of %s bits. Each image is scaled by its own, so equal values "
             "may look different; if all are of one scanner, save them with 8 bits and one window",
             " and ".join(map(str, sorted(b for b in bits if b))),
-        )
-
-
-def _check_names(classes: tuple[str, ...], attributes: tuple[str, ...]) -> None:
-    if not classes:
-        raise UserError("dataset.classes is empty; give at least one class")
-    for setting, names in (("dataset.classes", classes), ("dataset.attributes", attributes)):
-        if any(not name.strip() for name in names):
-            raise UserError(f"{setting} is {list(names)}: a name is empty")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UserError(f"{setting} names {', '.join(twice)} twice")
-    if taken := [name for name in attributes if name in COLUMNS]:
-        raise UserError(
-            f"dataset.attributes: {taken[0]!r} is a name that latentpath uses itself ({', '.join(COLUMNS)}); "
-            "rename the column"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from latentpath.config.choices import SPLITS
+from latentpath.config.choices import SPLITS, OnError
 from latentpath.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 MISSING_IMAGE = "missing image"  # the kind of Problem that occurs if only part of a data set is on disk
 NAMED = 3  # rows that are named for each kind of problem; further ones are only counted
-ON_ERROR = ("skip", "skip_most", "fail")  # dataset.on_error
 COLUMNS = ("path", "image_id", "cls", "group", "split")  # of ImageTable.rows, before the attributes
 
 
@@ -116,14 +115,13 @@ def describe_problems(problems: Iterable[Problem]) -> str:
     return "\n".join(lines)
 
 
-def report_problems(problems: Sequence[Problem], on_error: object) -> None:
-    """Log one warning that summarizes the faults, or raise UserError if on_error is 'fail'."""
-    on_error = choice("dataset.on_error", on_error, ON_ERROR)
+def report_problems(problems: Sequence[Problem], on_error: OnError) -> None:
+    """Log one warning that summarizes the faults, or raise UserError if on_error is `fail`."""
     faults = [p for p in problems if p.fault]
     if not faults:
         return
     total = sum(p.count for p in faults)
-    if on_error == "fail":
+    if on_error == OnError.fail:
         raise UserError(
             f"{total:,} images of the dataset cannot be used; fix them, or leave them out with "
             "dataset.on_error=skip\n" + describe_problems(faults)
@@ -151,14 +149,6 @@ def check_rows(
             raise UserError(f"{made_by}: column {name!r} holds {value!r}, expected one of {values}")
     if (twice := rows["image_id"].duplicated()).any():
         raise UserError(f"{made_by}: image_id {rows.loc[twice, 'image_id'].iloc[0]!r} stands in two rows")
-
-
-def choice(setting: str, value: object, allowed: Iterable[str]) -> str:
-    """Return a setting (text or an Enum) as text. Raises UserError if it is not in `allowed`."""
-    text, allowed = str(getattr(value, "value", value)), tuple(allowed)
-    if text not in allowed:
-        raise UserError(f"{setting} is {text!r}.{near(text, allowed)}")
-    return text
 
 
 def dataset_root(root: str | Path) -> Path:

@@ -27,10 +27,9 @@ def assign_splits(groups: pd.Series, *, val_fraction: float, test_fraction: floa
     """Assign 'train', 'val' or 'test' to each row by its group; (n,) str.
 
     The split of a group depends on its name, the salt and the fractions only, so new images move no others.
-    The fractions are expected shares of groups. Changing val_fraction does not change the test split. Raises
-    UserError for invalid fractions.
+    The fractions are expected shares of groups; their sum is below 1. Changing val_fraction does not change
+    the test split.
     """
-    _check_fractions(val_fraction, test_fraction)
     codes, names = pd.factorize(groups)
     units = hash_unit(list(names), salt=salt)
     splits = np.select(
@@ -47,10 +46,9 @@ def stratified_splits(
     labels: one row per image, a column per label (class or attribute), 1 where the image has it; NaN counts
     as 0. The label of the fewest images that are left comes first: its groups go, in the order of their hash,
     to the split that lacks most images of this label. Unlike those of `assign_splits`, the splits depend on
-    all images: new ones may move others. Raises UserError for invalid fractions.
+    all images: new ones may move others.
     Source: Sechidis, Tsoumakas and Vlahavas 2011, iterative stratification, with groups instead of images.
     """
-    _check_fractions(val_fraction, test_fraction)
     codes, names = pd.factorize(groups)
     every = labels.fillna(0).to_numpy(np.float64)
     counts = np.column_stack([every == 1, np.ones(len(every))]).astype(np.float64)  # the last: of images
@@ -125,11 +123,3 @@ def copies_across_splits(digests: Sequence[str], splits: Sequence[str]) -> int:
     rows = pd.DataFrame({"digest": list(digests), "split": list(splits)})
     rows = rows[rows["digest"] != ""]
     return int((rows.groupby("digest")["split"].transform("nunique") > 1).sum())
-
-
-def _check_fractions(val_fraction: float, test_fraction: float) -> None:
-    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-        raise UserError(
-            f"dataset.val_fraction {val_fraction} and dataset.test_fraction {test_fraction}: "
-            "each must be at least 0 and both together below 1"
-        )

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from latentpath.config.choices import OnError
 from latentpath.data.images import ImageSpec, ReadImages, read_images
 from latentpath.data.latent_cache import LatentCache, build_cache, cache_key, file_digests, open_cache
 from latentpath.data.records import ImageTable, Problem, report_problems
@@ -48,7 +49,7 @@ def cached_latents(
 
     def read(places: Sequence[int]) -> ReadImages:
         found = read_images(rows.iloc[list(places)], spec)
-        if spec.on_error == "fail":
+        if spec.on_error == OnError.fail:
             report_problems(found.unreadable, "fail")
         return found
 

@@ -56,7 +56,7 @@ def fit_unet(
     last.ckpt, and with a monitor best.ckpt. The U-Net that is returned holds the best weights by the monitor,
     else the last ones, averaged if configured.
     """
-    way = settings.trainable.value
+    way = settings.trainable
     unet: Any = base.unet().train()
     make_trainable(unet, way, rank=settings.lora_rank, alpha=settings.lora_alpha)
     if settings.gradient_checkpointing:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from latentpath.config.choices import OnError
 from latentpath.config.schema import InversionConfig
 from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.pixels import save_grid, to_model_range
@@ -80,7 +81,7 @@ def encode_originals(rows: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> Origin
 
     Raises UserError, naming the image, if one cannot be read.
     """
-    pixels, _ = load_images(rows, replace(spec, on_error="fail"))
+    pixels, _ = load_images(rows, replace(spec, on_error=OnError.fail))
     images = to_model_range(pixels)
     return Originals(rows, images, encode(vae, images))
 
