@@ -135,7 +135,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 def round_trip(cfg: Config, base: BaseModel) -> RoundTrip:
     """Load the base model's VAE for `classifier.round_trips` held-out images."""
-    vae: Any = base.vae()
+    vae = base.vae()
     vae.to(device_of(cfg.trainer.accelerator))
     return RoundTrip(
         cfg.model.vae or cfg.model.name,

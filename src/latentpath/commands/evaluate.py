@@ -107,7 +107,7 @@ def _scorer(
     weights = WeightsFolder(cfg.weights_dir)
     others = {name: network_or_none(name, weights) for name in _other_networks(cfg)}
     pipeline = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
-    vae: Any = pipeline.vae(dtype_of(cfg.metric.vae_precision))
+    vae = pipeline.vae(dtype_of(cfg.metric.vae_precision))
     return Scorer(
         vae=vae.to(device),
         classifier=judge,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import pandas as pd
@@ -53,7 +52,7 @@ def _train(cfg: Config, run_dir: Path, attribute: str) -> float:
         encoder.check_distinct([caption for pair in number for caption in pair])
         without, with_it = (encoder(list(captions)) for captions in zip(*number, strict=True))
         L.seed_everything(cfg.seed, workers=True, verbose=False)
-        unet: Any = tuned.unet()
+        unet = tuned.unet()
         fit_slider(
             unet,
             cache,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentpath.errors import UserError
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 ADAPTER = "pytorch_lora_weights.safetensors"  # as `StableDiffusionPipeline.load_lora_weights` reads it
 
 
-def load_adapter(unet: Any, folder: Path, name: str) -> None:
+def load_adapter(unet: UNet, folder: Path, name: str) -> None:
     """Add the adapter in `folder` to `unet` under `name`; it is on, at scale 1.
 
     Raises UserError if there is none, or if it does not fit the U-Net.
@@ -24,7 +27,7 @@ def load_adapter(unet: Any, folder: Path, name: str) -> None:
         raise UserError(f"{folder / ADAPTER} does not fit this U-Net: {error}") from None
 
 
-def set_scales(unet: Any, scales: Mapping[str, float]) -> None:
+def set_scales(unet: UNet, scales: Mapping[str, float]) -> None:
     """Set the scales of loaded adapters; all others are off. At scale 0 the U-Net is exactly the one without.
 
     unet(z) = base(z) + sum_k scale_k (alpha_k / rank_k) B_k A_k in each adapted layer.

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from latentpath.diffusion.execution import is_out_of_memory
 
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import Autoencoder
+
 PIXELS = 2**22  # in a batch: the VAE's widest layers hold about 1 KB for each pixel, in float32
 MOST = 32  # images in a batch: more is no faster
 
 
 @torch.no_grad()
-def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
+def encode(vae: Autoencoder, images: Tensor, *, batch_size: int = MOST) -> Tensor:
     """Encode images (n, 3, H, W) in [-1, 1] into scaled mean latents (n, c, h, w) float32, on the CPU."""
     means = _in_batches(
         lambda x: vae.encode(x.to(vae.device, vae.dtype)).latent_dist.mean.float().cpu(),
@@ -26,7 +29,9 @@ def encode(vae: Any, images: Tensor, *, batch_size: int = MOST) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: Any, latents: Tensor, *, batch_size: int = MOST, to: torch.device | str = "cpu") -> Tensor:
+def decode(
+    vae: Autoencoder, latents: Tensor, *, batch_size: int = MOST, to: torch.device | str = "cpu"
+) -> Tensor:
     """Decode scaled latents (n, c, h, w) into images (n, 3, H, W) float32 in [-1, 1], on the device `to`."""
     enlargement = 2 ** (len(vae.config.block_out_channels) - 1)
     pixels = latents.shape[-2] * latents.shape[-1] * enlargement**2

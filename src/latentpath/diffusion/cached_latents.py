@@ -50,7 +50,7 @@ def cached_latents(
     def read(places: Sequence[int]) -> ReadImages:
         found = read_images(rows.iloc[list(places)], spec)
         if spec.on_error == OnError.fail:
-            report_problems(found.unreadable, "fail")
+            report_problems(found.unreadable, OnError.fail)
         return found
 
     encoder = model.prompt_encoder(spec.size)

@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from latentpath.config.schema import ModelConfig
 from latentpath.diffusion.execution import unet_flops
+from latentpath.diffusion.networks import Autoencoder, UNet
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
@@ -54,11 +49,11 @@ class BaseModel:
         """Return the base model that the configuration section `model` names."""
         return cls(model.name, model.revision, model.vae, weights, model.config)
 
-    def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        return self._load(UNet2DConditionModel, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
+    def unet(self, dtype: torch.dtype = torch.float32) -> UNet:
+        return self._load(UNet, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
 
-    def vae(self, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
-        return _frozen(self._load(AutoencoderKL, "vae", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE))
+    def vae(self, dtype: torch.dtype = torch.float32) -> Autoencoder:
+        return _frozen(self._load(Autoencoder, "vae", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE))
 
     def text_encoder(self) -> CLIPTextModel:
         return self._text_encoder(CLIPTextModel, "text_encoder")
@@ -101,7 +96,7 @@ class BaseModel:
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """(c, h, w) of the latents of square images of `image_size` pixels."""
-        config = self._load(AutoencoderKL, "vae", how="load_config")
+        config = self._load(Autoencoder, "vae", how="load_config")
         factor = 2 ** (len(config["block_out_channels"]) - 1)
         if image_size % factor:
             raise UserError(
@@ -111,10 +106,10 @@ class BaseModel:
 
     def scaling_factor(self) -> float:
         """The factor that scales the VAE's latents for the U-Net."""
-        return self._load(AutoencoderKL, "vae", how="load_config").get("scaling_factor", 0.18215)
+        return self._load(Autoencoder, "vae", how="load_config").get("scaling_factor", 0.18215)
 
     def unet_config(self) -> dict[str, Any]:
-        return self._load(UNet2DConditionModel, "unet", how="load_config")
+        return self._load(UNet, "unet", how="load_config")
 
     def context_shape(self) -> tuple[int, int]:
         """(length, dim) of a prompt's embedding."""
@@ -236,9 +231,7 @@ def scheduler_changes(model: ModelConfig) -> dict[str, Any]:
     return changes
 
 
-def save_pipeline(
-    folder: Path, *, base: BaseModel, unet: UNet2DConditionModel, scheduler_changes: Mapping[str, Any]
-) -> None:
+def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet, scheduler_changes: Mapping[str, Any]) -> None:
     """Write a folder that the diffusers pipeline of `base` loads: the base with another U-Net.
 
     Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -27,6 +27,9 @@ from latentpath.config.choices import ACCELERATORS
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
 from latentpath.runs.preflight import check_accelerator
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def prepare(
-    unet: Any,
+    unet: UNet,
     *,
     device: torch.device | str,
     dtype: torch.dtype,
@@ -182,7 +185,7 @@ def unet_flops(
     config = dict(unet_config)
     # The math kernel uses matrix products; other kernels may lack a formula on the meta device.
     with torch.device("meta"), attention_kernel("math"), FlopCounterMode(display=False) as counter:
-        unet: Any = UNet2DConditionModel.from_config(config)
+        unet: Any = UNet2DConditionModel.from_config(config)  # annotated as one of two things
         conditioning = Conditioning(torch.empty(1, *context_shape))
         if config.get("addition_embed_type") == "text_time":  # SDXL: a pooled embedding and six numbers
             width = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from latentpath.diffusion.attention import Attention, Row, attending
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
 from latentpath.diffusion.mix import Adapters, Guidance
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 
 @dataclass
@@ -32,7 +35,7 @@ class GuidedDenoiser:
     tokens: those of each prompt of `conditioning`, for letters that look at attention or borrow some.
     """
 
-    unet: Any
+    unet: UNet
     conditioning: Conditioning
     letters: Sequence[Guidance[int]]
     batch_size: int

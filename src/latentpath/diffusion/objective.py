@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def sample_latents(moments: Tensor, scaling_factor: float, noise: Tensor) -> Ten
 
 
 def diffusion_loss(
-    unet: Any,
+    unet: UNet,
     latents: Tensor,
     conditioning: Conditioning,
     schedule: NoiseSchedule,
@@ -80,7 +83,7 @@ def diffusion_loss(
 
 
 def prediction_error(
-    unet: Any,
+    unet: UNet,
     latents: Tensor,
     conditioning: Conditioning,
     schedule: NoiseSchedule,

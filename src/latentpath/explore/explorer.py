@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from latentpath.traversal.plan import Branch, SweepPlan
 from latentpath.traversal.words import Letter
 
 if TYPE_CHECKING:
+    from latentpath.diffusion.networks import Autoencoder
     from latentpath.explore.opening import PromptTable
 
 TRUNKS = 32  # trunks to keep: at 512 px and 50 steps each takes 3 MB, that of an upload 6 MB
@@ -82,7 +83,7 @@ class Explorer:
     sampler: Sampler
     inverting: Solver
     encode: PromptTable
-    vae: Any
+    vae: Autoencoder
     uploads: Uploads
     judge: Classifier | None
     attributes: tuple[str, ...]

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -19,6 +19,9 @@ from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 from latentpath.training.averaging import averaged_module
 from latentpath.training.validation import BINS, mean_losses
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class UNetFinetuner(L.LightningModule):
 
     def __init__(
         self,
-        unet: Any,
+        unet: UNet,
         *,
         captions: Conditioning,
         held_out_captions: Conditioning | None = None,

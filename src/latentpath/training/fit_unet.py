@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import numpy as np
@@ -34,6 +34,9 @@ from latentpath.training.sample_grid import SampleGrid
 from latentpath.training.trainable import make_trainable, merge_lora, restore_frozen, save_lora
 from latentpath.training.validation import CheckpointAfterValidation, HeldOut, steps_between
 
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
+
 
 def fit_unet(
     base: BaseModel,
@@ -57,7 +60,7 @@ def fit_unet(
     else the last ones, averaged if configured.
     """
     way = settings.trainable
-    unet: Any = base.unet().train()
+    unet = base.unet().train()
     make_trainable(unet, way, rank=settings.lora_rank, alpha=settings.lora_alpha)
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
@@ -188,7 +191,7 @@ def load_best(task: UNetFinetuner, checkpoint: Path, *, averaged: bool) -> None:
 
 
 def save_unet(
-    unet: Any, folder: Path, *, base: BaseModel, trainable: str, scheduler_changes: Mapping[str, Any]
+    unet: UNet, folder: Path, *, base: BaseModel, trainable: str, scheduler_changes: Mapping[str, Any]
 ) -> None:
     """Write `folder`/pipeline, the base with the fine-tuned U-Net, and with LoRA `folder`/lora, the adapter.
 

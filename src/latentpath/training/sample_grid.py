@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -25,6 +25,9 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import plan_sweep
 from latentpath.traversal.sampling import prompt_table
 
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
+
 SEEDS = 4  # per class: rows of a grid
 STEPS = 20  # largest number of DDIM steps
 
@@ -41,7 +44,7 @@ def grid_sampler(
     guidance_scale: float,
     guidance_rescale: float,
     negative_prompt: str,
-) -> Callable[[Any], Tensor]:
+) -> Callable[[UNet], Tensor]:
     """Build `sample(unet)`, which draws a grid of images (rows, 1 + A, 3, H, W) in [-1, 1].
 
     Each row is a class and a seed; the columns are the neutral prompt, then each attribute from step 0 on.
@@ -62,10 +65,10 @@ def grid_sampler(
     prompts = prompt_table(plan, base.prompt_encoder(image_size))
     letters = [plan.indexed(letter) for letter in plan.letters]
     solver, noise = build_solver("ddim", schedule, steps), SeededNoise(base.latent_shape(image_size))
-    vae: Any = base.vae()
+    vae = base.vae()
 
     @torch.no_grad()
-    def sample(unet: Any) -> Tensor:
+    def sample(unet: UNet) -> Tensor:
         denoise = GuidedDenoiser(
             unet, prompts.to(unet.device, unet.dtype), letters, batch_size=32, rescale=guidance_rescale
         )
@@ -89,7 +92,7 @@ class SampleGrid(L.Callback):
     """
 
     def __init__(
-        self, folder: Path, *, columns: Sequence[str], every: int, sample: Callable[[Any], Tensor]
+        self, folder: Path, *, columns: Sequence[str], every: int, sample: Callable[[UNet], Tensor]
     ) -> None:
         self.folder, self.columns, self.every, self.sample = folder, columns, every, sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -29,6 +29,9 @@ from latentpath.training.fit import fit
 from latentpath.training.launch import trainer_options
 from latentpath.training.trainable import make_trainable
 
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
+
 
 class SliderTrainer(L.LightningModule):
     """Fits an adapter D so that the U-Net with it follows the attribute while the prompt does not name it.
@@ -46,7 +49,7 @@ class SliderTrainer(L.LightningModule):
 
     def __init__(
         self,
-        unet: Any,
+        unet: UNet,
         *,
         without: Conditioning,
         with_it: Conditioning,
@@ -107,7 +110,7 @@ class SliderTrainer(L.LightningModule):
 
 
 def fit_slider(
-    unet: Any,
+    unet: UNet,
     cache: LatentCache,
     pairs: Sequence[int],
     schedule: NoiseSchedule,

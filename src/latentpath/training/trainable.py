@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
+
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 
 
-def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> None:
+def make_trainable(unet: UNet, way: str, *, rank: int = 8, alpha: int = 8) -> None:
     """Freeze all weights of `unet` except those that `way` selects.
 
     way: "full", "attention" (projections of self- and cross-attention), or "lora", which adds alpha / rank B
@@ -30,7 +34,7 @@ def make_trainable(unet: Any, way: str, *, rank: int = 8, alpha: int = 8) -> Non
         raise ValueError(f"trainable {way!r}: expected full, attention or lora")
 
 
-def restore_frozen(unet: Any, base: Any) -> None:
+def restore_frozen(unet: UNet, base: UNet) -> None:
     """Restore the frozen weights of `unet` to their exact values in `base`."""
     values = base.state_dict()
     for name, parameter in unet.named_parameters():
@@ -38,7 +42,7 @@ def restore_frozen(unet: Any, base: Any) -> None:
             parameter.data.copy_(values[name.replace(".base_layer", "")])
 
 
-def save_lora(unet: Any, folder: Path) -> Path:
+def save_lora(unet: UNet, folder: Path) -> Path:
     """Write pytorch_lora_weights.safetensors as `StableDiffusionPipeline.load_lora_weights` reads it.
 
     With the adapter's metadata: without, a reader takes alpha for the rank, silently.
@@ -55,7 +59,7 @@ def save_lora(unet: Any, folder: Path) -> Path:
     return folder / "pytorch_lora_weights.safetensors"
 
 
-def merge_lora(unet: Any) -> None:
+def merge_lora(unet: UNet) -> None:
     """Add the low-rank matrices to their weights, and remove them."""
     unet.fuse_lora()
     unet.unload_lora()

@@ -22,7 +22,8 @@ from latentpath.traversal.suffixes import states_at, walk_suffixes
 from latentpath.traversal.sweep import Sample, Sampled, Wave
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from latentpath.diffusion.networks import Autoencoder
+
 
 # (rows, swap steps) -> probability that each row's attribute is present when swapped in at that step
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
@@ -48,7 +49,7 @@ class Flip:
     contradictions: list[int] = field(default_factory=list)
 
 
-def judge_of_latents(judge: Judge, vae: AutoencoderKL) -> LatentJudge:
+def judge_of_latents(judge: Judge, vae: Autoencoder) -> LatentJudge:
     """Return a function that decodes each row of latents and returns its attribute's probability."""
 
     def probabilities(latents: Tensor, attributes: Sequence[str]) -> list[float]:

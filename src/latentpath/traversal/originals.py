@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,9 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.store import read_index, read_latents
 from latentpath.traversal.sweep import Sample, Sampled, Wave
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import Autoencoder
 
 SHOWN = 8  # images in originals.png
 
@@ -76,7 +79,7 @@ class Originals:
         return self.latents[[numbers.index((cls, seed)) for seed in seeds]]
 
 
-def encode_originals(rows: pd.DataFrame, spec: ImageSpec, *, vae: Any) -> Originals:
+def encode_originals(rows: pd.DataFrame, spec: ImageSpec, *, vae: Autoencoder) -> Originals:
     """Read and encode the images of `rows`, the result of `choose_originals`.
 
     Raises UserError, naming the image, if one cannot be read.
@@ -145,7 +148,7 @@ def reconstruction_errors(latents: Tensor, found: Tensor, images: Tensor, decode
     return pd.DataFrame({"latent_error": relative.numpy(), "psnr": psnr(images, decoded).numpy()})
 
 
-def reconstruct(folder: Path, originals: Originals, *, vae: Any) -> str:
+def reconstruct(folder: Path, originals: Originals, *, vae: Autoencoder) -> str:
     """Compare the neutral images of the complete sweep in `folder` with the real images.
 
     Writes originals.parquet (one row per image with its errors) and originals.png (one column per image: the

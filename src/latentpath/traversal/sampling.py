@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,6 +22,9 @@ from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.tuning import tune
 from latentpath.traversal.words import Prompt
+
+if TYPE_CHECKING:
+    from latentpath.diffusion.networks import UNet
 
 
 def build_sampler(
@@ -68,7 +71,7 @@ def build_denoiser(
     are used instead of being tried again, so a compiled U-Net keeps its shape. `sliders`: the folder
     of the adapter of each attribute, for the method slider.
     """
-    plain: Any = model.unet(dtype)
+    plain = model.unet(dtype)
     for name in plan.adapters:
         load_adapter(plain, (sliders or {})[name], name)
     unet = prepare(plain, device=device, dtype=dtype, channels_last=settings.channels_last)
@@ -101,7 +104,7 @@ def build_denoiser(
 def denoiser(
     plan: SweepPlan,
     *,
-    unet: Any,
+    unet: UNet,
     encoder: PromptEncoder,
     batch_size: int = 32,
     static: bool = False,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -112,7 +111,7 @@ class Traversal:
 
     def search(self, plan: SweepPlan, model: BaseModel, folder: Path, judge: Classifier) -> GuidedDenoiser:
         """Search the flip points of `plan` by bisection, as `judge` decides, and print them."""
-        vae: Any = model.vae()
+        vae = model.vae()
         search = {
             "swap_steps": list(self.timesteps.swap_steps),
             "judge": judge_of_latents(judge.to(self.device), vae.to(self.device)),
@@ -130,7 +129,7 @@ class Traversal:
         self, plan: SweepPlan, model: BaseModel, folder: Path, table: ImageTable, spec: ImageSpec
     ) -> GuidedDenoiser:
         """Sweep from inverted images of `table`, then log their reconstruction error without an edit."""
-        vae: Any = model.vae()
+        vae = model.vae()
         vae.to(self.device)
         chosen = choose_originals(table, split=self.inversion.split, seeds=plan.seeds)
         originals = encode_originals(chosen, spec, vae=vae)
