@@ -22,8 +22,9 @@ from latentpath.metrics import lpips_distance
 from latentpath.runs.files import write_text
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
     from lpips import LPIPS
+
+    from latentpath.diffusion.networks import Autoencoder
 
 SHOWN = 8  # training images of each space
 NAMES = {"latent": "latents", "judge": "the judge’s features"}
@@ -36,7 +37,7 @@ def write_copies_page(
     table: pd.DataFrame,
     latents: Tensor,
     training: Tensor,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     lpips: tuple[str, LPIPS] | None = None,
 ) -> None:
     """Write the page of `copy_table` as one file with inlined images and without network requests.

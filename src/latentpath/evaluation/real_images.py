@@ -22,7 +22,7 @@ from latentpath.runs.files import read_parquet, write_parquet
 from latentpath.runs.progress import bar
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from latentpath.diffusion.networks import Autoencoder
 
 PART = 256  # images
 FEATURES = "features "  # begins the name of a column with the features of a network
@@ -74,7 +74,7 @@ def measure_real_images(
     training: Tensor,
     *,
     spec: ImageSpec,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     networks: Mapping[str, Network],
     judge: Judge,
 ) -> None:
@@ -138,7 +138,7 @@ def _of_files(
     rows: pd.DataFrame,
     kept: Sequence[str],
     spec: ImageSpec,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     networks: Mapping[str, Network],
     judge: Judge,
 ) -> pd.DataFrame:

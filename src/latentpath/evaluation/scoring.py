@@ -21,8 +21,9 @@ from latentpath.traversal.engine import Leaf
 from latentpath.traversal.interpolate import interpolate
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
     from lpips import LPIPS
+
+    from latentpath.diffusion.networks import Autoencoder
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Scorer:
     then NaN. `networks` are those besides the judge whose features are compared with real images.
     """
 
-    vae: AutoencoderKL
+    vae: Autoencoder
     classifier: Judge
     lpips: Mapping[str, LPIPS | None]
     interpolations: Sequence[str]
@@ -187,7 +188,7 @@ def score(
     leaves: Sequence[Leaf],
     latents: Tensor,
     *,
-    vae: AutoencoderKL,
+    vae: Autoencoder,
     classifier: Judge,
     lpips: Mapping[str, LPIPS | None] | None = None,
     interpolations: Sequence[str] = (),
