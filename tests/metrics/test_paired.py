@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentpath.metrics.paired import paired_differences, sign_flips
+from latentpath.metrics.paired import paired_differences, sign_flips, unpaired_differences
 
 
 def test_seeds_that_all_rise_have_the_least_p_that_their_number_allows():
@@ -57,6 +57,32 @@ def test_seeds_that_one_run_lacks_are_left_out():
     np.testing.assert_array_equal(found.n, [5, 1])
     assert found.mean[0] == 1 and found.p[0] == pytest.approx(2 / 2**5)
     assert np.isnan([found.low[1], found.p[1], found.p_adjusted[1]]).all()
+
+
+def test_different_seeds_have_welchs_interval_and_holms_p():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(0, 1, size=(9, 3)), rng.normal([0, 1.5, 3], 2, size=(14, 3))
+    b[0, 0] = np.nan
+    found = unpaired_differences(a, b)
+    for i in range(3):
+        x, y = a[:, i], b[np.isfinite(b[:, i]), i]
+        test = stats.ttest_ind(y, x, equal_var=False)
+        ends = test.confidence_interval()
+        np.testing.assert_allclose([found.low[i], found.high[i]], [ends.low, ends.high])
+        np.testing.assert_allclose([found.mean[i], found.p[i]], [y.mean() - x.mean(), test.pvalue])
+    ordered = np.sort(found.p)
+    expected = np.maximum.accumulate(ordered * [3, 2, 1]).clip(max=1)
+    np.testing.assert_allclose(np.sort(found.p_adjusted), expected)
+    assert found.n.tolist() == [9, 9, 9]
+    with pytest.raises(ValueError, match="same figures"):
+        unpaired_differences(a, b[:, :2])
+
+
+def test_seeds_that_agree_are_not_certain_with_a_unit():
+    a, b = np.zeros((8, 1)), np.zeros((8, 1))
+    for differences in (paired_differences, unpaired_differences):
+        assert differences(a, b, unit=1).high[0] > 0.3
+    assert paired_differences(a, b).high[0] == 0
 
 
 def test_different_seeds_are_refused():

@@ -11,7 +11,7 @@ import yaml
 from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
 from latentpath.report.compare import write_comparison
-from latentpath.report.compare_seeds import paired_table
+from latentpath.report.compare_seeds import compared
 
 MakeRun = Callable[..., Path]
 
@@ -61,15 +61,30 @@ def test_differences_are_of_the_same_seeds(two: list[Path], tmp_path: Path) -> N
     seeds.loc[kept, "value"] -= 0.2
     seeds.to_parquet(file)
     first, other = (read_run(folder) for folder in two)
-    table = paired_table(first, other, ["MEL", "NV"], ["hair", "ink"])
-    assert table is not None
+    found = compared(first, other, ["MEL", "NV"], ["hair", "ink"])
+    assert found is not None
+    table = found.table
     mean, hair, ink = table.groups[0][0], table.groups[1][0], table.groups[1][1]
-    assert hair[-1].text == "−0.20" and hair[-1].interval == "−0.20 to −0.20" and ink[-1].text == "0.00"
+    assert hair[-1].text == "−0.20" and ink[-1].text == "0.00"
+    assert hair[-1].high is not None and hair[-1].high > 0  # three seeds that agree are not certainty
     assert mean[-1].value == pytest.approx(-0.05)
-    assert "p = 0.25 among" in hair[-1].says and "0 of 30" in table.caption  # three seeds: 2 / 2^3 at least
-    assert "two − one on the" in write_comparison(two, tmp_path).read_text()
+    assert "p = 0.25 among" in hair[-1].says  # three seeds: 2 / 2^3 at least
+    assert "on the 3 seeds of both: no difference can be told from chance" in found.verdict
+    page = write_comparison(two, tmp_path).read_text()
+    assert "two − one on the 3 seeds of both" in page and found.verdict.split(";")[0] in page
     file.unlink()
-    assert paired_table(first, read_run(two[1]), ["MEL"], ["hair"]) is None
+    assert compared(first, read_run(two[1]), ["MEL"], ["hair"]) is None
+
+
+def test_runs_of_different_seeds_are_compared_unpaired_and_it_says_so(two: list[Path]) -> None:
+    file = two[1] / "evaluate" / "seeds.parquet"
+    seeds = pd.read_parquet(file)
+    seeds.assign(seed=seeds["seed"] + 100).to_parquet(file)
+    found = compared(*(read_run(folder) for folder in two), ["MEL", "NV"], ["hair", "ink"])
+    assert found is not None and "different seeds, so unpaired" in found.verdict
+    assert "different seeds, so unpaired" in found.table.caption
+    cells = [cell for row in found.table.groups[0] for cell in row if cell.value is not None]
+    assert all(c.low < c.value < c.high for c in cells if c.low is not None and c.high is not None)
 
 
 def test_what_cannot_be_compared(two: list[Path], tmp_path: Path) -> None:

@@ -47,9 +47,7 @@ def rows_of_judge_errors(
             low, high = rate_intervals(shares[:, None])
             ends = {"value": np.nanmean(shares) if key["n"] else np.nan, "low": low[0], "high": high[0]}
             rows.append(key | {"figure": "present"} | ends)
-            found = corrected_share(
-                shares, said, true, held_out["group"].tolist(), resamples=max(scored.resamples, 200)
-            )
+            found = corrected_share(shares, said, true, held_out["group"].tolist())
             rows.append(key | {"figure": "present_corrected"} | vars(found))
     return rows
 

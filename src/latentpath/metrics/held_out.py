@@ -51,9 +51,11 @@ def auroc(
         var   = S_xx / m^2 + S_yy / n^2 + 2 S_xy / (m n)
 
     where S are sums over groups of products of the groups' sums of V_i - theta, V_i the share of the other
-    kind that image i is right about. The interval is Wilson's, with theta (1 - theta) / var images, at most
-    the number of groups of the rarer kind where all pairs are right. NaN without both kinds.
-    Sources: Obuchowski 1997, for groups; DeLong et al. 1988; Wilson 1927.
+    kind that image i is right about. The interval is Wilson's, with theta (1 - theta) / var images, but at
+    most as many as by Hanley and McNeil's variance of as many images as groups, for var is too small where
+    few pairs are wrong; where none is, as many as there are groups of the rarer kind. NaN without both kinds.
+    Measured coverage: experiments/interval_coverage.
+    Sources: Obuchowski 1997, for groups; DeLong et al. 1988; Hanley and McNeil 1982; Wilson 1927.
     """
     m, n = len(x), len(y)
     if not m or not n:
@@ -71,7 +73,9 @@ def auroc(
         return theta, float("nan"), float("nan")
     shares = [s / size * np.sqrt(k / (k - 1)) for s, size, k in zip(sums, (m, n), counts, strict=True)]
     variance = float(((shares[0] + shares[1]) ** 2).sum())
-    size = theta * (1 - theta) / variance if variance > 1e-12 else float(min(counts))
+    pairs, others = counts[0] * counts[1], sum(counts) / 2 - 1
+    most = pairs / (1 + others * ((1 - theta) / (2 - theta) + theta / (1 + theta)))  # Hanley and McNeil
+    size = min(theta * (1 - theta) / variance, most) if variance > 1e-12 else float(min(counts))
     z = stats.norm.ppf((1 + level) / 2)
     centre = (theta + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z * np.sqrt(theta * (1 - theta) / size + z**2 / (4 * size**2)) / (1 + z**2 / size)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from latentpath.metrics.intervals import effective_samples, student
+
 Array = NDArray[np.float64]
 
 
@@ -49,55 +51,65 @@ def corrected_share(
     labels: ArrayLike,
     groups: Sequence[Any] | None = None,
     *,
-    resamples: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Estimate:
     """Return `rogan_gladen` of generated images, with an interval for the errors of both samples.
 
-    shares (S,): of each seed, the share of its images that the judge says have the attribute. decisions,
+        value = rogan_gladen(p, se, sp)
+        ends  = pi + d -+ t sqrt( p (1 - p) / n + pi^2 se (1 - se) / m1 + (1 - pi)^2 sp (1 - sp) / m0 ) / j
+        j     = se + sp - 1,   pi = (p + sp - 1) / j
+        d     = 2 t^2 ( pi se (1 - se) / m1 - (1 - pi) sp (1 - sp) / m0 )
+
+    shares (S,): of each seed, the share p of its images that the judge says have the attribute. decisions,
     labels (m,) of 0, 1 or NaN: what the judge says of held-out images, decoded by the same VAE, and what
-    they are. `groups` (m,): the patient or lesion of each, its own by default. Each resample draws seeds
-    and groups, both with replacement, and computes sensitivity, specificity and share anew; the interval is
-    the percentiles of the corrected shares. Undefined without held-out images of both kinds, for a judge no
-    better than chance, and with fewer than two seeds; resamples without images of both kinds are left out.
-    Source: Lang and Reiczigel 2014, for the error of both samples; here by bootstrap, since images come in
-    groups.
+    they are. `groups` (m,): the patient or lesion of each, its own by default. In the interval p is moved
+    toward 1/2 by t^2 further images, se and sp by two each, which n, m1 and m0 include; these are the
+    numbers of independent images that seeds and groups are worth (`intervals.effective_samples`), and t is
+    Student's, S - 1 degrees of freedom. Clipped to [0, 1]. Undefined without held-out images of both kinds,
+    for a judge no better than chance, and with fewer than two seeds.
+    Measured coverage: experiments/interval_coverage. A bootstrap of both samples covered 0.10 to 1.00, for
+    it promises certainty where all seeds agree.
+    Source: Lang and Reiczigel 2014.
     """
     values = np.asarray(shares, dtype=np.float64)
     values = values[np.isfinite(values)]
     said, true = np.asarray(decisions, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    members = (
-        np.arange(len(true)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    )
+    members = np.arange(len(true)) if groups is None else np.asarray(groups)
     known = np.isfinite(said) & np.isfinite(true)
-    said, true, members = said[known], true[known], members[known]
+    right, counts = {}, {}
     for kind, name in ((1, "with"), (0, "without")):
-        if not (true == kind).any():
+        of_kind = known & (true == kind)
+        if not of_kind.any():
             return Estimate(np.nan, reason=f"no labelled held-out images {name} the attribute")
+        right[kind], counts[kind] = _by_group(said[of_kind] == kind, members[of_kind])
     if len(values) < 2:
         return Estimate(np.nan, reason="fewer than two seeds have a score")
-    number = members.max() + 1
-    # per group: images with the attribute, of them found; images without, of them rightly passed
-    columns = np.stack([true == 1, (true == 1) & (said == 1), true == 0, (true == 0) & (said == 0)])
-    counts = np.stack([np.bincount(members, column, minlength=number) for column in columns])  # (4, G)
-    counts = counts[:, counts.sum(axis=0) > 0]
-    value = float(
-        rogan_gladen(values.mean(), counts[1].sum() / counts[0].sum(), counts[3].sum() / counts[2].sum())
-    )
+    se, sp = (float(right[kind] @ counts[kind] / counts[kind].sum()) for kind in (1, 0))
+    p, value = float(values.mean()), float(rogan_gladen(values.mean(), se, sp))
     if np.isnan(value):
         return Estimate(value, reason="the judge is no better than chance on held-out images")
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(counts.shape[1], np.full(counts.shape[1], 1 / counts.shape[1]), size=resamples)
-    totals = drawn @ counts.T  # (resamples, 4)
-    both = (totals[:, 0] > 0) & (totals[:, 2] > 0)
-    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    again = rogan_gladen(means[both], totals[both, 1] / totals[both, 0], totals[both, 3] / totals[both, 2])
-    again = again[np.isfinite(again)]
-    if len(again) < resamples / 2:
-        return Estimate(value, reason="most resamples of the held-out images lack one kind")
-    low, high = np.quantile(again, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
+    t = float(student(np.array([len(values)]), level)[0])
+    n, m1, m0 = (
+        float(effective_samples(v[:, None], w[:, None])[0])
+        for v, w in ((values, np.ones_like(values)), (right[1], counts[1]), (right[0], counts[0]))
+    )
+    p, n = (n * p + t**2 / 2) / (n + t**2), n + t**2
+    (se, m1), (sp, m0) = (((m * rate + 1) / (m + 2), m + 2) for rate, m in ((se, m1), (sp, m0)))
+    j = se + sp - 1
+    if j <= 0:
+        return Estimate(value, reason="too few held-out images to tell the judge from chance")
+    pi, spread1, spread0 = (p + sp - 1) / j, se * (1 - se) / m1, sp * (1 - sp) / m0
+    centre = pi + 2 * t**2 * (pi * spread1 - (1 - pi) * spread0)
+    half = t * np.sqrt(p * (1 - p) / n + pi**2 * spread1 + (1 - pi) ** 2 * spread0) / j
+    low, high = (float(np.clip(end, 0, 1)) for end in (centre - half, centre + half))
+    return Estimate(value, low, high)
+
+
+def _by_group(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[Array, Array]:
+    """Return the share of right decisions of each group, and how many there are, (G,) each."""
+    _, members = np.unique(groups, return_inverse=True)
+    counts = np.bincount(members).astype(np.float64)
+    return np.bincount(members, right) / counts, counts
 
 
 def prediction_powered(

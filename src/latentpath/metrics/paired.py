@@ -11,6 +11,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from latentpath.metrics.intervals import mean_intervals
 
@@ -36,13 +37,20 @@ class Differences:
 
 
 def paired_differences(
-    a: ArrayLike, b: ArrayLike, *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    unit: ArrayLike = 0.0,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Differences:
     """Return the differences b - a of F figures over the seeds that both have.
 
     a, b (S, F): the value of each seed, the same seeds in the same order; NaN if one has none. The
-    intervals are Student's (`metrics.intervals`), the tests those of `sign_flips`. NaN if fewer
-    than two seeds have both.
+    intervals are `intervals.mean_intervals`, with `unit`, for each figure or for all: by how much the values
+    of two seeds differ at least if they differ at all. Without it, seeds that agree promise certainty. The
+    tests are those of `sign_flips`. NaN if fewer than two seeds have both.
     Raises ValueError on shapes that differ.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -50,10 +58,56 @@ def paired_differences(
         raise ValueError(f"both are (S, F), of the same seeds and figures; got {x.shape} and {y.shape}")
     d = y - x
     n = np.isfinite(d).sum(axis=0)
-    low, high = mean_intervals(d, level=level)
+    units = np.broadcast_to(np.asarray(unit, dtype=np.float64), d.shape[1:])
+    low, high = mean_intervals(d, unit=units, level=level)
     mean = np.where(n > 0, np.nansum(d, axis=0) / np.maximum(n, 1), np.nan)
     p, adjusted = sign_flips(d, resamples=resamples, seed=seed)
     return Differences(mean, low, high, p, adjusted, n)
+
+
+def unpaired_differences(
+    a: ArrayLike, b: ArrayLike, *, unit: ArrayLike = 0.0, level: float = 0.95
+) -> Differences:
+    """Return the differences of means b - a of F figures over different seeds, a (S, F) and b (T, F).
+
+        mean b - mean a -+ t sqrt( s_a^2 / n_a + s_b^2 / n_b ),   t with Welch's degrees of freedom
+
+    s^2 and `unit` are those of `intervals.mean_intervals`. p is Welch's, p_adjusted Holm's among all figures;
+    n is the smaller number of seeds. NaN if either has fewer than two. Raises ValueError if the number of
+    figures differs.
+    Sources: Welch 1947; Holm 1979.
+    """
+    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
+        raise ValueError(f"both are (seeds, F), of the same figures; got {x.shape} and {y.shape}")
+    units = np.broadcast_to(np.asarray(unit, dtype=np.float64), x.shape[1:])
+    means, errors, counts = [], [], []
+    for values in (x, y):
+        known = np.isfinite(values)
+        n = known.sum(axis=0)
+        mean = np.where(n > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(n, 1), np.nan)
+        square = np.where(known, (values - mean) ** 2, 0).sum(axis=0) + 2 * units**2
+        degrees = np.maximum(np.where(units > 0, n + 1, n - 1), 1)
+        means.append(mean)
+        errors.append(np.where(n > 1, square / degrees / np.maximum(n, 1), np.nan))
+        counts.append(n)
+    error = errors[0] + errors[1]
+    parts = [e**2 / np.maximum(n - 1, 1) for e, n in zip(errors, counts, strict=True)]
+    degrees = np.maximum(error**2 / np.where(sum(parts) > 0, sum(parts), np.nan), 1)
+    difference, half = means[1] - means[0], stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(error)
+    p = 2 * stats.t.sf(np.abs(difference) / np.sqrt(np.where(error > 0, error, np.nan)), degrees)
+    n = np.minimum(*counts)
+    return Differences(difference, difference - half, difference + half, p, _holm(p), n)
+
+
+def _holm(p: Array) -> Array:
+    """Adjust p-values for their number by Holm's method; NaN stays and does not count."""
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    adjusted = np.full(p.shape, np.nan)
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return adjusted
 
 
 def sign_flips(differences: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from latentpath.metrics import figure
 from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts, read_run
 from latentpath.report.cells import Cell, Table, header, number, signed
-from latentpath.report.compare_seeds import paired_table
+from latentpath.report.compare_seeds import compared
 from latentpath.report.encode import data_uri
 from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import Gallery, Grid, words
@@ -57,8 +57,9 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
         names = ", ".join(run.name for run in runs)
         raise UserError(f"compare: {names} share no class and attribute, so nothing can be compared")
     tables = _tables(runs, classes, attributes)
-    compared = [paired_table(runs[0], other, classes, attributes) for other in runs[1:]]
-    paired = [table for table in compared if table is not None]
+    found = [compared(runs[0], other, classes, attributes) for other in runs[1:]]
+    comparisons = [comparison for comparison in found if comparison is not None]
+    shown = [_overall(runs), *(comparison.table for comparison in comparisons), *tables]
     script = page_script()
     page = (
         environment()
@@ -67,7 +68,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
             runs=runs,
             made=datetime.now(UTC).strftime("%-d %B %Y"),
             overall=_overall(runs),
-            paired=paired,
+            comparisons=comparisons,
             tables=tables,
             settings=_settings(runs),
             sides=_sides(runs, classes),
@@ -75,7 +76,7 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
             threshold=runs[0].threshold,
             script=Markup(script),
             script_hash=Markup(script_hash(script)),
-            payload=payload({}, None, [_overall(runs), *paired, *tables], run=runs[0]),
+            payload=payload({}, None, shown, run=runs[0]),
         )
     )
     write_text(out / "compare.html", page)
