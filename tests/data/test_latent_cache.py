@@ -17,6 +17,7 @@ from latentpath.data.latent_cache import build_cache, cache_key, file_digests, o
 from latentpath.data.records import Problem
 from latentpath.diffusion.components import BaseModel
 from latentpath.errors import UserError
+from latentpath.runs.files import write_json
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
 CAPTIONS = ["with hair", "with ink", "with hair", "", "with hair, ink", "with ink", "with hair"]
@@ -161,6 +162,15 @@ def test_a_damaged_cache_is_named(folder, file, kept):
         open_cache(folder)
 
 
+@pytest.mark.parametrize("file", ["cache.json", "moments.npy", "prompt_embeds.npy", "caption_of.npy"])
+def test_a_byte_that_changed_is_noticed(folder, file):
+    content = bytearray((folder / file).read_bytes())
+    content[content.rindex(b'"') - 1 if file == "cache.json" else -1] ^= 1
+    (folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"the latent cache {folder} is damaged .*Delete the folder"):
+        open_cache(folder)
+
+
 def test_a_spawned_process_maps_the_files_and_copies_no_latents(folder):
     cache = open_cache(folder)
     pickled = pickle.dumps(cache)
@@ -186,7 +196,9 @@ def test_files_that_do_not_belong_together_are_named(folder):
 @pytest.mark.parametrize("captions", [[0] * 6, [[0] * 7], [0] * 6 + [-1], [0] * 6 + [4]])
 def test_captions_that_are_not_of_the_images_are_named(folder, captions):
     np.save(folder / "caption_of.npy", np.array(captions))
-    with pytest.raises(UserError, match="is damaged"):
+    record = json.loads((folder / "cache.json").read_text())
+    write_json(folder / "cache.json", {"moments": record["moments"], "unreadable": []})  # without digests
+    with pytest.raises(UserError, match="captioned images"):
         open_cache(folder)
 
 

@@ -98,7 +98,7 @@ def test_a_truncated_shard_is_named(tmp_path, kept):
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
     for read in (finished_seeds, build_index, lambda folder: read_latents(folder, index)):
-        with pytest.raises(UserError, match=f"{path} is not a whole shard"):
+        with pytest.raises(UserError, match=f"{path} is damaged .*Delete {path}, and run"):
             read(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_foreign_safetensors_file_is_named(tmp_path):
 
     (tmp_path / "shards").mkdir()
     save_file({"latents": torch.zeros(1, *SHAPE)}, tmp_path / "shards" / "foreign.safetensors")
-    with pytest.raises(UserError, match=r"foreign\.safetensors is not a whole shard"):
+    with pytest.raises(UserError, match=r"foreign\.safetensors is damaged \(it holds no rows of a sweep\)"):
         finished_seeds(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_a_missing_shard_is_named(tmp_path):
     shard(tmp_path, "NV", [0])
     index = build_index(tmp_path)
     (tmp_path / "shards" / "NV-000000-000000.safetensors").unlink()
-    with pytest.raises(UserError, match=r"NV-000000-000000\.safetensors is not a whole shard"):
+    with pytest.raises(UserError, match=r"NV-000000-000000\.safetensors is missing"):
         read_latents(tmp_path, index)
 
 

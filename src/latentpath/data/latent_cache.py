@@ -20,6 +20,7 @@ from latentpath.data.images import ReadImages
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.runs.arrays import new_array, save_array
+from latentpath.runs.digests import check_seal, digest_of, digests_below, sealed
 from latentpath.runs.files import make_folder, write_json, write_text
 from latentpath.runs.ranks import SINGLE, Rank, barrier, shared
 from latentpath.runs.temporary import remove, remove_abandoned, temporary_beside
@@ -52,7 +53,7 @@ class LatentCache:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle only the folder, so that a spawned process maps the files instead of copying the latents."""
         if self.folder is not None:
-            return open_cache, (self.folder,)
+            return map_cache, (self.folder,)
         parts = (self.moments, self.prompt_embeds, self.caption_of, self.unreadable)
         return LatentCache, (*parts, None, self.image_of, self.prompt_pooled)
 
@@ -106,7 +107,22 @@ def _read_memo(file: Path) -> dict[str, list[Any]]:
 
 
 def open_cache(folder: Path) -> LatentCache:
-    """Open a complete cache that `build_cache` made. Raises UserError if it is damaged."""
+    """Open a complete cache that `build_cache` made. Raises UserError if any byte of it has changed."""
+    try:
+        record = json.loads((folder / "cache.json").read_text())
+        check_seal(record)
+        for name, digest in record.get("files", {}).items():  # version 0.1.0 has none
+            if digest_of(folder / name) != digest:
+                raise ValueError(f"the bytes of {name} are not those that were written")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the latent cache {folder} is damaged ({error}). Delete the folder; it is made anew."
+        ) from None
+    return map_cache(folder)
+
+
+def map_cache(folder: Path) -> LatentCache:
+    """Map a complete cache into memory without reading all of it. Raises UserError if it cannot be used."""
     try:
         record = json.loads((folder / "cache.json").read_text())
         shape, unreadable = record["moments"], tuple(record["unreadable"])
@@ -174,14 +190,15 @@ def build_cache(
             shape = np.load(temporary / "moments.npy", mmap_mode="r").shape
             record = {"moments": shape, "captions": unique, "unreadable": unreadable}
             record["pooled"] = "prompt_pooled" in prompts
-            write_json(temporary / "cache.json", record)
+            record["files"] = digests_below(temporary)
+            write_json(temporary / "cache.json", sealed(record))
             if not folder.exists():
                 temporary.replace(folder)
         barrier(rank)
     finally:
         if rank.is_zero:
             remove(temporary)
-    return open_cache(folder)
+    return map_cache(folder)
 
 
 def _encode_part(

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from latentpath.errors import UserError
+from latentpath.runs.files import check_whole
 
 if TYPE_CHECKING:
     from latentpath.diffusion.networks import UNet
@@ -21,9 +24,10 @@ def load_adapter(unet: UNet, folder: Path, name: str) -> None:
     """
     if not (folder / ADAPTER).is_file():
         raise UserError(f"no adapter {folder / ADAPTER}: train it with `latentpath sliders`.")
+    check_whole(folder / ADAPTER)
     try:
         unet.load_lora_adapter(str(folder), weight_name=ADAPTER, prefix="unet", adapter_name=name)
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
         raise UserError(f"{folder / ADAPTER} does not fit this U-Net: {error}") from None
 
 

@@ -22,7 +22,8 @@ from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base, has_weights
-from latentpath.runs.files import read_json, replacing, write_json
+from latentpath.runs.digests import digest_of
+from latentpath.runs.files import check_whole, read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
 
 SAFE: Any = {"use_safetensors": True}  # pickles could run code
@@ -135,8 +136,7 @@ class BaseModel:
         """Hash the files of `parts` of a local folder, or the id and revision of a hub model."""
         digest = hashlib.sha256()
         if self.single_file:
-            with self.single_file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "sha256").digest())
+            digest.update(bytes.fromhex(digest_of(self.single_file)))
         for part in parts:
             location, subfolder, revision = self._place(part)
             folder = Path(location, subfolder)
@@ -146,8 +146,7 @@ class BaseModel:
             second = folder.with_name(f"{part}_2")  # a second text encoder or tokenizer counts with the first
             for file in (*_files(folder), *_files(second)):
                 digest.update(file.name.encode())
-                with file.open("rb") as content:
-                    digest.update(hashlib.file_digest(content, "sha256").digest())
+                digest.update(bytes.fromhex(digest_of(file)))
         return digest.hexdigest()[:16]
 
     def _place(self, part: str) -> tuple[str, str, str | None]:
@@ -179,9 +178,13 @@ class BaseModel:
 
     def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
         # Networks ask for safetensors; tokenizer, scheduler and configurations come from the folder.
-        self.check(only_config=not options.get("use_safetensors"))
+        only_config = not options.get("use_safetensors")
+        self.check(only_config=only_config)
         location, subfolder, revision = self._place(part)
-        if self.single_file and options.get("use_safetensors") and location == self.location:
+        for file in _files(Path(location, subfolder)):
+            if not (only_config and file.suffix == ".safetensors"):
+                check_whole(file)
+        if self.single_file and not only_config and location == self.location:
             return self._from_file(self.single_file, kind, part, options.get("torch_dtype", torch.float32))
         try:
             loaded = getattr(kind, how)(location, subfolder=subfolder, revision=revision, **options)

@@ -6,6 +6,7 @@ configuration, but no paths, no identifiers and no images.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from latentpath.metrics.figures import FIGURES
 from latentpath.runs.files import write_text
 from latentpath.runs.masking import mask_config
 from latentpath.runs.stages import versions
+
+log = logging.getLogger(__name__)
 
 FILE = "README.md"
 # The licence of a data set that latentpath knows by its layout; others are for the owner to state.
@@ -80,12 +83,16 @@ def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, 
     """Put the figures into the card of the folder `pipeline`, in the place of an earlier evaluation.
 
     judge: the judge's figures on held-out groups, output -> {"accuracy", "auroc"}. Without a card it does
-    nothing.
+    nothing, and one that does not begin with settings in YAML stays as it is.
     """
     if not (pipeline / FILE).is_file():
         return
-    _, front, body = (pipeline / FILE).read_text(encoding="utf-8").split("---\n", 2)
-    metadata = yaml.safe_load(front)
+    try:
+        _, front, body = (pipeline / FILE).read_text(encoding="utf-8").split("---\n", 2)
+        metadata = dict(yaml.safe_load(front))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # damaged, or rewritten by hand
+        log.warning("%s stays without the figures: it does not begin with settings in YAML (%s)", FILE, error)
+        return
     readings = {key: figures.get(key) for key in HEADLINE}
     lines = [
         "Means over classes and attributes, on images that the model generated, as a classifier sees them;",

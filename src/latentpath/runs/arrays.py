@@ -1,4 +1,4 @@
-"""Writes NumPy arrays: whole, or as a file of known size that is mapped into memory and filled in place."""
+"""Reads and writes NumPy arrays, whole, or as files that are mapped into memory and filled in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from latentpath.runs.files import write_whole, writing
+from latentpath.runs.files import reading, write_whole, writing
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
@@ -38,3 +38,9 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
     content = BytesIO()
     np.save(content, array)
     write_whole(path, content.getvalue())
+
+
+def read_array(path: Path) -> np.memmap[Any, Any]:
+    """Map the array in an .npy file into memory. Raises UserError, naming it, if it is missing or damaged."""
+    with reading(path):
+        return np.load(path, mmap_mode="r")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentpath.errors import UserError
+from latentpath.runs.digests import check_digest, check_seal
 from latentpath.runs.temporary import remove, temporary_beside
 
 if TYPE_CHECKING:
@@ -160,9 +161,14 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn any failure to read a file of a run into a UserError that says which stage to run again."""
+def reading(path: Path, *, remedy: str = "") -> Iterator[None]:
+    """Turn any failure to read a file of a run into a UserError that says which stage to run again.
+
+    A file of a finished stage is first compared with its digest in the manifest. `remedy` replaces the advice
+    to delete the whole stage.
+    """
     try:
+        check_digest(path)
         yield
     except UserError:
         raise
@@ -175,9 +181,14 @@ def reading(path: Path) -> Iterator[None]:
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = f"is damaged ({reason[:200]})"
-        raise UserError(
-            f"{path} {what}. Delete {stage} and run `latentpath {stage.name}` again with the same overrides."
-        ) from None
+        remedy = remedy or f"Delete {stage} and run `latentpath {stage.name}` again with the same overrides."
+        raise UserError(f"{path} {what}. {remedy}") from None
+
+
+def check_whole(path: Path) -> None:
+    """Raise UserError if a file of a finished stage is not as it was written, before a library reads it."""
+    with reading(path):
+        pass
 
 
 def _stage_of(path: Path) -> Path:
@@ -196,6 +207,7 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
             raise ValueError("expected a JSON object" + (f" with {', '.join(keys)}" if keys else ""))
         if missing := [key for key in keys if key not in content]:
             raise ValueError(f"it has no {missing[0]!r}")
+        check_seal(content)
         return content
 
 

@@ -20,6 +20,7 @@ from latentpath.config.schema import Config
 from latentpath.config.written import written_config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
+from latentpath.runs.digests import MANIFEST, digests_below, sealed
 from latentpath.runs.files import (
     create_whole,
     json_text,
@@ -154,7 +155,9 @@ def open_stage(
             record["seconds"] += round(time.monotonic() - began, 2)
             record["figures"] = stage.figures
             if not stage.left and rank.is_zero:
-                write_json(path / "manifest.json", record)
+                if record["status"] == "complete":
+                    record = sealed({**record, "files": digests_below(path)})
+                write_json(path / MANIFEST, record)
 
 
 def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
@@ -217,10 +220,8 @@ def _hash(content: object) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    file = path / "manifest.json"
-    if not file.exists():
-        return None
-    return read_json(file, keys=("status", "fingerprint", "config", "upstream", "figures"))
+    keys = ("status", "fingerprint", "config", "upstream", "figures")
+    return read_json(path / MANIFEST, keys=keys) if (path / MANIFEST).exists() else None
 
 
 def check_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> dict[str, Any]:
@@ -289,8 +290,8 @@ def _differences(path: Path, manifest: dict, config: dict, inputs: dict, weights
 
 def _claim(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return the existing manifest, or write and return `record` if this process opens the stage first."""
-    file = path / "manifest.json"
-    return record if create_whole(file, json_text(record).encode()) else read_json(file)
+    first = create_whole(path / MANIFEST, json_text(record).encode())
+    return record if first else read_json(path / MANIFEST)
 
 
 def _write_config(path: Path, cfg: Config) -> None:

@@ -233,7 +233,7 @@ def missing(need: Need, root: Path) -> list[str]:
 def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
     """Return the files of `need` that `find` does not find."""
     config = find("unet/config.json") if need.kind == "pipeline" else None
-    second = _SDXL_FILES if config and is_sdxl(json.loads(config.read_text())) else ()
+    second = _SDXL_FILES if config and is_sdxl(_object_in(config)) else ()
     lacking = []
     for names in (*need.files, *second):
         name = next((name for name in names if find(name)), None)
@@ -241,10 +241,19 @@ def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
             lacking.append(names[0])
             continue
         if name.endswith(".index.json") and (index := find(name)):
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            shards = sorted(set(_object_in(index, "weight_map").values()))
             beside = (str(Path(name).with_name(shard)) for shard in shards)
             lacking += [shard for shard in beside if not find(shard)]
     return lacking
+
+
+def _object_in(file: Path, key: str | None = None) -> dict[str, Any]:
+    """Read the object in a JSON file, or that under its `key`. Raises UserError if the file is damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return dict(content[key] if key else content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}). Delete it, and fetch or copy it again.") from None
 
 
 def pipeline_files() -> list[str]:

@@ -20,7 +20,7 @@ from latentpath.data.batches import affordable_workers
 from latentpath.data.images import ImageSpec, load_images
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
-from latentpath.runs.arrays import save_array
+from latentpath.runs.arrays import read_array, save_array
 
 
 class LabelledImages(Dataset[dict[str, Tensor]]):
@@ -130,7 +130,7 @@ class ImageData(L.LightningDataModule):
         save_array(kept_file, kept)  # written last: it marks the pixels as complete
 
     def setup(self, stage: str | None = None) -> None:
-        images, kept = np.load(self.pixels / "images.npy", mmap_mode="r"), np.load(self.pixels / "kept.npy")
+        images, kept = read_array(self.pixels / "images.npy"), read_array(self.pixels / "kept.npy")
         rows = self.table.rows.iloc[kept].reset_index(drop=True)
         for name in ("train", "val", "test"):
             positions = np.flatnonzero(rows["split"] == name)

@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from latentpath.errors import UserError
 from latentpath.keys import LATENT_KEY
-from latentpath.runs.files import read_parquet, write_parquet, write_whole
+from latentpath.runs.digests import MANIFEST
+from latentpath.runs.files import read_parquet, reading, write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
 ROW = [*LATENT_KEY, "prompt"]
@@ -110,16 +111,17 @@ def _shards(folder: Path) -> list[Path]:
 
 def _read(path: Path, part: str) -> list[dict[str, Any]]:
     with _open(path) as file:
-        return json.loads(file.metadata()["content"])[part]
+        header = file.metadata() or {}
+        if "content" not in header:
+            raise ValueError("it holds no rows of a sweep")
+        return json.loads(header["content"])[part]
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """Open a shard. Raises UserError, naming it, if it is missing or damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a whole shard ({error}). Delete it and run `latentpath traverse` again."
-        ) from None
+    manifests = [str(file) for folder in path.parents if (file := folder / MANIFEST).exists()]
+    both = " and ".join([str(path), *manifests[:1]])
+    remedy = f"Delete {both}, and run `latentpath traverse` again: it samples only the seeds of this shard."
+    with reading(path, remedy=remedy), safe_open(path, framework="pt") as file:
+        yield file
