@@ -22,7 +22,7 @@ from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.figures import FIGURES
 from latentpath.runs.files import write_text
 from latentpath.runs.masking import mask_config
-from latentpath.runs.stages import versions
+from latentpath.runs.provenance import versions
 
 log = logging.getLogger(__name__)
 

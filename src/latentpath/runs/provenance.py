@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from latentpath.config.schema import Config
 from latentpath.config.written import written_config
 from latentpath.runs.masking import mask_config
-from latentpath.runs.stages import versions
+
+PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
 
 
 def facts(config: Config | None) -> dict[str, Any]:
     """Return {"config", "git", "versions"}: the configuration without paths and secrets, commit, versions."""
     plain = written_config(config) if config is not None else {}
     return {"config": mask_config(plain), "git": git_state(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that affect results."""
+    found = {"python": platform.python_version()}
+    for package in ("latentpath", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from latentpath.runs.files import (
     write_text,
 )
 from latentpath.runs.locks import holding
+from latentpath.runs.provenance import versions
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 from latentpath.runs.temporary import remove, remove_abandoned
 
@@ -64,7 +63,6 @@ INDIFFERENT = (
 )
 # Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))
-PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
 
 
 @dataclass
@@ -179,17 +177,6 @@ def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
     if not manifest or manifest["status"] != "complete":
         return False
     return _without_root(manifest["config"]) == _without_root(_relevant(cfg, command))
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that affect results."""
-    found = {"python": platform.python_version()}
-    for package in ("latentpath", *PACKAGES):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
 
 
 def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
