@@ -18,6 +18,7 @@ from typing import Any
 
 import blocks
 import reference
+import screenshots
 import sdxl
 import trees
 import yaml
@@ -26,12 +27,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
 STATIC = (".md", ".png", ".svg", ".csv", ".txt", ".css")
-# A run of all stages in half a minute. Its figures mean nothing, its files and columns are those of any run.
+# A run of all stages in a minute. Its figures mean nothing, its files and columns are those of any run.
 TINY = (
     "experiment=demo",
     "dataset.phantom.count=120",
-    "dataset.phantom.size=32",
-    "dataset.image_size=32",
+    "dataset.phantom.size=64",
+    "dataset.image_size=64",
     "finetune.max_steps=20",
     "finetune.batch_size=8",
     "classifier.epochs=3",
@@ -56,7 +57,7 @@ def pages() -> dict[str, str]:
 
 
 def tiny_run(folder: Path) -> None:
-    """Run all stages as run `demo` under folder/outputs, on phantoms of 32 px."""
+    """Run all stages as run `demo` under folder/outputs, on phantoms of 64 px."""
     command = [sys.executable, "-m", "latentpath", "run", *TINY, f"dataset.root={folder / 'phantoms'}"]
     subprocess.run(
         command, cwd=folder, env=os.environ | blocks.ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
@@ -149,6 +150,10 @@ def main() -> None:
         prepare(work)
     print("writing the pages ...", flush=True)
     stage(staged, work=None if options.no_run else work)
+    if options.no_run or (browser := screenshots.find_browser()) is None:
+        print("the screenshots are those of the repository: no code is run, or there is no chromium")
+    else:
+        screenshots.photograph(work / "outputs" / "demo", staged / "docs", browser=browser)
     print(render(staged, site), end="")
     print(
         f"Open {site / 'index.html'} in a browser. The search needs a server: python -m http.server -d {site}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import logging
 from importlib import util
 
@@ -13,7 +14,7 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from films import CANARY, RAMP, film, table
-from latentpath.commands import info
+from latentpath.commands import info, run
 from latentpath.data import dicom
 from latentpath.data.image_file import check_header, read_rgb
 from latentpath.data.load import load_dataset
@@ -263,3 +264,54 @@ def test_a_film_counts_only_where_there_is_no_other_picture(cfg, ten):
     (ten / "labels.csv").write_text("file,patient,device\n3.jpg,p3,1\n4,p4,0\n")
     rows = load_dataset(cfg("info").dataset).rows
     assert [path.rsplit("/", 1)[1] for path in rows["path"]] == ["3.png", "4.dcm"]
+
+
+@pytest.fixture
+def films_of_patients(tmp_path):
+    """A table of every case that can be read, four patients each, and of one that cannot."""
+    (tmp_path / "films").mkdir()
+    rows = ["file,patient,device"]
+    cases = [*CASES.values()] * 4 + [REFUSED["several frames"]]
+    for k, (elements, _) in enumerate(cases):
+        film(tmp_path / "films" / f"{k}.dcm", **elements)
+        rows.append(f"{k}.dcm,p{k},{k % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def test_films_go_through_all_stages(compose, films_of_patients, tiny_sd, tmp_path, caplog):
+    cfg = compose(
+        "run",
+        "name=films",
+        "dataset=image_table",
+        f"output_dir={tmp_path / 'outputs'}",
+        f"dataset.root={films_of_patients}",
+        "dataset.table.path_column=file",
+        "dataset.table.images_dir=films",
+        "dataset.table.group_column=patient",
+        "dataset.attributes=[device]",
+        "dataset.image_size=32",
+        f"model.name={tiny_sd}",
+        "classifier=efficientnet_tiny",
+        "classifier.epochs=1",
+        "classifier.batch_size=8",
+        "finetune.max_steps=1",
+        "finetune.batch_size=4",
+        "timesteps.num_inference_steps=4",
+        "timesteps.swap_steps=[0,2]",
+        "sampler.seeds=2",
+        "metric.lpips=[]",
+        "metric.tsne=false",
+        "metric.compare_base=false",
+        "metric.resamples=50",
+        "metric.frames=2",
+    )
+    folder = tmp_path / "outputs" / "films"
+    run.run(cfg, folder)
+    manifest = json.loads((folder / "classify" / "manifest.json").read_text())
+    assert sum(manifest["figures"]["images"].values()) == 4 * len(CASES)
+    assert (folder / "evaluate" / "figures.parquet").is_file()
+    assert "holds 3 frames" in caplog.text
+    assert "anary" not in caplog.text
+    for file in folder.rglob("*"):
+        assert not file.is_file() or b"anary" not in file.read_bytes(), file

@@ -8,7 +8,9 @@ from typing import get_args, get_type_hints
 import build
 import pytest
 import reference
+import screenshots
 import yaml
+from PIL import Image
 
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config
@@ -59,6 +61,24 @@ def test_every_column_of_a_run_has_a_meaning(work):
     meanings["common"].pop("until")
     with pytest.raises(ValueError, match=r"no meaning in artefacts\.yml for"):
         reference.artefacts_page(work / "outputs" / "demo", meanings)
+
+
+@pytest.mark.skipif(screenshots.find_browser() is None, reason="no chromium on this machine")
+def test_screenshots_show_the_page_and_the_explorer_of_a_run(work, tmp_path):
+    files = screenshots.photograph(
+        work / "outputs" / "demo", tmp_path, browser=str(screenshots.find_browser())
+    )
+    assert [file.name for file in files] == [
+        "report.png",
+        "explore.png",
+        "report_dark.png",
+        "explore_dark.png",
+    ]
+    for file in files:
+        image = Image.open(file).convert("RGB")
+        assert image.width == (390 if "dark" in file.name else 1000)
+        assert len(image.getcolors(2**24) or []) > 1000  # images of the run, not text alone
+        assert (sum(image.getpixel((2, 2))) < 300) == ("dark" in file.name)
 
 
 def test_every_figure_is_described():

@@ -208,9 +208,11 @@ def test_the_slider_moves_the_picture_by_mouse_and_keyboard(server, browser):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_tab_reaches_every_control(server, browser):
+    from playwright.sync_api import expect
+
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{server.server_port}/")
-    page.wait_for_function("document.getElementById('class').options.length > 0")
+    expect(page.locator("#class option")).to_have_count(2, timeout=60_000)
     reached = []
     for _ in range(9):
         page.keyboard.press("Tab")
