@@ -1,4 +1,4 @@
-"""Write the tables of every README from result files, and check that none has been changed by hand.
+"""Write the tables and numbers of every README from result files, and check that none was changed by hand.
 
     python experiments/readme_tables.py            # write the tables again
     python experiments/readme_tables.py --check    # `make readme-check`: fail if one differs from its file
@@ -17,6 +17,15 @@ A table with decimals that comes from no file must say so, for instance because 
 again, or because another paper published the numbers:
 
     <!-- no file: the poster's table -->
+
+A number in a sentence is followed by its file, the row and the column. It keeps as many decimals as it has;
+before % it is a hundred times that of the file. The row is the text of the first column, or of the first few
+with / between them:
+
+    Hair is kept in 0.95<!-- results/cases.csv | exactly A changed | trained: others kept --> of the edits.
+
+A decimal in a sentence that comes from no file is a setting, which stands in backticks, or its paragraph says
+above it why it has none, as a table does.
 """
 
 import argparse
@@ -30,8 +39,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- table (?P<file>\S+)(?P<options>[^>]*?) -->\n).*?<!-- end -->", re.DOTALL)
+NUMBER = re.compile(
+    r"(?P<shown>-?\d[\d,]*(?:\.\d+)?)(?P<percent> ?%)?"
+    r"(?P<source><!-- (?P<file>[^|>\s]+) \| (?P<row>[^|>]+) \| (?P<column>[^|>]+) -->)"
+)
+# Not measured: settings in backticks, addresses of links, papers, versions, comments, rows of tables.
+UNMEASURED = re.compile(
+    r"`[^`]*`|\]\([^)]*\)|\b\d{4}\.\d{5}\b|(?:Python |SD |torch |Training |Apache-|BY-NC )\d+\.\d+(?: to \d+\.\d+)?|"
+    r"<!--.*?-->|^\|.*?$",
+    re.DOTALL | re.MULTILINE,
+)
 FREE = re.compile(r"<!-- no file: \S.*?-->\s*\Z", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
+PARAGRAPH = re.compile(r"(?:^.*\S.*\n?)+", re.MULTILINE)
 
 
 def readmes() -> list[Path]:
@@ -40,13 +60,37 @@ def readmes() -> list[Path]:
 
 
 def rewritten(readme: Path) -> str:
-    """Return the text of a README with its tables as the files say. Raises ValueError for a wrong block."""
+    """Return the text of a README with its tables and numbers as the files say; ValueError if they cannot."""
 
     def block(found: re.Match[str]) -> str:
         options = dict(option.partition("=")[::2] for option in found["options"].split())
         return f"{found[1]}\n{table(readme.parent / found['file'], **options)}\n<!-- end -->"
 
-    return BLOCK.sub(block, readme.read_text(encoding="utf-8"))
+    def number(found: re.Match[str]) -> str:
+        value = looked_up(readme.parent / found["file"], found["row"], found["column"])
+        digits = len(found["shown"].partition(".")[2])
+        shown = f"{value * 100 if found['percent'] else value:,.{digits}f}"
+        shown = shown if "," in found["shown"] else shown.replace(",", "")
+        return f"{shown}{found['percent'] or ''}{found['source']}"
+
+    return NUMBER.sub(number, BLOCK.sub(block, readme.read_text(encoding="utf-8")))
+
+
+def looked_up(file: Path, row: str, column: str) -> float:
+    """Return one number of a CSV file. Raises ValueError if there is no such file, row, column or number."""
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}")
+    content = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    if column not in content[0]:
+        raise ValueError(f"{file.name} has no column {column!r}; it has {', '.join(content[0])}")
+    keys = row.split(" / ")
+    found = [line for line in content if list(line.values())[: len(keys)] == keys]
+    if len(found) != 1:
+        raise ValueError(f"{file.name} has {len(found)} rows {row!r}, expected one")
+    try:
+        return float(found[0][column])
+    except ValueError:
+        raise ValueError(f"{file.name}, {row}, {column}: {found[0][column]!r} is no number") from None
 
 
 def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> str:
@@ -97,6 +141,17 @@ def without_a_source(text: str) -> Iterator[str]:
             yield found[0].splitlines()[0]
 
 
+def numbers_without_a_source(text: str) -> Iterator[str]:
+    """Yield each paragraph's first decimal that has no file and is not said to have none or be a setting."""
+    plain = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    plain = BLOCK.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), plain)
+    for paragraph in PARAGRAPH.finditer(plain):
+        free = FREE.search(plain[: paragraph.start()]) or re.match(r"<!-- no file: \S.*?-->", paragraph[0])
+        prose = UNMEASURED.sub("", NUMBER.sub("", paragraph[0]))
+        if not free and (found := re.search(r"\S*\d\.\d\S*", prose)):
+            yield found[0]
+
+
 def problems(files: Iterable[Path]) -> Iterator[str]:
     """Yield what is wrong with the tables of these READMEs, one line each."""
     for readme in files:
@@ -106,6 +161,8 @@ def problems(files: Iterable[Path]) -> Iterator[str]:
                 yield f"{name}/README.md: a table differs from its file: run experiments/readme_tables.py"
         except ValueError as error:
             yield f"{name}/README.md: {error}"
+        for number in numbers_without_a_source(text):
+            yield f"{name}/README.md: {number} names no file: see experiments/readme_tables.py"
         for line in without_a_source(text):
             yield f"{name}/README.md: no `<!-- table FILE -->` and no `<!-- no file: why -->` before {line}"
 

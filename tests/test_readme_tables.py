@@ -25,7 +25,7 @@ def readme(tmp_path: Path) -> Path:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "means.csv").write_text(CSV)
     file = tmp_path / "README.md"
-    file.write_text(f"# Study\n\n{BLOCK}\nText with 0.5.\n")
+    file.write_text(f"# Study\n\n{BLOCK}\nText with `0.5`.\n")
     return file
 
 
@@ -82,6 +82,57 @@ def test_a_table_may_say_that_it_has_no_file_but_must_say_why(script, readme):
     assert list(script.problems([readme])) == []
     readme.write_text(whole + "\n<!-- no file: -->\n" + table)
     assert len(list(script.problems([readme]))) == 1
+
+
+SOURCE = "<!-- results/means.csv | CFRT, strict | mean -->"
+
+
+@pytest.mark.parametrize(
+    ("written", "filled"),
+    [("0.1", "0.8"), ("0.100", "0.825"), ("10 %", "82 %"), ("10.0%", "82.5%"), ("7", "1"), ("-0.10", "0.82")],
+)
+def test_a_number_in_a_sentence_is_filled_from_its_file_with_the_decimals_it_has(
+    script, readme, written, filled
+):
+    readme.write_text(f"It is {written}{SOURCE} here.\n")
+    (problem,) = script.problems([readme])
+    assert "differs from its file" in problem
+    readme.write_text(script.rewritten(readme))
+    assert readme.read_text() == f"It is {filled}{SOURCE} here.\n" and not list(script.problems([readme]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"It is 0.82{SOURCE.replace('means', 'gone')}.", "there is no file"),
+        (f"It is 0.82{SOURCE.replace('strict', 'loose')}.", "has 0 rows 'CFRT, loose'"),
+        (f"It is 0.82{SOURCE.replace('| mean', '| median')}.", "no column 'median'"),
+        ("It is 0.82<!-- results/means.csv | x | mean -->.", "'' is no number"),
+        ("It is 0.82 here.", "0.82 names no file"),
+        ("Setting `0.9`, [a](b-0.1.md), but 0.7.", "0.7. names no file"),
+    ],
+)
+def test_a_number_in_a_sentence_without_its_file_is_named(script, readme, text, said):
+    readme.write_text(text + "\n")
+    (problem,) = script.problems([readme])
+    assert said in problem
+
+
+def test_a_paragraph_may_say_that_its_numbers_have_no_file(script, readme):
+    readme.write_text("<!-- no file: not run again -->\n\nIt was 0.82.\n\nIt was 0.83.\n")
+    (problem,) = script.problems([readme])
+    assert "0.83" in problem
+
+
+def test_rows_may_be_named_by_several_columns(script, readme):
+    (readme.parent / "results" / "cells.csv").write_text(
+        "class,attribute,flips\nNV,hair,0.25\nMEL,hair,0.5\n"
+    )
+    readme.write_text("In 1 %<!-- results/cells.csv | MEL / hair | flips --> of seeds.\n")
+    assert "In 50 %" in script.rewritten(readme)
+    readme.write_text("In 1 %<!-- results/cells.csv | NV / ink | flips --> of seeds.\n")
+    with pytest.raises(ValueError, match="0 rows"):
+        script.rewritten(readme)
 
 
 def test_files_come_from_the_report_of_a_run(script, readme, tmp_path):
