@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from omegaconf import OmegaConf
@@ -34,3 +35,13 @@ def test_it_says_what_it_will_do_and_ends_with_verdict_page_and_next_command(
     assert words.startswith("Verdict: ") and "%" in words and words.endswith(".")
     assert page.endswith(str(folder / "report" / "index.html"))
     assert f"latentpath explore {folder}" in following
+
+
+def test_a_stage_that_is_still_to_come_tells_how_long_it_took_in_the_last_run(tmp_path, complete_run):
+    folder = shutil.copytree(complete_run, tmp_path / "earlier")
+    manifest = folder / "evaluate" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seconds": 12.3}))
+    assert run._took(folder, "evaluate") == " (complete, took 12 s)"
+    assert run._took(tmp_path / "new", "evaluate") == " (took 12 s in run earlier)"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"status": "running"}))
+    assert run._took(tmp_path / "new", "evaluate") == ""

@@ -52,9 +52,19 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 
 def _announce(console: Console, commands: Sequence[Command], run_dir: Path) -> None:
-    """Say what will be done; of stages that are complete, how long they took."""
+    """Say what will be done, and how long each stage took here, or else last time on this machine."""
     console.print(f"{len(commands)} stages, into [bold]{escape(str(run_dir))}[/]:", soft_wrap=True)
     for command in commands:
-        took = seconds_of(run_dir / command.name)
-        done = "" if took is None else f" (complete, took {took:.0f} s)"
-        console.print(f"  {command.name:<10} {command.help}{done}", soft_wrap=True)
+        took = _took(run_dir, command.name)
+        console.print(f"  {command.name:<10} {command.help}{took}", markup=False, soft_wrap=True)
+
+
+def _took(run_dir: Path, stage: str) -> str:
+    """Say how long a stage took in this run, or in the newest other run beside it; else return nothing."""
+    if (own := seconds_of(run_dir / stage)) is not None:
+        return f" (complete, took {own:.0f} s)"
+    manifests = run_dir.parent.glob(f"*/{stage}/manifest.json")
+    for manifest in sorted(manifests, key=lambda file: file.stat().st_mtime, reverse=True):
+        if (seconds := seconds_of(manifest.parent)) is not None:
+            return f" (took {seconds:.0f} s in run {manifest.parents[1].name})"
+    return ""
