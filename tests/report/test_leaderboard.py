@@ -3,10 +3,12 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
 from latentpath.commands.leaderboard import main
 from latentpath.errors import UserError
@@ -70,6 +72,29 @@ def test_files_hold_the_same_table(ways_run, tmp_path, capsys):
     data = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
     assert data and "leaderboard_demo" in json.loads(data[1])["copies"]
     assert page.count("<svg") == 3 * 5 and str(ways_run) not in page
+
+
+def test_each_row_has_the_command_that_makes_it_again(copy_of, compose, tmp_path, capsys):
+    run = copy_of("again", ["swap", "fcfg", "sega"])
+    cfg = compose(
+        "run", "experiment=demo", "name=again", f"dataset.root={tmp_path / 'my data'}", "sampler.seeds=5",
+        "method=[swap,placebo,fcfg,sega]", "method.fcfg.dials=[1,2.5]", "attribute.strengths=[0.5]",
+    )  # fmt: skip
+    OmegaConf.save(cfg, run / "traverse" / "config.yaml")
+    main([str(run), "--out", str(tmp_path / "board")])
+    out = capsys.readouterr().out
+    (line,) = [
+        line for line in out.splitlines() if line.startswith("latentpath run") and "again_fcfg" in line
+    ]
+    program, command, *overrides = shlex.split(line)
+    assert (program, command) == ("latentpath", "run") and "from_run=again" in overrides
+    again = compose("run", *overrides)
+    assert again.sampler.seeds == 5 and again.dataset.root == str(tmp_path / "my data")
+    assert list(again.method.fcfg.dials) == [1, 2.5] and list(again.attribute.strengths) == [0.5]
+    assert [name for name, section in again.method.items() if section] == ["swap", "placebo", "fcfg"]
+    for file in ("leaderboard.md", "leaderboard.html"):
+        text = (tmp_path / "board" / file).read_text()
+        assert "name=again_sega" in text and "my data" in text and str(tmp_path) not in text
 
 
 def test_cost_is_of_an_image(copy_of, tmp_path):

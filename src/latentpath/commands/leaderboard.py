@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from latentpath.commands.arguments import Arguments
 from latentpath.errors import UserError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
     from latentpath.report.artefacts import RunArtefacts
     from latentpath.report.leaderboard import Board
 
-HELP = """Which way of editing changes least else? A table of methods at equal effect.
+HELP = """Which way of editing changes least else? A table of methods at equal effect, and of each row
+the command that makes it again.
 
 RUN is the folder of an evaluated run with two or more methods, as of method=[swap,contrast,fcfg]. Runs whose
 neutral images and judge's scores are the same are put on one board, so methods can be added in runs of their
@@ -80,10 +81,13 @@ def _boards(folders: Sequence[Path]) -> list[Board]:
         neutral = neutral[["class", "seed", *judged]].sort_values(["class", "seed"])
         key = (tuple(judged), runs[-1].threshold, pd.util.hash_pandas_object(neutral, index=False).sum())
         groups.setdefault(key, []).append(len(runs) - 1)
-    return [_board([runs[i] for i in of], [tables[i] for i in of]) for of in groups.values()]
+    return [
+        _board([folders[i] for i in of], [runs[i] for i in of], [tables[i] for i in of])
+        for of in groups.values()
+    ]
 
 
-def _board(runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Board:
+def _board(folders: Sequence[Path], runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Board:
     import pandas as pd
 
     from latentpath.keys import IMAGE_KEY
@@ -92,6 +96,7 @@ def _board(runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Boar
     from latentpath.metrics.scored import Scored
     from latentpath.report.fronts import charts_of
     from latentpath.report.leaderboard import Board
+    from latentpath.runs.masking import paths_in
 
     first, name = runs[0], " + ".join(run.name for run in runs)
     scores = pd.concat(tables, ignore_index=True).drop_duplicates(IMAGE_KEY)
@@ -110,7 +115,49 @@ def _board(runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Boar
     for column in ("unet_rows", "seconds"):
         table[column] = [costs.get(method, {}).get(column) for method in table["method"]]
     _, fronts = front_tables(scored, resamples=0)
-    return Board(name, table, _facts(runs, scores), _notes(table), charts_of(fronts, first.classes))
+    commands, secret = {}, []
+    for folder, run, rows in zip(folders, runs, tables, strict=True):
+        there = [method for method in table["method"] if method in set(rows["method"])]
+        config = _config(folder)
+        if config is not None:
+            commands |= _commands(run.name, config, there)
+            secret += paths_in([config])
+    return Board(
+        name,
+        table,
+        _facts(runs, scores),
+        _notes(table),
+        charts_of(fronts, first.classes),
+        commands,
+        secret,
+    )
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """The configuration of a run's sweep; None if a version with other settings wrote it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from latentpath.config.schema import Config
+    from latentpath.runs.files import read_yaml
+
+    try:
+        config = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(folder / "traverse" / "config.yaml"))
+    except (OmegaConfBaseException, OSError):
+        return None
+    return cast(dict[str, Any], OmegaConf.to_container(config, enum_to_str=True))
+
+
+def _commands(name: str, config: Mapping[str, Any], methods: Sequence[str]) -> dict[str, str]:
+    """Return, per method of the run `name`, the command that makes its row again: the run with it alone."""
+    from latentpath.config.recipe import nearest_experiment, of_method, recipe
+
+    experiment, found = nearest_experiment(config), {}
+    for method in methods:
+        overrides = recipe(of_method(config, method), experiment)
+        named = [f"name={name}_{method}", f"from_run={name}"]
+        found[method] = shlex.join(["latentpath", "run", *overrides, *named])
+    return found
 
 
 def _costs(run: RunArtefacts, scores: pd.DataFrame) -> dict[str, dict[str, float]]:

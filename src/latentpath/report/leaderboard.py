@@ -1,7 +1,7 @@
 """Draws leaderboards of ways of editing: as Markdown, CSV and one HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from latentpath.report.export import to_csv, to_markdown
 from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import words
 from latentpath.report.slider import copies_payload, script_hash
+from latentpath.runs.masking import mask_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Board:
     table    the rows of `metrics.leaderboard`, with the columns unet_rows and seconds of an image
     facts    what identifies it, in words: runs, judge, seeds, threshold, commit
     charts   the fronts
+    commands what makes each method's row again; files show it without the paths `secret`
     """
 
     name: str
@@ -33,6 +35,14 @@ class Board:
     facts: Mapping[str, str]
     notes: Sequence[str] = ()
     charts: Sequence[Chart] = ()
+    commands: Mapping[str, str] = field(default_factory=dict)
+    secret: Sequence[str] = ()
+
+    @property
+    def shown(self) -> list[str]:
+        """The commands without paths of this machine, in the order of the table."""
+        of = (self.commands.get(method) for method in self.table["method"])
+        return [mask_text(command, self.secret) for command in of if command]
 
 
 def board_table(board: Board) -> Table:
@@ -73,6 +83,9 @@ def write_leaderboards(boards: Sequence[Board], out: Path, command: str) -> list
     for board, table in zip(boards, tables, strict=True):
         facts = "\n".join(f"- {name}: {text}" for name, text in board.facts.items())
         parts += [f"## {board.name}\n\n{facts}", to_markdown(table), *board.notes]
+        if board.shown:
+            lines = "\n".join(board.shown)
+            parts.append(f"Each row again, with this method alone:\n\n```\n{lines}\n```")
     files = {out / "leaderboard.md": "\n\n".join([*parts, ""])}
     files |= {out / f"{board.name}.csv": to_csv(table) for board, table in zip(boards, tables, strict=True)}
     files[out / "leaderboard.html"] = _page(boards, tables, command)

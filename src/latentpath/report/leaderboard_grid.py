@@ -29,3 +29,8 @@ def print_board(board: Board, table: Table) -> None:
     console.print(escape("; ".join(f"{name}: {text}" for name, text in board.facts.items())), style="dim")
     for note in board.notes:
         console.print(escape(note))
+    if board.commands:
+        console.print("Each row again, with this method alone:")
+    for method in board.table["method"]:
+        if command := board.commands.get(method):
+            console.print(escape(command), soft_wrap=True, highlight=False)
