@@ -45,8 +45,8 @@ NUMBER = re.compile(
 )
 # Not measured: settings in backticks, addresses of links, papers, versions, comments, rows of tables.
 UNMEASURED = re.compile(
-    r"`[^`]*`|\]\([^)]*\)|\b\d{4}\.\d{5}\b|(?:Python |SD |torch |Training |Apache-|BY-NC )\d+\.\d+(?: to \d+\.\d+)?|"
-    r"<!--.*?-->|^\|.*?$",
+    r"`[^`]*`|\]\([^)]*\)|\b\d{4}\.\d{5}\b|<!--.*?-->|^\|.*?$|"
+    r"(?:Python |SD |torch |Training |Apache-|BY-NC )\d+\.\d+(?: to \d+\.\d+)?",
     re.DOTALL | re.MULTILINE,
 )
 FREE = re.compile(r"<!-- no file: \S.*?-->\s*\Z", re.DOTALL)

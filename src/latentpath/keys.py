@@ -41,6 +41,7 @@ TRAJECTORIES = ("swap", *INTERPOLATIONS)  # ways to go from the neutral image to
 PLACEBO = "placebo"
 
 LABELLED = "labelled"  # the method of figures about generated images that a human labelled
+COMPOSED = "composition"  # a real image inverted and sampled without an edit, `strength` times in a row
 HELD_OUT = "held out"  # the method of figures about real images that no model was trained on
 
 FINETUNED, BASE = "finetuned", "base"

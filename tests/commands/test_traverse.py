@@ -130,6 +130,21 @@ def test_a_search_finds_what_the_full_sweep_shows(run):
     assert points.loc[("MEL", "hair"), ["flips", "never", "already_present"]].sum() == 3
 
 
+def test_real_images_are_inverted_again_and_again(run):
+    overrides = ("inversion=ddim", "sampler.seeds=2", "inversion.split=train", "inversion.rounds=3")
+    folder = run(*overrides)
+    index = read_index(folder / "traverse" / "composition")
+    assert index["strength"].value_counts().to_dict() == dict.fromkeys((0.0, 1.0, 2.0, 3.0), 2 * 2)
+    latents = read_latents(folder / "traverse" / "composition", index)
+    once = latents[torch.tensor((index["strength"] == 1).tolist())]
+    stored = read_index(folder / "traverse").query("method == 'neutral'")
+    torch.testing.assert_close(once, read_latents(folder / "traverse", stored), atol=1e-4, rtol=0)
+    evaluate.run(run.configured(*overrides), folder)
+    table = pd.read_csv(folder / "evaluate" / "tables" / "composition.csv")
+    assert table["round"].tolist() == [1, 2, 3] * 2
+    assert (table["latent_error"] > 0).all() and table["n"].tolist() == [2] * 6
+
+
 def test_real_images_come_back_from_their_inversion(run):
     folder = run("inversion=ddpm", "sampler.guidance_scale=7.5", "sampler.seeds=2", "inversion.split=train")
     originals = pd.read_parquet(folder / "traverse" / "originals.parquet")

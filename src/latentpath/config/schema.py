@@ -139,6 +139,8 @@ class InversionConfig:
     split: str = choice("test", SPLITS)  # which images to start from
     # Of DDIM inversion; DDPM inversion takes the sampler's.
     guidance_scale: float = number(1.0, low=0, high=1000)
+    # Times that each image is inverted and sampled again without an edit; 1 is the traversal's own.
+    rounds: int = number(1, low=1, high=100)
     # Of DDIM inversion: fixed-point iterations per step, of equal cost.
     iterations: int = number(1, low=1, high=1000)
 

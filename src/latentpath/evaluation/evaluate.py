@@ -8,6 +8,7 @@ from typing import Any
 
 from latentpath.config.schema import MetricConfig
 from latentpath.evaluation.against_data import Data
+from latentpath.evaluation.composition import composition
 from latentpath.evaluation.latents import axiom_distances, geometry, write_map
 from latentpath.evaluation.scoring import Scorer
 from latentpath.evaluation.shards import StoredSweep, join_parts
@@ -57,6 +58,7 @@ def write_figures(
         log_weights=judge.log_weights,
         held_out=data.judged(folder) if data is not None else None,
         distances=axiom_distances(tuned),
+        rounds=composition(tuned.folder, scorer, threshold=metric.threshold),
     )
     metrics = summarise(
         figures,

@@ -35,6 +35,7 @@ def write_tables(
     log_weights: Mapping[str, Sequence[float]] | None = None,
     held_out: pd.DataFrame | None = None,
     distances: pd.DataFrame | None = None,
+    rounds: pd.DataFrame | None = None,
 ) -> FigureTable:
     """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
@@ -51,6 +52,7 @@ def write_tables(
     fronts             leaks at equal effect, areas, and paired differences between the ways of editing
     reversibility      how far windows come back to the neutral image, with the `distances` of their latents
     commutativity      how far two edits in one order end from the same in the other order
+    composition        of real images inverted and sampled again: what each of the `rounds` changed
     flip_points        of a traversal that searched for its `flips`: how many seeds flip, and where
     Figures come with their 95 % intervals, low and high, over the seeds.
     """
@@ -76,6 +78,8 @@ def write_tables(
         tables["reversibility"] = reversal_table(scored, distances)
         if (distances["method"] == "order").any():
             tables["commutativity"] = commutativity_table(scored, distances)
+    if rounds is not None:
+        tables["composition"] = rounds
     if flips is not None and len(flips):
         tables["flip_points"] = flip_points(flips)
     points, fronts = front_tables(scored, resamples=scored.resamples)

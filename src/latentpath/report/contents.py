@@ -9,6 +9,7 @@ from latentpath.report.co_change import co_change_chart, co_change_tables
 from latentpath.report.data_tables import copies_table, fidelity_table
 from latentpath.report.edit_tables import (
     commutativity_table,
+    composition_table,
     cost_table,
     edits_table,
     flip_points_table,
@@ -49,6 +50,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
         "edits": edits_table(run),
         "reversibility": reversibility_table(run),
         "commutativity": commutativity_table(run),
+        "composition": composition_table(run),
         "outcomes": outcomes_table(run),
         "fronts": front_table(run),
         "co_change": co_change_tables(run),

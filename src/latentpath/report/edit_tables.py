@@ -114,6 +114,29 @@ def commutativity_table(run: RunArtefacts) -> Table | None:
     return table
 
 
+def composition_table(run: RunArtefacts) -> Table | None:
+    """Make the table of real images that are inverted and sampled again; None with one round."""
+    found = run.tables.get("composition")
+    if found is None:
+        return None
+    heads = {"latent_error": "latents off by", "decisions_changed": "decisions changed"}
+    table = Table(
+        "Composition: real images inverted and sampled again, one round from the other, with 95 % intervals",
+        ["class", "rounds", *heads.values(), "images"],
+        name="composition",
+    )
+    for cls, rows in found.groupby("class", sort=False):
+        group = []
+        for row in rows.to_dict("records"):
+            cells = [
+                number(row[key], "no scores", digits=3, ends=(row[f"{key}_low"], row[f"{key}_high"]))
+                for key in heads
+            ]
+            group.append([header(words(str(cls))), count(row["round"]), *cells, count(row["n"])])
+        table.groups.append(group)
+    return table
+
+
 def flip_points_table(run: RunArtefacts) -> Table | None:
     """Make the table of flip points; None if the traversal did not search for them."""
     points = run.tables.get("flip_points")

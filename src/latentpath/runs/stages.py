@@ -38,6 +38,7 @@ LATER = {
     "classifier.through_vae": False,
     "dataset.judge_fraction": 0.0,
     "dataset.stratify": False,
+    "inversion.rounds": 1,
     "metric.vae_precision": "32-true",
 }
 # Settings that affect speed or location only, so a change does not invalidate a stage.

@@ -24,9 +24,10 @@ from latentpath.diffusion.inversion import InvertedNoise, ddim_inversion, ddpm_i
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver
 from latentpath.errors import UserError
+from latentpath.keys import COMPOSED
 from latentpath.runs.files import write_parquet
-from latentpath.traversal.engine import walk
-from latentpath.traversal.plan import SweepPlan
+from latentpath.traversal.engine import Leaf, walk
+from latentpath.traversal.plan import Branch, SweepPlan
 from latentpath.traversal.store import read_index, read_latents
 from latentpath.traversal.sweep import Sample, Sampled, Wave
 
@@ -105,6 +106,33 @@ def from_originals(
         mine = originals.latents_of(wave.cls, wave.seeds).to(sampler.device)
         noise = _invert(mine, wave, plan, denoise, sampler.solver, inversion)
         return Sampled(*walk(plan, replace(sampler, noise=noise), cls=wave.cls, seeds=wave.seeds))
+
+    return sample
+
+
+def composed(
+    plan: SweepPlan,
+    sampler: Sampler,
+    denoise: GuidedDenoiser,
+    originals: Originals,
+    inversion: InversionConfig,
+) -> Sample:
+    """Return a function that inverts real images and samples them without an edit, `inversion.rounds` times.
+
+    Each round starts from the image of the one before; round 0 is the real image after the VAE. An edit that
+    asks for nothing should change nothing, however often it is made: the axiom of composition. `plan` has the
+    neutral image alone.
+    """
+
+    def sample(wave: Wave) -> Sampled:
+        n = plan.num_inference_steps
+        rounds = [originals.latents_of(wave.cls, wave.seeds).to(sampler.device)]
+        for _ in range(inversion.rounds):
+            noise = _invert(rounds[-1], wave, plan, denoise, sampler.solver, inversion)
+            rounds.append(walk(plan, replace(sampler, noise=noise), cls=wave.cls, seeds=wave.seeds)[1])
+        branches = [Branch(COMPOSED, (), n, n, float(k)) for k in range(len(rounds))]
+        leaves = [Leaf(wave.cls, seed, branch) for branch in branches for seed in wave.seeds]
+        return Sampled(leaves, torch.cat(rounds))
 
     return sample
 

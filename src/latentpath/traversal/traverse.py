@@ -21,10 +21,17 @@ from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
 from latentpath.judge.classifier import Classifier
+from latentpath.keys import COMPOSED
 from latentpath.runs.progress import bar
 from latentpath.runs.ranks import SINGLE, Rank
 from latentpath.traversal.bisect import bisecting, flips_table, judge_of_latents
-from latentpath.traversal.originals import choose_originals, encode_originals, from_originals, reconstruct
+from latentpath.traversal.originals import (
+    choose_originals,
+    composed,
+    encode_originals,
+    from_originals,
+    reconstruct,
+)
 from latentpath.traversal.plan import SweepPlan
 from latentpath.traversal.planning import describe_cost, work_besides
 from latentpath.traversal.sampling import build_denoiser
@@ -128,7 +135,10 @@ class Traversal:
     def sweep_originals(
         self, plan: SweepPlan, model: BaseModel, folder: Path, table: ImageTable, spec: ImageSpec
     ) -> GuidedDenoiser:
-        """Sweep from inverted images of `table`, then log their reconstruction error without an edit."""
+        """Sweep from inverted images of `table`, then log their reconstruction error without an edit.
+
+        With `inversion.rounds` above 1 the images are inverted and sampled again, into `folder`/composition.
+        """
         vae = model.vae()
         vae.to(self.device)
         chosen = choose_originals(table, split=self.inversion.split, seeds=plan.seeds)
@@ -141,6 +151,16 @@ class Traversal:
             way=lambda sampler, denoise: from_originals(plan, sampler, denoise, originals, self.inversion),
         )
         log.info(reconstruct(folder, originals, vae=vae))
+        if self.inversion.rounds > 1:
+            few = plan.plain([])
+            self.sweep(
+                few,
+                model,
+                folder / COMPOSED,
+                "inverting again and again",
+                way=lambda sampler, denoise: composed(few, sampler, denoise, originals, self.inversion),
+                like=denoise,
+            )
         return denoise
 
     def _denoiser(
