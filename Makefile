@@ -48,11 +48,13 @@ test: $(STAMP) ## run the tests, offline, in WORKERS processes; ARGS="-k solvers
 
 SEED := $(or $(SEED),$(shell date +%s))
 KILLS ?= 100
-# The longest that each of the two series of kills may go on killing, and the hostile values of keys (2,303 is all).
+# The longest that each of the two series of kills may go on killing, the hostile values of keys (2,303 is all), and
+# the ways in which each file is damaged (6 is all).
 KILL_SECONDS ?= 240
 VALUES ?= 800
+DAMAGES ?= 6
 test-hostile: $(STAMP) ## attack every promise of docs/promises.md; SEED=7 repeats a failure, KILLS=20 VALUES=200 ends sooner
-	SEED=$(SEED) KILLS=$(KILLS) KILL_SECONDS=$(KILL_SECONDS) VALUES=$(VALUES) $(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m '' \
+	SEED=$(SEED) KILLS=$(KILLS) KILL_SECONDS=$(KILL_SECONDS) VALUES=$(VALUES) DAMAGES=$(DAMAGES) $(OFFLINE) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m '' \
 		--hypothesis-seed=$(SEED) \
 		tests/hostile $$(grep -o 'tests/[a-z_/0-9.]*::[a-z_0-9]*' docs/promises.md | grep -v hostile | sort -u) $(ARGS)
 

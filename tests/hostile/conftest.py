@@ -1,7 +1,7 @@
 """Shared fixtures of the hostile tests: seed, log of inputs, command line, and a tiny finished run.
 
 `make test-hostile` draws SEED and prints it, so that a failure can be repeated; KILLS bounds the kills,
-KILL_SECONDS the time of each series of them, VALUES the hostile values of keys.
+KILL_SECONDS the time of each series of them, VALUES the hostile values of keys, DAMAGES those of each file.
 `make test` runs only the tests without the mark `hostile`, with seed 0.
 """
 
@@ -26,6 +26,7 @@ from latentpath.commands import COMMANDS
 SEED = int(os.environ.get("SEED", "0"))
 KILLS = int(os.environ.get("KILLS", "100"))
 VALUES = int(os.environ.get("VALUES", "800"))
+DAMAGES = int(os.environ.get("DAMAGES", "6"))
 KILL_SECONDS = float(os.environ.get("KILL_SECONDS", "240"))
 LOG = Path(__file__).parents[2] / "outputs" / "hostile.json"
 TRIED: Counter[str] = Counter()
@@ -99,6 +100,12 @@ def values() -> int:
 
 
 @pytest.fixture(scope="session")
+def damages() -> int:
+    """In how many of the ways to damage each file, from the environment."""
+    return DAMAGES
+
+
+@pytest.fixture(scope="session")
 def kill_seconds() -> float:
     """How long a series of kills may go on, from the environment."""
     return KILL_SECONDS
@@ -144,7 +151,9 @@ def finished(once, tiny_job: list[str]) -> Path:
 
 
 def pytest_report_header() -> str:
-    return f"hostile: SEED={SEED} KILLS={KILLS} KILL_SECONDS={KILL_SECONDS:g} VALUES={VALUES}"
+    return (
+        f"hostile: SEED={SEED} KILLS={KILLS} KILL_SECONDS={KILL_SECONDS:g} VALUES={VALUES} DAMAGES={DAMAGES}"
+    )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -84,3 +84,19 @@ def test_two_shells_that_start_the_same_run_make_it_once(tiny_job, tmp_path):
     errors = [shell.communicate()[1] for shell in shells]
     assert [shell.returncode for shell in shells] == [0, 0], errors
     assert sum("classifier is complete" in error or "is complete" in error for error in errors) == 1, errors
+
+
+@pytest.mark.hostile
+def test_of_two_shells_with_different_settings_one_works_and_the_other_is_refused(tiny_job, tmp_path, tried):
+    """Whichever comes second waits for the first, and is then told what differs; nothing is mixed."""
+    line = [sys.executable, "-m", "latentpath", "classify", *tiny_job, f"output_dir={tmp_path}"]
+    rates = ("classifier.lr=1e-3", "classifier.lr=2e-3")
+    shells = [subprocess.Popen([*line, rate], stderr=subprocess.PIPE, text=True) for rate in rates]
+    errors = [shell.communicate()[1] for shell in shells]
+    statuses = [shell.returncode for shell in shells]
+    assert sorted(statuses) == [0, 2], errors
+    refused = errors[statuses.index(2)]
+    assert "was made with another configuration" in refused and "classifier.lr" in refused, refused
+    manifest = json.loads((tmp_path / "tiny" / "classify" / "manifest.json").read_text())
+    assert manifest["config"]["classifier.lr"] == [1e-3, 2e-3][statuses.index(0)]
+    tried("two at once", 2)

@@ -11,7 +11,7 @@ from socket import gethostname
 import pytest
 
 from latentpath.runs import temporary
-from latentpath.runs.temporary import remove_abandoned, remove_abandoned_beside, temporary_beside
+from latentpath.runs.temporary import remove, remove_abandoned, remove_abandoned_beside, temporary_beside
 
 
 @pytest.fixture(params=["node7", "node7.cluster.example", gethostname()])
@@ -74,3 +74,15 @@ def test_beside_a_path_nothing_else_is_touched(tmp_path, dead_process, monkeypat
     deep = left_by(dead_process, below / "phantoms", monkeypatch)
     remove_abandoned_beside(tmp_path / "phantoms")
     assert (own.exists(), other.exists(), deep.exists()) == (False, True, True)
+
+
+def test_of_a_link_only_the_link_is_removed(tmp_path):
+    """A stage on another disk, to which a link leads, is not emptied by overwrite=true."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (tmp_path / "finetune").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "to_nothing").symlink_to(tmp_path / "absent")
+    for name in ("finetune", "to_nothing", "absent"):
+        remove(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere"]
+    assert (tmp_path / "elsewhere" / "file").exists()

@@ -28,7 +28,13 @@ from latentpath.judge.classifier import Classifier, class_outputs, load_classifi
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import ece
 from latentpath.training import classify as tasks_classify
-from latentpath.training.classify import AttributeClassifier, balance, classification_loss, label_weights
+from latentpath.training.classify import (
+    AttributeClassifier,
+    balance,
+    classification_loss,
+    label_weights,
+    one_cycle,
+)
 
 ATTRIBUTES = ["green", "blue"]
 
@@ -531,6 +537,21 @@ def test_what_validation_cannot_tell(changes: dict[str, Any], message: str, tmp_
 def test_settings_out_of_range(override: str, message: str, compose: Any):
     with pytest.raises(UserError, match=re.escape(message)):
         check(compose("classify", override))
+
+
+@pytest.mark.parametrize("steps", range(1, 13))
+def test_a_training_may_be_as_short_as_it_likes(steps):
+    """Few images and epochs make few steps; torch's own rate divides by zero if there are five."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    rate = one_cycle(optimizer, 0.5, steps=steps)
+    rates = [rate.get_last_lr()[0]]
+    for _ in range(steps - 1):
+        optimizer.step()
+        rate.step()
+        rates.append(rate.get_last_lr()[0])
+    assert max(rates) <= 0.5
+    assert steps == 1 or rates[-1] < 1e-5
 
 
 def test_patience_needs_validation(compose: Any):

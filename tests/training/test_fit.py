@@ -18,6 +18,7 @@ import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
+from latentpath.errors import UserError
 from latentpath.runs.ranks import Rank
 from latentpath.training.checkpoints import newest_checkpoint
 from latentpath.training.fit import fit
@@ -160,6 +161,22 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     assert newest_checkpoint(tmp_path) == tmp_path / "step=3.ckpt"
     assert newest_checkpoint(tmp_path / "none") is None
     assert torch.equal(train(tmp_path, Line()).weight, torch.ones(STEPS))
+
+
+class Harm:
+    """When its pickle is executed, it raises ZeroDivisionError."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("1 / 0",)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1], {"state_dict": Harm()}], ids=str)
+def test_a_checkpoint_of_another_program_is_named_and_not_executed(tmp_path, content):
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(
+        UserError, match=f"^{tmp_path / 'last.ckpt'} cannot be used as a checkpoint: .*Delete it"
+    ):
+        train(tmp_path, Line())
 
 
 def test_of_a_checkpoint_and_its_link_the_link_is_resumed_from(tmp_path):

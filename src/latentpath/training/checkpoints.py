@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from latentpath.errors import UserError
 from latentpath.runs.files import replacing
+
+KEYS = ("state_dict", "loops", "pytorch-lightning_version")  # what each checkpoint of Lightning has
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -50,10 +53,20 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU without executing pickles. Raises UserError if it is damaged."""
-    if not is_whole(file):
-        raise UserError(
-            f"{file} is missing or damaged. Delete {file.parent} and run the same command again: this stage "
-            "is trained anew."
-        )
-    return torch.load(file, map_location="cpu", weights_only=True)
+    """Map a checkpoint into memory, on the CPU, without executing pickles.
+
+    Raises UserError if it is damaged, or if another program wrote it.
+    """
+    reason = "it is missing or damaged"
+    if is_whole(file):
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            if isinstance(content, dict) and set(KEYS) <= set(content):
+                return content
+            reason = "it is not one of Lightning"
+        except (RuntimeError, pickle.UnpicklingError, ValueError):
+            reason = "it holds more than tensors and plain values, or it is not one of torch"
+    raise UserError(
+        f"{file} cannot be used as a checkpoint: {reason}. Delete it and run the same command again: the "
+        f"training goes on from another checkpoint in {file.parent}, or begins anew."
+    )

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from latentpath.runs.stopping import StopBetweenSteps
-from latentpath.training.checkpoints import newest_checkpoint
+from latentpath.training.checkpoints import newest_checkpoint, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any)
     quiet_lightning()  # Lightning would also claim that it requeues on SLURM, which it does not
     resume = newest_checkpoint(last.parent)
     if resume:
+        read_checkpoint(resume)  # Lightning would end in a traceback where it is another program's
         log.info("going on from %s", resume)
     stop = StopBetweenSteps(last, first=trainer.is_global_zero)
     trainer.callbacks.append(stop)  # type: ignore[attr-defined]
