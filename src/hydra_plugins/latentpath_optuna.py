@@ -249,6 +249,8 @@ class OptunaSweeper(Sweeper):
         try:
             if isinstance(values, IntervalSweep):
                 low, high, log = values.start, values.end, "log" in values.tags
+                if not -math.inf < float(low or 0) <= float(high or 0) < math.inf:
+                    raise ValueError("expected two finite numbers, the lower one first")
                 whole = isinstance(low, int) or isinstance(OmegaConf.select(self.config, key), int)
                 if whole:
                     return IntDistribution(math.ceil(low or 0), math.floor(high or 0), log=log)

@@ -212,6 +212,10 @@ def test_excluded_keys_are_those_of_the_configuration(compose):
         (("++dataset.root=x,y",), "would share one"),
         (("hydra.sweep.subdir=all", "seed=0,1"), "seed has no part in hydra.sweep.subdir=all"),
         (("hydra.sweep.subdir=${seed}", "seed=0,1", "finetune.lr=1e-4,1e-3"), "finetune.lr has no part"),
+        (
+            ("hydra/sweeper=optuna", "finetune.lr=interval(nan,1)"),
+            "finetune.lr=interval(nan,1): expected two finite",
+        ),
         (("hydra/sweeper=optuna", "seed=1"), "nothing to search"),
         (("hydra/sweeper=optuna", "name=a,b"), "would share one"),
         (("hydra/sweeper=optuna", "seed=1,2", "hydra.sweeper.n_jobs=2"), "hydra/launcher=slurm"),

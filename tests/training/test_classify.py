@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier, class_outputs, load_classifier
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import ece
+from latentpath.runs.weights import WeightsFolder
 from latentpath.training import classify as tasks_classify
 from latentpath.training.classify import (
     AttributeClassifier,
@@ -266,6 +268,17 @@ def test_weights_may_lie_in_the_folder_of_weights(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LATENTPATH_WEIGHTS", str(tmp_path))
     network = build_network("convnext_atto", num_outputs=2, pretrained=True)
     assert torch.equal(network.state_dict()["stem.0.weight"], weights["stem.0.weight"])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no safetensors", pickle.dumps({"state_dict": {}})])
+def test_weights_that_are_none_are_named_with_what_to_do(tmp_path: Path, content: bytes):
+    file = tmp_path / "timm" / "efficientnet_b0" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(
+        UserError, match=f"^{file}: expected timm's weights of efficientnet_b0 .*Delete the file"
+    ):
+        build_network("efficientnet_b0", num_outputs=2, pretrained=True, weights=WeightsFolder(str(tmp_path)))
 
 
 @pytest.mark.parametrize("arch", ["resnet_micro", "efficientnet_tiny"])

@@ -98,13 +98,23 @@ def build_network(
 def _timm_network(
     arch: str, num_outputs: int, pretrained: bool, dropout: float, weights: WeightsFolder
 ) -> nn.Module:
-    network = timm.create_model(
-        arch,
-        pretrained=pretrained,
-        pretrained_cfg_overlay=_pretrained(arch, weights) if pretrained else None,
-        num_classes=num_outputs,
-        drop_rate=dropout,
-    )
+    source = _pretrained(arch, weights) if pretrained else None
+    try:
+        network = timm.create_model(
+            arch,
+            pretrained=pretrained,
+            pretrained_cfg_overlay=source,
+            num_classes=num_outputs,
+            drop_rate=dropout,
+        )
+    except Exception as error:  # from safetensors, torch or timm
+        if source is None or "file" not in source:
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"{source['file']}: expected timm's weights of {arch} ({reason}). Delete the file and run "
+            "`latentpath fetch` again, or train from random weights with `pretrained=false`."
+        ) from None
     settings: Any = network.pretrained_cfg
     settings.pop("state_dict", None)  # timm would keep the weights twice
     return network
