@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 
@@ -22,6 +21,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import device_of
 from latentpath.judge.classifier import Classifier, class_outputs
 from latentpath.judge.networks import build_network
+from latentpath.runs.files import Json
 from latentpath.runs.ranks import current_rank, shared
 from latentpath.runs.stages import open_stage
 from latentpath.runs.temporary import remove
@@ -80,7 +80,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         trip = round_trip(cfg, base) if cfg.classifier.round_trips or cfg.classifier.through_vae else None
         if cfg.classifier.trainable is Trained.head:
             change = trip.function if trip and cfg.classifier.through_vae else None
-            fitted: dict[str, Any] = {
+            fitted: Json = {
                 "penalty": fit_on_first_rank(
                     classifier, data, cfg.trainer, weights=weights, rank=rank, change=change
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -34,7 +33,7 @@ from latentpath.metrics import (
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.measures import own_measures
 from latentpath.report.model_card import add_evaluation
-from latentpath.runs.files import read_json, read_parquet
+from latentpath.runs.files import Json, read_json, read_parquet
 from latentpath.runs.ranks import Rank, current_rank
 from latentpath.runs.stages import Stage, open_stage, stage_dir
 from latentpath.runs.tracking import build_loggers
@@ -55,7 +54,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     folder = WeightsFolder(cfg.weights_dir)
-    lpips: dict[str, Any] = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
+    lpips: Json = {net: lpips_or_none(net, folder) for net in cfg.metric.lpips}
     # If missing weights have been added since, the stage must be made again instead of keeping n/a.
     weights = {f"lpips {net}": "missing" if network is None else "there" for net, network in lpips.items()}
     for name in _other_networks(cfg):
@@ -76,7 +75,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         return stage.figures.get("all_strict_low")
 
 
-def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: dict[str, Any], rank: Rank) -> bool:
+def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: Json, rank: Rank) -> bool:
     """Score the images with the other processes; return whether this one has computed the figures."""
     plan = read_json(stage_dir(run_dir, "traverse", cfg) / "plan.json", keys=PLAN_KEYS)
     device = device_of(cfg.trainer.accelerator, rank.local_index)
@@ -101,9 +100,7 @@ def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: dict[str, Any], r
     return True
 
 
-def _scorer(
-    cfg: Config, run_dir: Path, judge: Classifier, lpips: dict[str, Any], device: torch.device
-) -> Scorer:
+def _scorer(cfg: Config, run_dir: Path, judge: Classifier, lpips: Json, device: torch.device) -> Scorer:
     weights = WeightsFolder(cfg.weights_dir)
     others = {name: network_or_none(name, weights) for name in _other_networks(cfg)}
     pipeline = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))

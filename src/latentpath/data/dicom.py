@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from latentpath.data.source import Source, first_bytes, readable, suffix_of
@@ -90,7 +89,7 @@ def read(path: Source) -> Image.Image:
     return Image.fromarray((255 * brightness).round().astype(np.uint8))
 
 
-def window(values: NDArray[Any], center: float, width: float, function: str = "LINEAR") -> NDArray[Any]:
+def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
     """Map values to brightness in [0, 1] by a window, as DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3 define it:
 
         LINEAR         (x - (center - 0.5)) / (width - 1) + 0.5, clipped; width >= 1
@@ -113,7 +112,7 @@ def window(values: NDArray[Any], center: float, width: float, function: str = "L
     raise ValueError(f"the window's function is {function!r}, expected LINEAR, LINEAR_EXACT or SIGMOID")
 
 
-def look_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[Any], tuple[float, float]]:
+def look_up(values: np.ndarray, table: Dataset) -> tuple[np.ndarray, tuple[float, float]]:
     """Map values by a table, and return them with the smallest and largest value of its bits.
 
     LUTDescriptor is (number of entries, 0 for 65536; the value that entry 0 is for; bits of an entry). Values
@@ -153,7 +152,7 @@ def _header(path: Source, *, pixels: bool) -> Dataset:
     return header
 
 
-def _pixels(header: Dataset, path: Source) -> NDArray[Any]:
+def _pixels(header: Dataset, path: Source) -> np.ndarray:
     """Decode the stored values: (rows, columns), or (rows, columns, 3) in RGB."""
     from pydicom.pixels import pixel_array
     from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -171,7 +170,7 @@ def _pixels(header: Dataset, path: Source) -> NDArray[Any]:
         raise UserError(f"{path} is damaged: its pixels cannot be read ({type(error).__name__})") from None
 
 
-def _brightness(values: NDArray[Any], header: Dataset, path: Source) -> NDArray[Any]:
+def _brightness(values: np.ndarray, header: Dataset, path: Source) -> np.ndarray:
     """Return the brightness (rows, columns) in [0, 1] of stored values, before polarity."""
     try:
         low, high = _stored_ends(header)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from latentpath.data.latent_cache import LatentCache
@@ -67,7 +65,7 @@ def write_copies(
 
 
 def copy_table(
-    index: pd.DataFrame, spaces: Mapping[str, tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+    index: pd.DataFrame, spaces: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 ) -> pd.DataFrame:
     """Score each generated image (row of `index`) as a copy of a training image, in each space.
 

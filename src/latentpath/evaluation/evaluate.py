@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from latentpath.config.schema import MetricConfig
 from latentpath.evaluation.against_data import Data
@@ -16,7 +15,7 @@ from latentpath.evaluation.summary import summarise
 from latentpath.evaluation.tables import write_tables
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics import Scored, strong_swap_steps
-from latentpath.runs.files import write_json
+from latentpath.runs.files import Json, write_json
 from latentpath.traversal.store import read_flips
 
 
@@ -24,13 +23,13 @@ def write_figures(
     folder: Path,
     metric: MetricConfig,
     *,
-    plan: Mapping[str, Any],
+    plan: Json,
     judge: Classifier,
     scorer: Scorer,
     sweeps: Sequence[StoredSweep],
     data: Data | None,
     seed: int,
-) -> dict[str, Any]:
+) -> Json:
     """Write every table and figure under `folder`, and return those of the stage's manifest.
 
     `plan` is what plan.json holds. `sweeps` are scored, that of the fine-tuned model first. `data` is the

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +41,7 @@ def figure_table(
     geometry: the rows of `metrics.geometry_bands`. held_out: real images as the judge sees them, for the
     figures of its errors (`judge_errors`).
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     for method in scored.trajectories:
         positions = strong if method == "swap" else None
         cells = _cfrt(cfrt_table(scored, method, positions))
@@ -63,7 +62,7 @@ def figure_table(
     return table.assign(model=table["model"].fillna(FINETUNED), reason=table["reason"].fillna(""))
 
 
-def _cfrt(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _cfrt(table: pd.DataFrame) -> list[Mapping[str, object]]:
     """Turn rows of a `cfrt_table` or `cfrt_by_position` into one row per figure."""
     rows = []
     for cell in table.to_dict("records"):
@@ -73,7 +72,7 @@ def _cfrt(table: pd.DataFrame) -> list[dict[str, Any]]:
             ends = {end: cell.get(f"{figure.key}_{end}") for end in ("low", "high")}
             n = cell["n_eligible" if figure.key == "flipped_eligible" else "n_seeds"]
             told = {"n": n, "reason": reasons.get(figure.key, "")}
-            rows.append(key | {"figure": figure.key, "value": cell[figure.key]} | ends | told)
+            rows.append({**key, **{"figure": figure.key, "value": cell[figure.key]}} | ends | told)
     return rows
 
 
@@ -82,8 +81,8 @@ def _cfrt_means(
     attributes: Sequence[str],
     method: str,
     positions: Sequence[int] | None,
-    cells: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
+    cells: Sequence[Mapping[str, object]],
+) -> list[Mapping[str, object]]:
     """Return the means over classes and attributes, or the first reason if no cell is defined."""
     means = cfrt_means(scored, method, positions, of=attributes)
     rows = []
@@ -98,7 +97,7 @@ def _cfrt_means(
 
 def _selectivity(
     scored: Scored, attributes: Sequence[str], method: str, positions: Sequence[int] | None
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, object]]:
     """Return the selectivity of the traversed attributes among their heads, its parts, and the means."""
     if len(attributes) < 2:
         return []
@@ -113,9 +112,9 @@ def _selectivity(
             cells[cls, attribute] = pd.Series(found.per_seed[:, i], index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": method, "n": found.n, "reason": reason}
             interval = {"low": ends.low[i], "high": ends.high[i]}
-            rows.append(key | {"figure": "selectivity", "value": found.by_attribute[i]} | interval)
-            rows.append(key | {"figure": "selectivity_p", "value": found.p[i]})
-            rows.append(key | {"figure": "released_null", "value": found.null[i]})
+            rows.append({**key, **{"figure": "selectivity", "value": found.by_attribute[i]}} | interval)
+            rows.append({**key, **{"figure": "selectivity_p", "value": found.p[i]}})
+            rows.append({**key, **{"figure": "released_null", "value": found.null[i]}})
     low, high = mean_difference_interval(pd.DataFrame(cells).to_numpy(np.float64))
     interval, table = {"low": low, "high": high}, pd.DataFrame(rows)
     for figure, of_figure in table.groupby("figure"):
@@ -125,7 +124,7 @@ def _selectivity(
     return rows
 
 
-def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
+def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[Mapping[str, object]]:
     """Return, at each position, the share of images with the attribute and the mean probabilities.
 
     Neutral images have no attribute and no position, so they get one row per attribute.
@@ -151,11 +150,11 @@ def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[di
         )
         key = {"class": cls, "attribute": attribute, "method": method, "position": position}
         key |= {"model": scored.model, "n": len(own)}
-        found += [key | {"figure": f, "value": v} for f, v in zip(PRESENCE, values, strict=True)]
+        found += [{**key, **{"figure": f, "value": v}} for f, v in zip(PRESENCE, values, strict=True)]
     return found
 
 
-def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[dict[str, Any]]:
+def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[Mapping[str, object]]:
     """Return the mean distance of trajectory images to the neutral image, per cell and overall.
 
     Frame 0 is left out, because it is the neutral image itself.
@@ -172,7 +171,7 @@ def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[d
     return [row | {"method": method} for row in rows]
 
 
-def _geometry(bands: pd.DataFrame) -> list[dict[str, Any]]:
+def _geometry(bands: pd.DataFrame) -> list[Mapping[str, object]]:
     """Return distances and cosines of the swaps at each step, and curvature and length of each path."""
     bands = bands.rename(columns={"swap_step": "position", "mean": "value"})
     bands = bands[[column for column in COLUMNS if column in bands]].assign(method="swap")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from latentpath.metrics.outcomes import outcome_table
 
 def rows_of_judge_errors(
     scored: Scored, attributes: Sequence[str], strong: Sequence[int], held_out: pd.DataFrame
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, object]]:
     """Return what the judge misses on held-out images, and the swaps' shares with an attribute without it.
 
     held_out: real images of all classes after the VAE, with columns cls, group, a label in {0, 1, nan} for
@@ -46,19 +45,19 @@ def rows_of_judge_errors(
             }
             low, high = rate_intervals(shares[:, None])
             ends = {"value": np.nanmean(shares) if key["n"] else np.nan, "low": low[0], "high": high[0]}
-            rows.append(key | {"figure": "present"} | ends)
+            rows.append({**key, "figure": "present"} | ends)
             found = corrected_share(shares, said, true, held_out["group"].tolist())
-            rows.append(key | {"figure": "present_corrected"} | vars(found))
+            rows.append({**key, "figure": "present_corrected"} | vars(found))
     return rows
 
 
 def _rate(
     right: np.ndarray, of: np.ndarray, groups: pd.Series, attribute: str, figure: str
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the share of `right` among the images `of`, with an interval over their groups."""
     key = {"attribute": attribute, "method": HELD_OUT, "figure": figure, "n": int(of.sum())}
     if not of.any():
-        return key | {"value": np.nan, "reason": "no held-out images with this label"}
+        return {**key, **{"value": np.nan, "reason": "no held-out images with this label"}}
     by_group = pd.Series(right[of].astype(float)).groupby(groups.to_numpy()[of]).agg(["mean", "size"])
     ends = rate_intervals(by_group[["mean"]], by_group[["size"]])
-    return key | {"value": float(right[of].mean()), "low": ends.low[0], "high": ends.high[0]}
+    return {**key, **{"value": float(right[of].mean()), "low": ends.low[0], "high": ends.high[0]}}

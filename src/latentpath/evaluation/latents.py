@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def named_directions(index: pd.DataFrame, read: Callable[[pd.DataFrame], np.ndar
     return pd.DataFrame(rows, columns=columns).astype({"swap_step": "Int64"})
 
 
-def _naming(directions: np.ndarray, attributes: list[str], key: dict[str, Any]) -> list[dict[str, Any]]:
+def _naming(directions: np.ndarray, attributes: list[str], key: dict[str, object]) -> list[dict[str, object]]:
     """Return the rows of one class and swap step; directions (S, A, ...)."""
     found = name_attributes(directions)
     right = found.right.astype(float)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ _DIFFERENCES = {
 
 def rows_of_outcomes(
     scored: Scored, attributes: Sequence[str], strong: Sequence[int]
-) -> list[dict[str, Any]]:
+) -> list[Mapping[str, object]]:
     """Return effectiveness, leak and their parts of each method, MNAC, and the class of neutral images.
 
     On the strong end and at every swap step; without a placebo in the scores only others_changed, and with a
@@ -57,7 +56,7 @@ def rows_of_outcomes(
             rows += [*_cells(at_end, figure, key, others), _mean(at_end, figure, key, others)]
         for step, at_step in of_method.groupby("swap_step"):
             for figure in figures:
-                rows += _cells(at_step, figure, key | {"position": step}, others)
+                rows += _cells(at_step, figure, {**key, "position": step}, others)
     return rows + _mnac(scored, attributes, strong)
 
 
@@ -69,19 +68,21 @@ def _wide(outcomes: pd.DataFrame, figure: str) -> pd.DataFrame:
     return values.unstack(["class", "attribute"])
 
 
-def _cells(outcomes: pd.DataFrame, figure: str, key: dict[str, Any], others: int) -> list[dict[str, Any]]:
+def _cells(
+    outcomes: pd.DataFrame, figure: str, key: Mapping[str, object], others: int
+) -> list[Mapping[str, object]]:
     """Return a row per class and attribute; `others`: how many decisions there are about everything else."""
     wide = _wide(outcomes, figure)
     array = wide.to_numpy(np.float64)
     ends = difference_intervals(array) if figure == "effectiveness" else _shares(array, figure, 1 / others)
     rows = []
     for i, (cls, attribute) in enumerate(wide.columns):
-        row = key | {"class": cls, "attribute": attribute, "figure": figure}
+        row = {**key, "class": cls, "attribute": attribute, "figure": figure}
         rows.append(row | _read(array[:, i], ends, i))
     return rows
 
 
-def _mean(outcomes: pd.DataFrame, figure: str, key: dict[str, Any], others: int) -> dict[str, Any]:
+def _mean(outcomes: pd.DataFrame, figure: str, key: Mapping[str, object], others: int) -> dict[str, object]:
     array = _wide(outcomes, figure).to_numpy(np.float64)
     value = np.nanmean(np.nanmean(array, axis=0)) if np.isfinite(array).any() else np.nan
     if figure == "effectiveness":
@@ -90,7 +91,7 @@ def _mean(outcomes: pd.DataFrame, figure: str, key: dict[str, Any], others: int)
         of_seeds = pd.DataFrame(array).mean(axis=1).to_numpy()[:, None]
         ends = _shares(of_seeds, figure, 1 / (others * array.shape[1]))
         low, high = ends.low[0], ends.high[0]
-    return key | {"figure": figure, "value": value, "low": low, "high": high}
+    return {**key, "figure": figure, "value": value, "low": low, "high": high}
 
 
 def _shares(values: np.ndarray, figure: str, unit: float) -> Interval:
@@ -100,7 +101,7 @@ def _shares(values: np.ndarray, figure: str, unit: float) -> Interval:
     return Interval(low.clip(least, 1), high.clip(least, 1))
 
 
-def _read(values: np.ndarray, ends: Interval, i: int) -> dict[str, Any]:
+def _read(values: np.ndarray, ends: Interval, i: int) -> dict[str, float | str]:
     """Return value, ends, n and reason of one figure, from what each seed says of it."""
     known = values[np.isfinite(values)]
     if not known.size:
@@ -109,7 +110,7 @@ def _read(values: np.ndarray, ends: Interval, i: int) -> dict[str, Any]:
     return {name: float(value) for name, value in found.items()} | {"n": known.size}
 
 
-def _mnac(scored: Scored, attributes: Sequence[str], strong: Sequence[int]) -> list[dict[str, Any]]:
+def _mnac(scored: Scored, attributes: Sequence[str], strong: Sequence[int]) -> list[Mapping[str, object]]:
     """Return the mean number of attributes whose decision a swap changes, on the strong end."""
     sweep, rows, cells = Sweep(scored, "swap"), [], {}
     for cls in scored.classes:
@@ -132,7 +133,7 @@ def _positive(values: np.ndarray, unit: float) -> Interval:
     return Interval(low.clip(0), high)
 
 
-def _class_match(scored: Scored) -> list[dict[str, Any]]:
+def _class_match(scored: Scored) -> list[Mapping[str, object]]:
     """Return, per class, the share of neutral images that the judge takes for the class of their prompt."""
     columns = [f"class_prob_{cls}" for cls in scored.classes]
     neutral = scored.rows[scored.rows["method"] == "neutral"]
@@ -146,6 +147,6 @@ def _class_match(scored: Scored) -> list[dict[str, Any]]:
         values = match[neutral["class"] == cls].to_numpy(np.float64)[:, None]
         key = {"class": cls, "method": "neutral", "figure": "class_match"}
         rows.append(
-            key | {"n": int(np.isfinite(values).sum())} | _read(values[:, 0], rate_intervals(values), 0)
+            {**key, "n": int(np.isfinite(values).sum())} | _read(values[:, 0], rate_intervals(values), 0)
         )
     return rows

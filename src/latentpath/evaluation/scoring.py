@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Picture:
     """An image for the report: key, pixels (3, h, w) in [0, 1] and, for swaps, an LPIPS map (h, w)."""
 
-    key: dict[str, Any]
+    key: dict[str, Any]  # of many types, as columns are
     image: Tensor
     lpips_map: Tensor | None = None
 
@@ -96,8 +96,8 @@ class Scorer:
         columns = ["attribute", "method", "swap_step", "until", "strength"]
         keys = [blank | row for row in rows[columns].to_dict("records")]
         stacks = [latents]
-        for attribute, trajectory in self._trajectories(rows, latents).items():
-            points = torch.cat([latents[self._neutral(rows)], trajectory["latents"]])
+        for attribute, (_, swaps) in self._trajectories(rows, latents).items():
+            points = torch.cat([latents[self._neutral(rows)], swaps])
             for method in self.interpolations if model == FINETUNED else ():
                 stacks.append(interpolate(method, points, self.frames, arc_length=self.arc_length))
                 keys += [
@@ -106,16 +106,13 @@ class Scorer:
                 ]
         return keys, torch.cat(stacks)
 
-    def _trajectories(self, rows: pd.DataFrame, latents: Tensor) -> dict[str, dict[str, Any]]:
+    def _trajectories(self, rows: pd.DataFrame, latents: Tensor) -> dict[str, tuple[list[int], Tensor]]:
         """Map each attribute to its swap steps from weak to strong and their latents (K, c, h, w)."""
         found = {}
         places = rows.reset_index(drop=True)
         for attribute, group in places[places["method"] == "swap"].groupby("attribute", sort=False):
             order = group.sort_values("swap_step", ascending=False)
-            found[str(attribute)] = {
-                "steps": order["swap_step"].tolist(),
-                "latents": latents[order.index.tolist()],
-            }
+            found[str(attribute)] = order["swap_step"].tolist(), latents[order.index.tolist()]
         return found
 
     def _neutral(self, rows: pd.DataFrame) -> Tensor:
@@ -131,8 +128,8 @@ class Scorer:
 
     def _cosines(self, rows: pd.DataFrame, latents: Tensor) -> pd.DataFrame:
         origin, tables = latents[self._neutral(rows)][0].numpy(), []
-        for attribute, trajectory in self._trajectories(rows, latents).items():
-            steps, points = trajectory["steps"], trajectory["latents"].numpy()
+        for attribute, (steps, swaps) in self._trajectories(rows, latents).items():
+            points = swaps.numpy()
             columns = {
                 "cosine": direction_cosines(origin, points, steps, reference="strongest"),
                 "cosine_weakest": direction_cosines(origin, points, steps, reference="weakest"),

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -28,6 +27,7 @@ from latentpath.metrics import Scored, figure
 from latentpath.metrics.figure_table import FigureTable, Reading
 from latentpath.metrics.figures import CFRT
 from latentpath.metrics.measures import MEASURES
+from latentpath.runs.files import Json
 
 _NAMED = 4  # places that a note names at most
 
@@ -40,7 +40,7 @@ def summarise(
     num_inference_steps: int,
     swap_steps: Sequence[int],
     strong: Sequence[int],
-) -> dict[str, Any]:
+) -> Json:
     """Return the content of metrics.json, from the table of figures and the scores behind it."""
     return {
         "classes": list(scored.classes),
@@ -57,7 +57,7 @@ def summarise(
     }
 
 
-def print_summary(figures: FigureTable, metrics: dict[str, Any]) -> None:
+def print_summary(figures: FigureTable, metrics: Json) -> None:
     """Print the poster's table on the terminal."""
     keys = [
         "selectivity",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger
 from numpy.typing import NDArray
 
 from latentpath.keys import FINETUNED
-from latentpath.runs.files import read_image, read_json, read_parquet
+from latentpath.runs.files import Json, read_image, read_json, read_parquet
 from latentpath.runs.tracking import log_figures, log_images
 
 
@@ -23,7 +22,7 @@ def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
     """
     metrics, rows = read_json(folder / "metrics.json"), read_parquet(folder / "figures.parquet")
     rows = rows[(rows["method"] == "swap") & rows["position"].isna() & rows["class"].notna()]
-    figures: dict[str, Any] = {"cfrt_mean": metrics["cfrt_mean"]}
+    figures: Json = {"cfrt_mean": metrics["cfrt_mean"]}
     for row in rows.dropna(subset=["value"]).to_dict("records"):
         cells = figures.setdefault("swap", {}).setdefault(row["class"], {})
         cells.setdefault(row["attribute"], {})[row["figure"]] = row["value"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -18,6 +18,7 @@ from latentpath.diffusion.execution import device_of, prepare
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.mix import Mix
 from latentpath.diffusion.noise import SeededNoise
+from latentpath.diffusion.prompts import PromptEncoder
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
@@ -35,7 +36,7 @@ from latentpath.traversal.words import Prompt
 class PromptTable:
     """Encodes prompts for one row at a time, each text once."""
 
-    def __init__(self, encoder: Any, device: torch.device) -> None:
+    def __init__(self, encoder: PromptEncoder, device: torch.device) -> None:
         self._encoder, self._device = encoder, device
         self._texts: dict[str, Conditioning] = {}
         self._last: tuple[tuple[Prompt, ...], Conditioning] | None = None
@@ -71,7 +72,7 @@ def open_run(run_dir: Path) -> Explorer:
     judge = load_classifier(classify, plugins=cfg.plugins) if classify.is_dir() else None
     device, model = device_of("auto"), BaseModel(str(pipeline))
     n, dataset = cfg.timesteps.num_inference_steps, cfg.dataset
-    schedule, vae = model.schedule(), cast(Any, model.vae()).to(device)
+    schedule, vae = model.schedule(), model.vae().to(device)
     prompts = PromptTable(model.prompt_encoder(dataset.image_size), device)
     denoise = GuidedDenoiser(
         unet=prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True),

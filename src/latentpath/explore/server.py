@@ -19,6 +19,7 @@ from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
 from latentpath.explore.explorer import Choice, Edit, Explorer
 from latentpath.explore.uploads import KINDS
+from latentpath.runs.files import Json
 
 HOST = "127.0.0.1"
 FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
@@ -87,7 +88,7 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"only for browsers on this machine")
             return True
 
-        def _send_json(self, answer: Callable[[], dict[str, Any]]) -> None:
+        def _send_json(self, answer: Callable[[], Json]) -> None:
             try:
                 status, content = HTTPStatus.OK, answer()
             except UserError as error:
@@ -129,7 +130,7 @@ def choice(query: dict[str, list[str]]) -> Choice:
         raise UserError(f"the page asked for an edit that cannot be read ({error}); load it again") from None
 
 
-def facts(explorer: Explorer, name: str) -> dict[str, Any]:
+def facts(explorer: Explorer, name: str) -> Json:
     """Return what the page offers: the run's name, classes, attributes, methods, and steps."""
     return {
         "name": name,
@@ -146,7 +147,7 @@ def facts(explorer: Explorer, name: str) -> dict[str, Any]:
     }
 
 
-def shown(edit: Edit) -> dict[str, Any]:
+def shown(edit: Edit) -> Json:
     """Return an edit as the page shows it: three pictures as data, probabilities, and what it cost."""
     difference = GAIN * (edit.image - edit.origin).abs().mean(0, keepdim=True).expand(3, -1, -1) - 1
     return {

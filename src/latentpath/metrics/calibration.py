@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -63,7 +62,9 @@ def adaptive_ece(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) 
     return float(sum(abs(part.sum()) for part in parts) / len(probs))
 
 
-def reliability(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -> dict[str, list[Any]]:
+def reliability(
+    probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS
+) -> dict[str, list[float | None]]:
     """Return the numbers of a reliability diagram with bins of equal width: {count, predicted, observed}.
 
     `predicted` is the mean probability and `observed` the frequency in a bin; None in an empty bin.
@@ -78,7 +79,7 @@ def reliability(probs: np.ndarray, came_true: np.ndarray, *, bins: int = BINS) -
     return {"count": count.tolist(), "predicted": mean(probs), "observed": mean(came_true)}
 
 
-def calibration(logits: Tensor, labels: Tensor) -> dict[str, Any]:
+def calibration(logits: Tensor, labels: Tensor) -> dict[str, object]:
     """Return {ece, adaptive_ece, nll, reliability} of one head, None if empty; shapes as `fit_temperature`.
 
     Of a softmax the probability of its first choice counts, which comes true where the choice is right.

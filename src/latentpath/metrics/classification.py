@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torchmetrics.functional.classification import (
 )
 
 from latentpath.metrics.calibration import calibration
+from latentpath.runs.files import Json
 
 
 def classification_metrics(
@@ -27,7 +27,7 @@ def classification_metrics(
     attributes: Sequence[str],
     temperatures: Mapping[str, float] | None = None,
     log_weights: Sequence[float] | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Json]:
     """Metrics of one split, as in classify/metrics.json.
 
     Returns {label: {accuracy, f1, auroc, positives, count, undefined, temperature, ece, adaptive_ece, nll,
@@ -53,7 +53,7 @@ def classification_metrics(
     # our own probabilities, in float64: torchmetrics takes logits that all lie in [0, 1] for probabilities
     logits = logits.detach().double().cpu()
     class_labels, attribute_labels = class_labels.cpu(), attribute_labels.cpu()
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Json] = {}
     heads: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     shifts = torch.zeros(expected[1]) if log_weights is None else torch.tensor(log_weights)
     shifted = logits - shifts.double()
@@ -94,9 +94,9 @@ def mean_auroc(
     return sum(known) / len(known) if known else None
 
 
-def _attribute_row(probs: Tensor, labels: Tensor) -> dict[str, Any]:
+def _attribute_row(probs: Tensor, labels: Tensor) -> Json:
     """probs, labels: (n,)"""
-    row: dict[str, Any] = {"accuracy": None, "f1": None, "auroc": None}
+    row: Json = {"accuracy": None, "f1": None, "auroc": None}
     positives, n = int(labels.sum()), len(labels)
     undefined: dict[str, str] = {}
     if n == 0:
@@ -114,9 +114,9 @@ def _attribute_row(probs: Tensor, labels: Tensor) -> dict[str, Any]:
     return row | {"positives": positives, "count": n, "undefined": undefined}
 
 
-def _class_row(probs: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _class_row(probs: Tensor, labels: Tensor, classes: Sequence[str]) -> Json:
     """probs (n, C), labels (n,)"""
-    row: dict[str, Any] = {"accuracy": None, "f1": None, "auroc": None}
+    row: Json = {"accuracy": None, "f1": None, "auroc": None}
     support = torch.bincount(labels, minlength=len(classes))
     occurs = support > 0
     undefined: dict[str, str] = {}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +12,7 @@ FIGURES = ("fid", "kid", "precision", "recall", "vendi")
 
 def fidelity(
     generated: ArrayLike, real: ArrayLike, *, neighbours: int = 3, draws: int = 20, seed: int = 0
-) -> dict[str, Any]:
+) -> dict[str, float | str]:
     """Compare features of `generated` (n, d) with `real` (m, d), and real with real images.
 
         fid         |mu - mu'|^2 + tr(S + S' - 2 (S S')^1/2)

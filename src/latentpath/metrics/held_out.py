@@ -6,8 +6,6 @@ drawn at random.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -19,7 +17,7 @@ Array = NDArray[np.float64]
 
 def head_figures(
     scores: ArrayLike, decided: ArrayLike, labels: ArrayLike, groups: ArrayLike | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return {auroc, sensitivity, specificity, positives, negatives, groups} of one head.
 
     scores (n,): larger where the head sees the label; decided (n,): whether it says so; labels (n,): 1, 0 or
@@ -43,7 +41,7 @@ def head_figures(
 
 
 def auroc(
-    x: Array, y: Array, x_groups: NDArray[Any], y_groups: NDArray[Any], *, level: float = 0.95
+    x: Array, y: Array, x_groups: np.ndarray, y_groups: np.ndarray, *, level: float = 0.95
 ) -> tuple[float, float, float]:
     """Return the AUROC of scores x (m,) of images with the label against y (n,) of others, and its interval.
 
@@ -82,7 +80,7 @@ def auroc(
     return theta, max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
-def psnr(images: NDArray[Any], other: NDArray[Any]) -> Array:
+def psnr(images: np.ndarray, other: np.ndarray) -> Array:
     """Return the peak signal-to-noise ratio (n,) in dB of images (n, 3, h, w) in [-1, 1]; inf for equal ones.
 
     10 log10( 4 / mean squared difference )
@@ -92,7 +90,7 @@ def psnr(images: NDArray[Any], other: NDArray[Any]) -> Array:
         return 10 * np.log10(4 / error)
 
 
-def _rate(right: Array, groups: NDArray[Any]) -> dict[str, float | None]:
+def _rate(right: Array, groups: np.ndarray) -> dict[str, float | None]:
     """The share of images that the head is right about, by the sums of each group."""
     names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if not len(names):

@@ -4,8 +4,7 @@ The judge sees every image, a human sees a few. Prediction-powered inference tak
 all images and corrects them by its mistakes on the labelled ones (`judge_error.prediction_powered`).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -66,7 +65,7 @@ def human_figures(
     labelled = images.merge(sample[["image", *KEY]], on=KEY).set_index("image").sort_index()
     names, cells = list(attributes), [(c, a) for c in scored.classes for a in attributes]
     said, truth = labelled[names], labels.reindex(labelled.index)[names].astype(float)
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     for method in ("swap", "neutral"):
         tables = [images, labelled, labelled[KEY].join(truth)]
         f, g, y = (_of_seeds(table, method, cells) for table in tables)
@@ -110,7 +109,7 @@ def _of_seeds(images: pd.DataFrame, method: str, cells: Sequence[tuple[str, str]
     return pd.DataFrame(columns)
 
 
-def _estimate(f: pd.DataFrame, g: pd.DataFrame, y: pd.DataFrame) -> dict[str, Any]:
+def _estimate(f: pd.DataFrame, g: pd.DataFrame, y: pd.DataFrame) -> dict[str, object]:
     """Estimate the mean over cells, from tables (seeds, cells): f and g of the judge, y of the human."""
     known = (y.notna() & g.notna()).all(axis=1)
     labelled = y.index[known]

@@ -7,7 +7,6 @@ generated images (prediction-powered inference).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,7 +48,7 @@ def corrected_share(
     shares: ArrayLike,
     decisions: ArrayLike,
     labels: ArrayLike,
-    groups: Sequence[Any] | None = None,
+    groups: Sequence[object] | None = None,
     *,
     level: float = 0.95,
 ) -> Estimate:
@@ -105,7 +104,7 @@ def corrected_share(
     return Estimate(value, low, high)
 
 
-def _by_group(right: NDArray[np.bool_], groups: NDArray[Any]) -> tuple[Array, Array]:
+def _by_group(right: NDArray[np.bool_], groups: np.ndarray) -> tuple[Array, Array]:
     """Return the share of right decisions of each group, and how many there are, (G,) each."""
     _, members = np.unique(groups, return_inverse=True)
     counts = np.bincount(members).astype(np.float64)

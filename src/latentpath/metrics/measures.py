@@ -31,7 +31,7 @@ class Measure(Figure):
     function: str | Callable[..., Any] = ""
     net: str = ""
 
-    def load(self, networks: Mapping[str, Any]) -> Callable[..., Any] | None:
+    def load(self, networks: Mapping[str, object]) -> Callable[..., Any] | None:
         """Return the function, or None if it needs a network whose weights are missing."""
         if not isinstance(self.function, str):
             return self.function
@@ -81,7 +81,7 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def image_measures(networks: Mapping[str, Any]) -> dict[str, Callable[..., Any] | None]:
+def image_measures(networks: Mapping[str, object]) -> dict[str, Callable[..., Any] | None]:
     """Map each column of the scores to its function of (images, reference), or None if weights are missing.
 
     networks: LPIPS backbone -> its network or None; a backbone that is not named is left out.
@@ -127,7 +127,7 @@ def _one_value_each(reference: str, function: Callable[..., Any], images: Any, o
     return values
 
 
-def measures_in(columns: Iterable[Any]) -> list[str]:
+def measures_in(columns: Iterable[object]) -> list[str]:
     """Return the measures among the columns of a table of scores."""
     there = set(columns)
     return [key for key in MEASURES if key in there]

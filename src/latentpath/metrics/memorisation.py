@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -119,7 +119,7 @@ def nearest(
 
 
 def _candidates(
-    a: NDArray[np.float32], training: NDArray[Any], count: int, centre: NDArray, metric: Metric, chunk: int
+    a: NDArray[np.float32], training: np.ndarray, count: int, centre: NDArray, metric: Metric, chunk: int
 ) -> NDArray[np.int64]:
     """Return the rows (rows, count), in any order, of the training images nearest to each row of `a`."""
     best = np.empty((len(a), 0), dtype=np.int64)
@@ -135,7 +135,7 @@ def _candidates(
     return best & 0xFFFFFFFF
 
 
-def _prepared(part: NDArray[Any], centre: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
+def _prepared(part: np.ndarray, centre: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
     """Flatten to (rows, d) float32, centred; for cosine also of length 1, where |a - b|^2 / 2 = 1 - cos."""
     flat = _flat(part) - centre
     if metric == "cosine":
@@ -144,13 +144,13 @@ def _prepared(part: NDArray[Any], centre: NDArray[np.float32], metric: Metric) -
     return flat
 
 
-def _flat(part: NDArray[Any]) -> NDArray[np.float32]:
+def _flat(part: np.ndarray) -> NDArray[np.float32]:
     flat = np.asarray(part, dtype=np.float32).reshape(len(part), -1)
     if not np.isfinite(flat).all():
         raise ValueError("the nearest image needs finite values; some are NaN, infinite or beyond float32")
     return flat
 
 
-def _parts(array: NDArray[Any], chunk: int) -> Iterator[tuple[int, NDArray[Any]]]:
+def _parts(array: np.ndarray, chunk: int) -> Iterator[tuple[int, np.ndarray]]:
     for start in range(0, len(array), chunk):
         yield start, array[start : start + chunk]

@@ -25,9 +25,9 @@ _COUNTS = 12  # at most so many sizes of the strong end
 class Cell(NamedTuple):
     """One row of a table: its key, its rates, and the seeds behind them in order."""
 
-    key: Mapping[str, Any]
+    key: Mapping[str, Any]  # of many types, as columns are
     rates: Mapping[str, Rate]
-    seeds: Sequence[Any] = ()
+    seeds: Sequence[int] = ()
 
 
 def cfrt_table(

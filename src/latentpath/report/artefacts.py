@@ -14,7 +14,7 @@ from latentpath.keys import INTERPOLATIONS, trajectories_in
 from latentpath.metrics import Scored
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.report.human_labels import read_human_figures
-from latentpath.runs.files import read_csv, read_json, read_parquet, read_yaml, reading
+from latentpath.runs.files import Json, read_csv, read_json, read_parquet, read_yaml
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
 
@@ -41,15 +41,15 @@ class RunArtefacts:
     """
 
     name: str
-    metrics: dict[str, Any]
+    metrics: Json
     figures: FigureTable
-    plan: dict[str, Any]
-    classification: dict[str, Any]
+    plan: Json
+    classification: Json
     examples: pd.DataFrame
     tsne: pd.DataFrame | None
     latents: int | None
     frames: int | None
-    manifests: dict[str, dict[str, Any]]
+    manifests: dict[str, Json]
     configs: dict[str, str]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     of_seeds: pd.DataFrame | None = None
@@ -166,7 +166,7 @@ def read_run(run_dir: Path) -> RunArtefacts:
     )
 
 
-def _figures(run_dir: Path, metrics: dict[str, Any]) -> pd.DataFrame:
+def _figures(run_dir: Path, metrics: Json) -> pd.DataFrame:
     """Read the figures of the evaluation, and add those of a human's labels if there are any."""
     figures = read_parquet(run_dir / "evaluate" / "figures.parquet")
     folder = human_labels_folder(run_dir)
@@ -228,7 +228,7 @@ def _tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in kept.items() if len(table)}
 
 
-def _found(folder: Path, names: Iterable[Any]) -> list[Path | None]:
+def _found(folder: Path, names: Iterable[object]) -> list[Path | None]:
     """Return the existing files with these names in the folder, or None for missing ones."""
     files = [folder / Path(name).name if isinstance(name, str) else None for name in names]
     return [file if file and file.exists() else None for file in files]
@@ -241,21 +241,14 @@ def _positioned(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**numbers).astype({"class": str, "seed": int})
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path) -> Json:
     """The object in a JSON file, empty where there is none. Raises UserError if the file is damaged."""
-    return _mapping(file, read_json(file)) if file.exists() else {}
+    return read_json(file) if file.exists() else {}
 
 
-def _yaml(file: Path) -> dict[str, Any]:
+def _yaml(file: Path) -> Json:
     """The mapping in a YAML file, empty where there is none. Raises UserError if the file is damaged."""
-    return _mapping(file, read_yaml(file)) if file.exists() else {}
-
-
-def _mapping(file: Path, content: Any) -> dict[str, Any]:
-    with reading(file):
-        if not isinstance(content, dict):
-            raise ValueError(f"expected names and values, found {type(content).__name__}")
-    return content
+    return read_yaml(file) if file.exists() else {}
 
 
 def _masked(value: Any, secret: Sequence[str]) -> Any:

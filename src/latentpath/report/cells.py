@@ -84,7 +84,7 @@ class Table:
 
 
 def number(
-    value: Any,
+    value: float | None,
     reason: str = "",
     *,
     digits: int = 2,
@@ -108,9 +108,9 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
-def count(value: Any, reason: str = "") -> Cell:
+def count(value: float | None) -> Cell:
     if value is None:
-        return Cell("n/a", reason=reason or "not in this run's artefacts")
+        return Cell("n/a", reason="not in this run's artefacts")
     return Cell(f"{int(value):,}", value=float(value))
 
 
@@ -118,7 +118,7 @@ def header(text: str, rowspan: int = 1) -> Cell:
     return Cell(text, header=True, rowspan=rowspan)
 
 
-def lookup(tree: Any, *keys: Any) -> Any:
+def lookup(tree: object, *keys: object) -> Any:
     """Return the value under `keys`, one level of the tree each, or None if a key is missing."""
     for key in keys:
         if not isinstance(tree, Mapping):

@@ -1,8 +1,7 @@
 """Compares two runs seed by seed: differences of figures with intervals, and one test over all of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,9 +63,9 @@ def compared(
 
 
 def _table(
-    keys: Iterable[Any], found: Differences, classes: Sequence[str], attributes: Sequence[str], what: str
+    keys: Iterable[Hashable], found: Differences, classes: Sequence[str], attributes: Sequence[str], what: str
 ) -> Table:
-    shown: dict[Any, Cell] = {}
+    shown: dict[Hashable, Cell] = {}
     for i, key in enumerate(keys):
         if found.n[i] < 2:
             shown[key] = number(None, "fewer than two seeds have it")

@@ -1,7 +1,6 @@
 """The page's charts of curves: flip curves, directions of the trajectories, and their numbers."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -160,7 +159,7 @@ def geometry_table(run: RunArtefacts) -> Table | None:
     return table
 
 
-def axis(run: RunArtefacts, points: Any) -> tuple[list[int], list[float], list[str]]:
+def axis(run: RunArtefacts, points: Iterable[int]) -> tuple[list[int], list[float], list[str]]:
     """Return the swap steps from neutral to the strongest edit, their x values and their labels."""
     end = run.num_inference_steps
     steps = sorted((int(step) for step in points), reverse=True)
@@ -186,7 +185,7 @@ def _column(rows: pd.DataFrame, name: str, positions: Sequence[int]) -> list[flo
     return [values.get(position) for position in positions]
 
 
-def _ends(row: Any) -> tuple[Any, Any]:
+def _ends(row: Mapping[Hashable, float]) -> tuple[float | None, float | None]:
     return row.get("low"), row.get("high")
 
 

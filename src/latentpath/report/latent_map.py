@@ -1,7 +1,7 @@
 """The t-SNE map of the latents, with the identity of each point."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ class LatentMap:
     """
 
     chart: Chart
-    points: list[list[Any]] = field(default_factory=list)
+    points: list[list[float]] = field(default_factory=list)
 
 
 def latent_map(run: RunArtefacts) -> LatentMap | None:
@@ -72,7 +72,7 @@ def _placed(xy: np.ndarray) -> np.ndarray:
     return size / 2 + (xy - (low + high) / 2) * ((size - 2 * MARGIN) / spread).min() * (1, -1)
 
 
-def _points(run: RunArtefacts, table: pd.DataFrame) -> list[list[Any]]:
+def _points(run: RunArtefacts, table: pd.DataFrame) -> list[list[float]]:
     """Return the points of neutral latents and plain swaps; other edits have no label on the map."""
     found = [
         [

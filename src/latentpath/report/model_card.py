@@ -20,7 +20,7 @@ from latentpath.config.written import written_config
 from latentpath.data.records import ImageTable
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.figures import FIGURES
-from latentpath.runs.files import write_text
+from latentpath.runs.files import Json, write_text
 from latentpath.runs.masking import mask_config
 from latentpath.runs.provenance import versions
 
@@ -79,7 +79,7 @@ def write_card(pipeline: Path, cfg: Config, table: ImageTable, *, base: Path) ->
     write_text(pipeline / FILE, _joined(metadata, body))
 
 
-def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, Any]) -> None:
+def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, Json]) -> None:
     """Put the figures into the card of the folder `pipeline`, in the place of an earlier evaluation.
 
     judge: the judge's figures on held-out groups, output -> {"accuracy", "auroc"}. Without a card it does
@@ -138,11 +138,11 @@ def _prompts(table: ImageTable) -> list[str]:
     return neutral + [table.captions.caption(table.classes[0], [name]) for name in table.attributes]
 
 
-def _joined(metadata: dict[str, Any], body: str) -> str:
+def _joined(metadata: Json, body: str) -> str:
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n{body}"
 
 
-def _chosen(config: dict[str, Any]) -> dict[str, Any]:
+def _chosen(config: Json) -> Json:
     """Return the SECTIONS of a configuration, flat where they are one value."""
     chosen = {}
     for parts in SECTIONS:

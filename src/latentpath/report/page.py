@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -25,7 +24,7 @@ from latentpath.report.pictures import Gallery, Grid, Picture, within_bytes, wor
 from latentpath.report.slider import explorer, payload, script_hash
 from latentpath.report.tables import METHOD_NAMES
 from latentpath.runs.figure_style import colour_variables
-from latentpath.runs.files import write_text
+from latentpath.runs.files import Json, write_text
 
 # Bytes of the pictures that stand still; with the slider's, charts and tables the page stays below 15 MB.
 TRAJECTORY_BYTES = 2_200_000
@@ -102,9 +101,7 @@ def page_script() -> str:
     return "\n" + "\n".join(_resource(name) for name in ("slider.js", "map.js", "copy.js"))
 
 
-def _pictures(
-    run: RunArtefacts, gallery: Gallery, encode: Callable[[Path, Path | None, bool], str]
-) -> dict[str, Any]:
+def _pictures(run: RunArtefacts, gallery: Gallery, encode: Callable[[Path, Path | None, bool], str]) -> Json:
     def size(picture: Picture) -> int:
         return len(encode(picture.file, picture.against, picture.inverted))
 
@@ -148,7 +145,7 @@ def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
     return [(", ".join(stages), text) for text, stages in stages_of.items()]
 
 
-def _cost(run: RunArtefacts, table: Table) -> dict[str, Any]:
+def _cost(run: RunArtefacts, table: Table) -> Json:
     """Return wall times, U-Net calls, and the calls that the shared trunk saves."""
     recorded = (
         run.manifests.get("traverse", {}).get("figures", {}).get("unet_calls", run.plan.get("unet_calls"))

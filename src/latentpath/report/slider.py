@@ -4,7 +4,6 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -16,13 +15,14 @@ from latentpath.report.latent_map import LatentMap
 from latentpath.report.pictures import Gallery, thinned, words
 from latentpath.report.sprites import Sheet, encode_sheets
 from latentpath.report.tables import METHOD_NAMES
+from latentpath.runs.files import Json
 
 MAX_SEEDS, MAX_POSITIONS = 64, 50
 SLIDER_BYTES = 9_500_000  # of its pictures in base64
 SHARE = 0.55  # of the bytes, for the swaps; the other paths share the rest equally
 
 
-def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> dict[str, Any]:
+def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> Json:
     """Return the tracks with their image sheets, or {} if no images are stored.
 
     A track is a path from neutral to an attribute: the swaps, another way of editing, or an interpolation.
@@ -61,10 +61,10 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
 
 
 def payload(
-    explored: dict[str, Any], mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
+    explored: Json, mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
 ) -> Markup:
     """Return the page's JSON, escaped so that it cannot end its script element."""
-    content: dict[str, Any] = {"copies": _copies(tables)}
+    content: Json = {"copies": _copies(tables)}
     if explored:
         content["explorer"] = explored
     if mapped:
@@ -88,7 +88,7 @@ def _copies(tables: Iterable[Table]) -> dict[str, dict[str, str]]:
     return {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
 
 
-def _escaped(content: dict[str, Any]) -> Markup:
+def _escaped(content: Json) -> Markup:
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -100,7 +100,7 @@ def script_hash(script: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[dict[str, Any]], list[tuple[str, list[int]]]]:
+def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[Json], list[tuple[str, list[int]]]]:
     """Return the tracks with labels of each position, and (method, positions after neutral)."""
     tracks, places = [], []
     if steps := thinned(gallery.steps(), MAX_POSITIONS):

@@ -6,15 +6,14 @@ import errno
 import os
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
 from latentpath.runs.files import reading, write_whole, writing
 
 
-def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """Return an empty array in a new .npy file, mapped into memory, with its bytes reserved on the disk.
 
     Without the reservation a full disk would end the process by SIGBUS at the first write that does not fit.
@@ -33,7 +32,7 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap
     return array
 
 
-def save_array(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
     """Write `array` as an .npy file."""
     content = BytesIO()
     np.save(content, array)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from latentpath.errors import UserError
+from latentpath.runs.files import Json
 from latentpath.runs.weights import WeightsFolder, is_sdxl
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -171,7 +171,7 @@ def _check_shapes(folder: Path, vae: Path) -> None:
         )
 
 
-def _object(file: Path) -> dict[str, Any]:
+def _object(file: Path) -> Json:
     """Read a JSON object. Raises UserError, naming the file, if there is none."""
     if not file.is_file():
         raise UserError(f"{file} is missing; copy the folder anew.")

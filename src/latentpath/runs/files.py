@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+Json = dict[str, Any]  # an object of a JSON or YAML file, whose values are of many types
+
 _ROOM = "Make room and run the same command again; what was finished before stays."
 _PLACE = "Give a folder that you may write to, such as output_dir=..."
 REMEDIES = {
@@ -153,10 +155,10 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def write_image(path: Path, image: Image.Image, **options: Any) -> None:
-    """Write `image` in the format of the suffix of `path`; `options` go to Pillow."""
+def write_image(path: Path, image: Image.Image) -> None:
+    """Write `image` in the format of the suffix of `path`."""
     content = BytesIO()
-    image.save(content, format=path.suffix.removeprefix(".").replace("jpg", "jpeg"), **options)
+    image.save(content, format=path.suffix.removeprefix(".").replace("jpg", "jpeg"))
     write_whole(path, content.getvalue())
 
 
@@ -196,7 +198,7 @@ def _stage_of(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "manifest.json").exists()), path.parent)
 
 
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
+def read_json(path: Path, keys: tuple[str, ...] = ()) -> Json:
     """Read a JSON file that holds an object, and require that the object has `keys`.
 
     Raises UserError, naming the file, if it is missing, damaged, or holds something else.
@@ -211,12 +213,15 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> Any:
         return content
 
 
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file. Raises UserError, naming the file, if it is missing or damaged."""
+def read_yaml(path: Path) -> Json:
+    """Read a YAML file that holds names and values. Raises UserError if it is missing or damaged."""
     import yaml
 
     with reading(path):
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"expected names and values, found {type(content).__name__}")
+        return content
 
 
 def read_parquet(path: Path, **options: Any) -> pd.DataFrame:

@@ -39,9 +39,9 @@ class _Inert:
         return super().__new__(cls)
 
     def __init__(self, *_: object, **__: object) -> None:
-        self.state: Any = {}
+        self.state: object = {}
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
@@ -82,7 +82,7 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _walk(module: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _walk(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     state = module.state if isinstance(module, _Inert) and isinstance(module.state, dict) else {}
     for name, value in {**state.get("_parameters", {}), **state.get("_buffers", {})}.items():
         if isinstance(value, Tensor):

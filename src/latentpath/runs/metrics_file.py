@@ -6,7 +6,6 @@ import csv
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 
@@ -26,7 +25,7 @@ class MetricsFile(CSVLogger):
         self._rows = _rows_of(self._file)
         self._columns: list[str] = []  # of the file that this process has written; none before its first row
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
         step = len(self._rows) if step is None else step
         first = not self._columns
         if first:

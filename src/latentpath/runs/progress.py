@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +16,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+if TYPE_CHECKING:
+    from lightning import LightningModule, Trainer
+    from lightning.pytorch.callbacks import Callback
 
 
 def on_terminal() -> bool:
@@ -48,7 +52,7 @@ def bar(description: str, total: int, *, show: bool = True) -> Iterator[Callable
         yield lambda count=1: progress.advance(task, count)
 
 
-def lightning_bar() -> Any:
+def lightning_bar() -> Callback:
     """Return Lightning's progress bar on a terminal, else a callback that prints every tenth."""
     from lightning.pytorch.callbacks import Callback, RichProgressBar
 
@@ -56,7 +60,7 @@ def lightning_bar() -> Any:
         return RichProgressBar(refresh_rate=10, leave=True)  # a refresh reads the loss, which stalls a GPU
 
     class Lines(Callback):
-        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
             name = type(pl_module).__name__
             batches = trainer.num_training_batches * max(1, trainer.max_epochs or 1)
             steps = trainer.max_steps if trainer.max_steps > 0 else batches
@@ -64,7 +68,7 @@ def lightning_bar() -> Any:
             self.advance(self.seen)
 
         def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+            self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
         ) -> None:
             self.advance(trainer.global_step - self.seen)
             self.seen = trainer.global_step

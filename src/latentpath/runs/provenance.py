@@ -7,16 +7,16 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from latentpath.config.schema import Config
 from latentpath.config.written import written_config
+from latentpath.runs.files import Json
 from latentpath.runs.masking import mask_config
 
 PACKAGES = ("torch", "lightning", "diffusers", "transformers", "timm", "torchmetrics", "lpips", "hydra-core")
 
 
-def facts(config: Config | None) -> dict[str, Any]:
+def facts(config: Config | None) -> Json:
     """Return {"config", "git", "versions"}: the configuration without paths and secrets, commit, versions."""
     plain = written_config(config) if config is not None else {}
     return {"config": mask_config(plain), "git": git_state(), "versions": versions()}
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_state(folder: Path = Path(__file__).parent) -> dict[str, Any]:
+def git_state(folder: Path = Path(__file__).parent) -> Json:
     """Return {"commit": ..., "dirty": ...} of the repository that tracks `folder`, or None for both.
 
     Never fails: returns None without git, without a repository, if it belongs to another user, or if git

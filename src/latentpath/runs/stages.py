@@ -20,6 +20,7 @@ from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.digests import MANIFEST, digests_below, sealed
 from latentpath.runs.files import (
+    Json,
     create_whole,
     json_text,
     make_folder,
@@ -70,7 +71,7 @@ VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_ima
 class Stage:
     path: Path
     complete: bool
-    figures: dict[str, Any] = field(default_factory=dict)  # stored in the manifest, e.g. {"unet_calls": 950}
+    figures: Json = field(default_factory=dict)  # stored in the manifest, e.g. {"unet_calls": 950}
     left: str = ""  # work that other processes still have to do; the last process completes the stage
 
 
@@ -104,7 +105,7 @@ def open_stage(
     weights = dict(weights or {})
     fingerprint = _hash({"config": config, "upstream": inputs, "weights": weights})
 
-    def look() -> dict[str, Any] | None:
+    def look() -> Json | None:
         """Return the manifest, or None if the stage is to be overwritten."""
         manifest = _read(path)
         if not manifest or manifest["fingerprint"] == fingerprint:
@@ -180,7 +181,7 @@ def reusable(run_dir: Path, command: Command, cfg: Config) -> bool:
     return _without_root(manifest["config"]) == _without_root(_relevant(cfg, command))
 
 
-def _relevant(cfg: Config, command: Command) -> dict[str, Any]:
+def _relevant(cfg: Config, command: Command) -> Json:
     from omegaconf import OmegaConf
 
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
@@ -207,12 +208,12 @@ def _hash(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Json | None:
     keys = ("status", "fingerprint", "config", "upstream", "figures")
     return read_json(path / MANIFEST, keys=keys) if (path / MANIFEST).exists() else None
 
 
-def check_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> dict[str, Any]:
+def check_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: Command) -> Json:
     """Return the manifest of a stage. Raises UserError if it is missing or was not finished."""
     path = stage_dir(run_dir, command.name, cfg)
     manifest = _read(path)
@@ -243,12 +244,12 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     return _identity(manifest)
 
 
-def _without_root(config: dict[str, Any]) -> dict[str, Any]:
+def _without_root(config: Json) -> Json:
     """Drop dataset.root, which does not matter to a stage that reads only other stages."""
     return {key: value for key, value in config.items() if key != "dataset.root"}
 
 
-def _identity(manifest: dict[str, Any]) -> str:
+def _identity(manifest: Json) -> str:
     """Identify a stage for the stages that read it: its configuration and the time it was made."""
     return f"{manifest['fingerprint']}-{manifest.get('made', '')}"
 
@@ -276,7 +277,7 @@ def _differences(path: Path, manifest: dict, config: dict, inputs: dict, weights
     )
 
 
-def _claim(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _claim(path: Path, record: Json) -> Json:
     """Return the existing manifest, or write and return `record` if this process opens the stage first."""
     first = create_whole(path / MANIFEST, json_text(record).encode())
     return record if first else read_json(path / MANIFEST)

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from numpy.typing import NDArray
 
 from latentpath.config.schema import Config, LoggerConfig
-from latentpath.runs.files import write_text
+from latentpath.runs.files import Json, write_text
 from latentpath.runs.metrics_file import MetricsFile
 from latentpath.runs.provenance import facts
 from latentpath.runs.ranks import SINGLE, Rank
@@ -107,7 +107,7 @@ def log_images(
             logger.experiment.flush()  # the training may have closed it
 
 
-def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+def _wandb(project: str, stage_path: Path, run_name: str, made_by: Json) -> Logger:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # crash reports contain paths
     import wandb
 
@@ -143,7 +143,7 @@ def _wandb(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any
     return logger
 
 
-def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: Json) -> Logger:
     logger = TensorBoardLogger(stage_path, name="tensorboard", version="", default_hp_metric=False)
     for name, part in made_by.items():
         text = yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
@@ -152,7 +152,7 @@ def _tensorboard(project: str, stage_path: Path, run_name: str, made_by: dict[st
     return logger
 
 
-def _mlflow(project: str, stage_path: Path, run_name: str, made_by: dict[str, Any]) -> Logger:
+def _mlflow(project: str, stage_path: Path, run_name: str, made_by: Json) -> Logger:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

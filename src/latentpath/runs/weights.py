@@ -20,7 +20,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
@@ -261,7 +260,7 @@ def pipeline_files() -> list[str]:
     return [name for names in (*_PIPELINE_FILES, *_SDXL_FILES) for name in names]
 
 
-def is_sdxl(unet: Mapping[str, Any]) -> bool:
+def is_sdxl(unet: Mapping[str, object]) -> bool:
     """Return whether a U-Net's configuration is SDXL's: it takes a pooled embedding and the image's size."""
     return unet.get("addition_embed_type") == "text_time"
 

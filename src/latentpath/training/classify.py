@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -30,6 +30,9 @@ class AttributeClassifier(L.LightningModule):
     class_weights (C,) and pos_weights (A,): as `balance` gives them; None: all equal. `augment` maps training
     images to training images. Logs val/loss and val/auroc, the mean over the labels that have one.
     """
+
+    class_weights: Tensor | None
+    pos_weights: Tensor | None
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class AttributeClassifier(L.LightningModule):
         auroc = mean_auroc(logits, *labels, classes=self.classes, attributes=self.attributes)
         self.log("val/auroc", float("nan") if auroc is None else auroc, sync_dist=True)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         groups = param_groups_weight_decay(self.network, self.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
         scheduler = one_cycle(optimizer, self.lr, steps=int(self.trainer.estimated_stepping_batches))
@@ -103,8 +106,8 @@ def classification_loss(
     attribute_labels: Tensor,
     *,
     class_outputs: int,
-    class_weights: Any = None,
-    pos_weights: Any = None,
+    class_weights: Tensor | None = None,
+    pos_weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the first `class_outputs` logits plus mean binary cross-entropy of known attributes.
 

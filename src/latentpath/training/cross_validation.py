@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +9,7 @@ from torch import Tensor
 from latentpath.data.splits import hash_unit
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier
+from latentpath.runs.files import Json
 from latentpath.training.classify import LabelWeights
 from latentpath.training.fit_head import heads_of, split_features
 from latentpath.training.held_out import held_out_figures
@@ -19,7 +18,7 @@ from latentpath.training.labelled_images import ImageData, LabelledImages
 
 def cross_validate(
     classifier: Classifier, data: ImageData, *, weights: LabelWeights, penalty: dict[str, float], folds: int
-) -> dict[str, Any]:
+) -> Json:
     """Fit the last layer `folds` times, each time without a part of the groups, and judge that part by it.
 
     Returns {folds, images, heads}: `held_out_figures` of all images of all splits. The frozen network, the

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from latentpath.diffusion.conditioning import Conditioning
@@ -183,7 +184,7 @@ class UNetFinetuner(L.LightningModule):
         kept = {key: batch.pop(key) for key in ("places",) if key in batch}
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | kept
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters = self._trainable()
         # A fused AdamW divides by the loss scale itself, after clipping: gradients would be clipped scaled.
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None

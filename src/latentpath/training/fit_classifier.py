@@ -75,7 +75,7 @@ def fit_classifier(
     # Not save_last: it writes only when the best epoch changes, and a resumed run would repeat epochs. The
     # callback of the best epoch comes first, so that the last checkpoint records which epoch is best.
     wanted = {"best": watched, "last": {}} if validate else {"last": {}}
-    callbacks: list[Any] = [
+    callbacks: list[L.Callback] = [
         ModelCheckpoint(
             checkpoints, filename=name, save_on_train_epoch_end=True, enable_version_counter=False, **which
         )

@@ -191,7 +191,7 @@ def load_best(task: UNetFinetuner, checkpoint: Path, *, averaged: bool) -> None:
 
 
 def save_unet(
-    unet: UNet, folder: Path, *, base: BaseModel, trainable: str, scheduler_changes: Mapping[str, Any]
+    unet: UNet, folder: Path, *, base: BaseModel, trainable: str, scheduler_changes: Mapping[str, object]
 ) -> None:
     """Write `folder`/pipeline, the base with the fine-tuned U-Net, and with LoRA `folder`/lora, the adapter.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from latentpath.data.pixels import to_model_range
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.held_out import head_figures, psnr
 from latentpath.metrics.intervals import mean_intervals
+from latentpath.runs.files import Json
 from latentpath.runs.progress import bar
 from latentpath.training.labelled_images import LabelledImages
 
@@ -33,7 +33,7 @@ class RoundTrip:
 
 def held_out_figures(
     classifier: Classifier, images: LabelledImages, logits: Tensor, *, decided_at: float = 0.5
-) -> dict[str, Any]:
+) -> Json:
     """Return `head_figures` of each head: the classes by name (of two only the first), then the attributes.
 
     logits (n, C + A): of `images`, as trained. A class is decided by argmax, an attribute by its calibrated
@@ -53,7 +53,7 @@ def held_out_figures(
     return figures
 
 
-def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip: RoundTrip) -> dict[str, Any]:
+def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip: RoundTrip) -> Json:
     """Measure the classifier on the same images before and after the round trip.
 
     Returns {vae, images, psnr {value, low, high} in dB, originals, round_trips}, the last two as
@@ -90,7 +90,7 @@ def _mean_over_groups(values: np.ndarray, groups: ArrayLike) -> dict[str, float 
     return {k: float(v) if np.isfinite(v) else None for k, v in zip(names, found, strict=True)}
 
 
-def round_trip_table(figures: dict[str, Any]) -> Table:
+def round_trip_table(figures: Json) -> Table:
     """Make the terminal's table of what is left of each head after the VAE; originals -> round trips."""
     quality = figures["psnr"]["value"]
     decibels = "" if quality is None else f", PSNR {quality:.1f} dB"
@@ -109,7 +109,7 @@ def round_trip_table(figures: dict[str, Any]) -> Table:
     return grid
 
 
-def cross_validation_table(figures: dict[str, Any]) -> Table:
+def cross_validation_table(figures: Json) -> Table:
     """Make the terminal's table of all images, each judged by layers that were fitted without its group."""
     title = f"{figures['images']:,} images, each judged without its group: {figures['folds']} folds"
     grid = Table(title=title, title_justify="left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -15,7 +14,7 @@ from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
-from latentpath.runs.files import write_json
+from latentpath.runs.files import Json, write_json
 from latentpath.training.classify import LabelWeights
 from latentpath.training.fit_head import Change, twice
 from latentpath.training.held_out import (
@@ -37,7 +36,7 @@ def judge_splits(
     weights: LabelWeights,
     round_trip: RoundTrip | None = None,
     calibrate_after_it: bool = False,
-    cross_validation: Callable[[], dict[str, Any]] | None = None,
+    cross_validation: Callable[[], Json] | None = None,
 ) -> dict[str, float | None]:
     """Calibrate on the validation split, save classifier and metrics.json; return mean accuracies by split.
 
@@ -58,7 +57,7 @@ def judge_splits(
             val, changed = twice(val), split_logits(classifier, val, change=round_trip.function)
             seen = torch.cat([seen, changed])
         classifier.calibrate(seen, val.class_labels, val.attribute_labels, log_weights=undone)
-    metrics: dict[str, Any] = {
+    metrics: Json = {
         name: classification_metrics(
             values,
             data.splits[name].class_labels,
@@ -89,7 +88,7 @@ def judge_splits(
     return {name: _mean_accuracy(metrics[name]) for name in logits}
 
 
-def _mean_accuracy(rows: dict[str, Any]) -> float | None:
+def _mean_accuracy(rows: Json) -> float | None:
     accuracies = [row["accuracy"] for row in rows.values() if row["accuracy"] is not None]
     return sum(accuracies) / len(accuracies) if accuracies else None
 
@@ -106,7 +105,7 @@ def split_logits(
     return torch.cat(logits)
 
 
-def metrics_table(metrics: dict[str, dict[str, Any]], images: int) -> Table:
+def metrics_table(metrics: dict[str, Json], images: int) -> Table:
     """Make the paper's table of the classifier for the terminal, with calibration errors."""
     calibrated = any(row["uncalibrated"] for row in metrics.values())
     grid = Table(title=f"classifier on {images:,} held-out test images", title_justify="left")

@@ -64,7 +64,7 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, index: Any) -> dict[str, Tensor]:
+    def __getitem__(self, index: list[int]) -> dict[str, Tensor]:
         return {
             "images": torch.from_numpy(self.images[self.positions[index]]),
             "class_labels": self.class_labels[index],

@@ -24,7 +24,7 @@ def trainer_options(
     """
     shared = rank.world_size > 1
     # One process needs no strategy of several, whose addresses only torchrun and srun give.
-    strategy: Any = settings.strategy if shared else "auto"
+    strategy: str | DDPStrategy = settings.strategy if shared else "auto"
     if static_graph is not None and shared and strategy in ("auto", "ddp"):
         strategy = DDPStrategy(gradient_as_bucket_view=True, static_graph=static_graph)
     devices, nodes = settings.devices, settings.num_nodes

@@ -141,7 +141,7 @@ class CheckpointAfterValidation(ModelCheckpoint):
     """Writes checkpoints by steps, and that of a step with a validation after it, so that it knows of it."""
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: object, batch_idx: int
     ) -> None:
         if not validates_now(trainer):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

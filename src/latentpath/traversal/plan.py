@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.mix import Guidance
 from latentpath.keys import JOIN
+from latentpath.runs.files import Json
 from latentpath.traversal.methods.order import order
 from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
@@ -208,7 +208,7 @@ class SweepPlan:
     def images(self) -> int:
         return self.samples * len(self.branches)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Json:
         """Return the content of plan.json, which later stages read."""
         swaps = [b for b in self.branches if b.method == "swap"]
         first = {b.attribute: b for b in self.branches if b.method in ("swap", "combination", "placebo")}

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -28,7 +27,7 @@ from latentpath.runs.files import write_json
 from latentpath.runs.locks import locked
 from latentpath.runs.submitted import STOPPED
 from latentpath.runs.sweeps.checks import check_folders
-from latentpath.runs.sweeps.records import jobs_of, read_record, say, short
+from latentpath.runs.sweeps.records import Record, jobs_of, read_record, say, short
 from latentpath.runs.sweeps.table import conclude
 
 LONGEST = 100  # bytes of a folder name: most disks allow 255, but whole paths are limited too
@@ -64,16 +63,17 @@ def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Co
     folder = Path(hydra.runtime.output_dir)
     overrides = [str(word) for word in hydra.overrides.task]
     with _alone_in(folder):
-        before = read_record(folder, command) or {}
-        anew = before.get("overrides") != overrides or bool(cfg.overwrite)
-        spent = 0.0 if anew else before.get("seconds", 0.0)
-        record: dict[str, Any] = {
+        before = read_record(folder, command)
+        if before and (before["overrides"] != overrides or cfg.overwrite):
+            before = None
+        spent = before["seconds"] if before else 0.0
+        record: Record = {
             "command": command,
             "overrides": overrides,
             "status": "running",
             "result": None,
             "seconds": spent,
-            "first_start": time.time() if anew else before.get("first_start", time.time()),
+            "first_start": before["first_start"] if before else time.time(),
             "last_start": time.time(),
             "message": "",
         }
@@ -82,18 +82,18 @@ def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Co
         began, ended = time.monotonic(), False
         try:
             value = job(command, cfg)
-            ended = before.get("status") == "complete" and not anew  # it only found complete work
+            ended = before is not None and before["status"] == "complete"  # it only found complete work
             finite = value is not None and math.isfinite(value)
-            record |= {"status": "complete", "result": value if finite else None}
+            record["status"], record["result"] = "complete", value if finite else None
             return value
         except SystemExit as end:
             stopped = end.code in (*STOPPED, 130)
-            why = str(end.__context__ or f"exit status {end.code}")
-            record |= {"status": "stopped"} if stopped else {"status": "failed", "message": why}
+            record["status"] = "stopped" if stopped else "failed"
+            record["message"] = "" if stopped else str(end.__context__ or f"exit status {end.code}")
             if stopped or _of_its_own():
                 raise
         except Exception as error:
-            record |= {"status": "failed", "message": f"{type(error).__name__}: {error}"}
+            record["status"], record["message"] = "failed", f"{type(error).__name__}: {error}"
             if _of_its_own():
                 raise
             traceback.print_exc()

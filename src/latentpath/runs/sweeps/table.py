@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,14 +13,11 @@ from rich.table import Table
 from latentpath.runs.command import Command
 from latentpath.runs.files import write_text
 from latentpath.runs.sweeps.chart import sweep_chart
-from latentpath.runs.sweeps.records import UNNAMED
+from latentpath.runs.sweeps.records import Job
 
 
-def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> None:
+def conclude(folder: Path, command: Command, jobs: Sequence[Job]) -> None:
     """Write sweep.csv (all jobs) and sweep.svg (of this command), and print the table and the best job."""
-    for job in jobs:
-        words = (word.partition("=") for word in job["overrides"])
-        job["values"] = {key: value for key, _, value in words if key not in UNNAMED or key == "experiment"}
     _write_csv(folder / "sweep.csv", jobs)
     jobs = [job for job in jobs if job["command"] == command.name]
     varied = [
@@ -33,7 +29,7 @@ def conclude(folder: Path, command: Command, jobs: Sequence[dict[str, Any]]) -> 
     label = result.label if result else "result"
     better = -1 if result and result.direction == "maximize" else 1
     judged = [job for job in jobs if job["result"] is not None] if result else []
-    best = min(judged, key=lambda job: better * job["result"], default=None)
+    best = min(judged, key=lambda job: better * (job["result"] or 0.0), default=None)
     points = [(job["values"], job["result"]) for job in jobs]
     chart = sweep_chart(points, varied, label=label, best=best["result"] if best else None)
     if chart:
@@ -70,7 +66,7 @@ def _rounded(text: str) -> str:
         return text
 
 
-def _write_csv(file: Path, jobs: Sequence[dict[str, Any]]) -> None:
+def _write_csv(file: Path, jobs: Sequence[Job]) -> None:
     keys = list(dict.fromkeys(key for job in jobs for key in job["values"]))
     figures = ["command", "status", "result", "seconds"]
     out = StringIO()
