@@ -7,11 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors import SafetensorError
+from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -23,9 +24,10 @@ from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
 from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base, has_weights
 from latentpath.runs.digests import digest_of
-from latentpath.runs.files import check_whole, read_json, replacing, write_json
+from latentpath.runs.files import Json, check_whole, read_json, replacing, write_json
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
 
+M = TypeVar("M", bound=nn.Module)
 SAFE: Any = {"use_safetensors": True}  # pickles could run code
 
 
@@ -87,7 +89,7 @@ class BaseModel:
         index = self._load(StableDiffusionXLPipeline, "", how="load_config")
         return index.get("force_zeros_for_empty_prompt", True)
 
-    def schedule(self, **changes: Any) -> NoiseSchedule:
+    def schedule(self, **changes: object) -> NoiseSchedule:
         """Return the noise schedule; `changes` replace settings of the folder's scheduler."""
         scheduler = self._load(DDIMScheduler, "scheduler")
         try:
@@ -109,7 +111,7 @@ class BaseModel:
         """The factor that scales the VAE's latents for the U-Net."""
         return self._load(Autoencoder, "vae", how="load_config").get("scaling_factor", 0.18215)
 
-    def unet_config(self) -> dict[str, Any]:
+    def unet_config(self) -> Json:
         return self._load(UNet, "unet", how="load_config")
 
     def context_shape(self) -> tuple[int, int]:
@@ -166,7 +168,7 @@ class BaseModel:
         own = {"config": self.config, "only_config": only_config}
         check_base(self.source, self.revision, self.vae_source, self.weights, **own)
 
-    def _text_encoder(self, kind: Any, part: str) -> Any:
+    def _text_encoder(self, kind: type[M], part: str) -> M:
         disable_progress_bar()  # it would show for milliseconds only
         return _frozen(self._load(kind, part, dtype=torch.float32, **SAFE))
 
@@ -220,13 +222,13 @@ class BaseModel:
             ) from None
 
 
-def scheduler_changes(model: ModelConfig) -> dict[str, Any]:
+def scheduler_changes(model: ModelConfig) -> dict[str, object]:
     """Return the settings of diffusers' scheduler that a fine-tune with `model` changes.
 
     With zero terminal SNR sampling must begin at the last timestep, so the spacing is trailing
     (Lin et al. 2023).
     """
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     if model.prediction_type is not None:
         changes["prediction_type"] = model.prediction_type.value
     if model.zero_terminal_snr:
@@ -262,5 +264,5 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
-def _frozen(module: Any) -> Any:
+def _frozen(module: M) -> M:
     return module.eval().requires_grad_(False)

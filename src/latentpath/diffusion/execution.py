@@ -11,13 +11,13 @@ import math
 import resource
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from latentpath.config.choices import ACCELERATORS
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.errors import UserError
+from latentpath.runs.files import Json
 from latentpath.runs.preflight import check_accelerator
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def prepare(
     dtype: torch.dtype,
     channels_last: bool = False,
     compile: bool = False,
-) -> Any:
+) -> UNet:
     """Prepare the U-Net for sampling: move it in place and turn off gradients.
 
     `compile` wraps the whole U-Net. The returned module then runs like the U-Net, shares its weights, and has
@@ -92,7 +93,7 @@ def prepare(
         unet = unet.to(dtype)
     if channels_last:
         unet = unet.to(memory_format=torch.channels_last)
-    return torch.compile(unet, fullgraph=True, dynamic=False) if compile else unet
+    return cast("UNet", torch.compile(unet, fullgraph=True, dynamic=False)) if compile else unet
 
 
 def should_compile(wanted: bool | None, device: torch.device | str, flop: Callable[[], float]) -> bool:
@@ -104,7 +105,7 @@ def should_compile(wanted: bool | None, device: torch.device | str, flop: Callab
     return long
 
 
-def attention_kernel(name: str | None) -> AbstractContextManager[Any]:
+def attention_kernel(name: str | None) -> AbstractContextManager[object]:
     """Run attention with the kernel `name` of ATTENTION_BACKENDS within the block; None: PyTorch chooses."""
     return nullcontext() if name is None else sdpa_kernel(ATTENTION_BACKENDS[name])
 
@@ -173,9 +174,7 @@ def largest_batch(
     return batch_size
 
 
-def unet_flops(
-    unet_config: Mapping[str, Any], latent_shape: Sequence[int], context_shape: Sequence[int]
-) -> int:
+def unet_flops(unet_config: Json, latent_shape: Sequence[int], context_shape: Sequence[int]) -> int:
     """Return the FLOP of one row's forward pass (a multiply-add is 2): products, convolutions, attention.
 
     latent_shape: (c, h, w). context_shape: (length, dim). Runs on the meta device, without weights or memory.

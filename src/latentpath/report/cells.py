@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+Row = Mapping[Any, Any]  # a row of a table as pandas gives it, by the names of its columns
+
 
 @dataclass(frozen=True)
 class Cell:

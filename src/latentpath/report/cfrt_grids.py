@@ -1,7 +1,6 @@
 """Prints CFRT tables on the terminal for `latentpath cfrt`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from latentpath.metrics.measures import figure
+from latentpath.report.cells import Row
 
 _SHOWN = (
     "cfrt_released",
@@ -80,7 +80,7 @@ def _comparison(comparison: pd.DataFrame) -> Table:
     return grid
 
 
-def _cell(row: Mapping[Any, Any], key: str) -> str:
+def _cell(row: Row, key: str) -> str:
     low, high = row.get(f"{key}_low", float("nan")), row.get(f"{key}_high", float("nan"))
     interval = "" if low != low else f"\n[dim]{low:.2f}-{high:.2f}[/dim]"
     return _number(row[key]) + interval

@@ -1,7 +1,5 @@
 """Collects all tables and charts of a run, by their names in the template, for the page and for files."""
 
-from typing import Any
-
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table
 from latentpath.report.charts import Chart
@@ -36,8 +34,10 @@ from latentpath.report.outcomes import outcomes_table
 from latentpath.report.sensitivity import calibration_table, sensitivity_curves
 from latentpath.report.tables import companions_table, conditions_table, main_table
 
+PageTables = dict[str, Table | list[Table] | None]  # by their names in the template
 
-def page_tables(run: RunArtefacts) -> dict[str, Any]:
+
+def page_tables(run: RunArtefacts) -> PageTables:
     """Return {name: table, list of tables, or None if the run does not have it}."""
     spline = [method for method in run.methods if method in ("swap", "bezier")]
     rest = [method for method in run.methods if method not in spline]
@@ -70,7 +70,7 @@ def page_tables(run: RunArtefacts) -> dict[str, Any]:
     }
 
 
-def every_table(tables: dict[str, Any]) -> list[Table]:
+def every_table(tables: PageTables) -> list[Table]:
     """Return all tables that have rows, in the order of the page."""
     listed = [t for entry in tables.values() for t in (entry if isinstance(entry, list) else [entry])]
     return [table for table in listed if table and any(table.groups)]

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from latentpath.metrics import figure
 from latentpath.metrics.front_table import AREA
-from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.cells import Cell, Row, Table, header, number, signed
 from latentpath.report.charts import Chart
 from latentpath.report.export import to_csv, to_markdown
 from latentpath.report.page import environment, page_script
@@ -110,7 +109,7 @@ def _page(boards: Sequence[Board], tables: Sequence[Table], command: str) -> str
     )
 
 
-def _compared(row: Mapping[Any, Any], name: str) -> list[Cell]:
+def _compared(row: Row, name: str) -> list[Cell]:
     """Return the cells of a figure: its value, its difference to the swap, and p."""
     reason = row[f"{name}_reason"]
     value = number(row[name], reason, digits=3)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from latentpath.metrics.measures import definition, figure
 from latentpath.report.artefacts import STAGES, RunArtefacts, read_run
-from latentpath.report.cells import Table
 from latentpath.report.co_change import entangled_pairs
 from latentpath.report.contents import every_table, page_charts, page_tables
 from latentpath.report.encode import data_uri
@@ -71,7 +70,7 @@ def _render(run: RunArtefacts, gallery: Gallery) -> str:
             front_charts=front_charts(run),
             tsne=mapped.chart if mapped else None,
             configs=_distinct_configs(run),
-            cost=_cost(run, tables["cost_times"]),
+            cost=_cost(run),
         )
     )
 
@@ -145,7 +144,7 @@ def _distinct_configs(run: RunArtefacts) -> list[tuple[str, str]]:
     return [(", ".join(stages), text) for text, stages in stages_of.items()]
 
 
-def _cost(run: RunArtefacts, table: Table) -> Json:
+def _cost(run: RunArtefacts) -> Json:
     """Return wall times, U-Net calls, and the calls that the shared trunk saves."""
     recorded = (
         run.manifests.get("traverse", {}).get("figures", {}).get("unet_calls", run.plan.get("unet_calls"))
@@ -155,7 +154,6 @@ def _cost(run: RunArtefacts, table: Table) -> Json:
         for package, number in run.manifests.get(stage, {}).get("versions", {}).items():
             versions.setdefault(package, {})[stage] = str(number)
     return {
-        "table": table,
         "tree": run.plan.get("calls_per_seed"),
         "alone": run.plan.get("plain_calls_per_seed"),
         "recorded": recorded if isinstance(recorded, int | float) else None,

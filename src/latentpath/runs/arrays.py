@@ -39,7 +39,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, content.getvalue())
 
 
-def read_array(path: Path) -> np.memmap[Any, Any]:
+def read_array(path: Path) -> np.memmap:
     """Map the array in an .npy file into memory. Raises UserError, naming it, if it is missing or damaged."""
     with reading(path):
         return np.load(path, mmap_mode="r")

@@ -24,6 +24,7 @@ from pathlib import Path
 from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
+from latentpath.runs.files import Json
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
 RECORD = "fetched.json"  # beside the files of a model: their source, sizes and hashes
@@ -246,7 +247,7 @@ def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
     return lacking
 
 
-def _object_in(file: Path, key: str | None = None) -> dict[str, Any]:
+def _object_in(file: Path, key: str | None = None) -> Json:
     """Read the object in a JSON file, or that under its `key`. Raises UserError if the file is damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
@@ -135,7 +135,7 @@ def bisect_wave(
     judge: LatentJudge,
     threshold: float,
     checks: int,
-) -> tuple[list[Leaf], Tensor, list[dict[str, Any]]]:
+) -> tuple[list[Leaf], Tensor, list[dict[str, object]]]:
     """Walk `plan`, then search the flip point of every trajectory.
 
     The plan swaps only at the strongest of `swap_steps`. Each probe samples from a state of the neutral trunk

@@ -17,7 +17,7 @@ from torch import Tensor
 from latentpath.errors import UserError
 from latentpath.keys import LATENT_KEY
 from latentpath.runs.digests import MANIFEST
-from latentpath.runs.files import read_parquet, reading, write_parquet, write_whole
+from latentpath.runs.files import Json, read_parquet, reading, write_parquet, write_whole
 
 INDEX, FLIPS = "index.parquet", "flips.parquet"
 ROW = [*LATENT_KEY, "prompt"]
@@ -27,10 +27,10 @@ COLUMNS = [*ROW, "shard", "row"]
 def write_shard(
     folder: Path,
     name: str,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, object]],
     latents: Tensor,
     *,
-    flips: Sequence[dict[str, Any]] = (),
+    flips: Sequence[dict[str, object]] = (),
 ) -> Path:
     """Write `folder/shards/<name>.safetensors`: `latents` (rows, c, h, w) fp32, with `rows` in the header.
 
@@ -109,7 +109,7 @@ def _shards(folder: Path) -> list[Path]:
     return sorted((folder / "shards").glob("[!.]*.safetensors"))
 
 
-def _read(path: Path, part: str) -> list[dict[str, Any]]:
+def _read(path: Path, part: str) -> list[Json]:
     with _open(path) as file:
         header = file.metadata() or {}
         if "content" not in header:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -46,7 +45,7 @@ class Sampled:
 
     leaves: list[Leaf]
     latents: Tensor
-    flips: Sequence[dict[str, Any]] = ()
+    flips: Sequence[dict[str, object]] = ()
 
 
 Sample = Callable[[Wave], Sampled]
@@ -98,7 +97,7 @@ def _write_wave(plan: SweepPlan, wave: Wave, sample: Sample, folder: Path) -> No
     write_shard(folder, wave.name, rows, sampled.latents, flips=sampled.flips)
 
 
-def _row(plan: SweepPlan, leaf: Leaf) -> dict[str, Any]:
+def _row(plan: SweepPlan, leaf: Leaf) -> dict[str, object]:
     branch = leaf.branch
     return {
         "class": leaf.cls,
