@@ -1,4 +1,4 @@
-"""The headline of the page: the question, its answer in one sentence, and tiles with figures."""
+"""The headline of the page: the question, its answer in a few sentences, and tiles with figures."""
 
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ QUESTION = (
 @dataclass(frozen=True)
 class Headline:
     answer: Markup
+    literature: Markup  # the figures of other papers: CFRT and LPIPS
     weakest: Markup
     scope: str
     tiles: list[tuple[str, Cell, str, str]]  # label, figure, what it means, what to read it against
@@ -32,10 +33,10 @@ def headline(run: RunArtefacts) -> Headline:
     net = next((key for key in lpips_keys(run) if run.figures.value(key) is not None), None)
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"
     says = {
-        "flipped_eligible": "absent before, present after, of the seeds that can",
-        _leak(run): "other decisions that the edit changed",
-        "selectivity": "rises most under its own edit, not under others",
-        "all_strict": "it appears, moves most, and nothing else changes",
+        "flipped_eligible": "where it was absent, the attribute appears",
+        _leak(run): "other decisions that the edit changed"
+        + (", less those that a placebo changed" if _leak(run) == "leak" else ""),
+        "selectivity": "its score rises most under its own edit, not under others",
         "cfrt_strict": f"moves most under its own swap, {kept} kept",
         "cfrt_released": "head that rises most is the one asked for",
         net or "ssim": "distance to the neutral image"
@@ -47,13 +48,17 @@ def headline(run: RunArtefacts) -> Headline:
         for key, what in says.items()
     ]
     mean = {key: run.figures.value(key) for key in says}
-    return Headline(_answer(run, mean, net), _weakest(run), _scope(run), tiles)
+    sentences = _sentences(mean)
+    return Headline(
+        Markup(" ").join(sentences), _literature(run, mean, net), _weakest(run), _scope(run), tiles
+    )
 
 
 def verdict(run: RunArtefacts) -> str:
     """Return the answer in one line of plain text: the effect, and what changed besides."""
-    clauses = headline(run).answer.striptags().rstrip(".").split("; ")
-    return "; ".join(clauses[:2]) + "."
+    keys = ("flipped_eligible", "leak", "others_changed")
+    sentences = _sentences({key: run.figures.value(key) for key in keys})
+    return Markup(" ").join(sentences[:2]).striptags() or "n/a: no figure of the swaps is defined."
 
 
 def means_table(run: RunArtefacts) -> Table:
@@ -97,32 +102,43 @@ def _against(run: RunArtefacts, key: str) -> str:
     return "; ".join([*([f"{name} {value:.2f}"] if value is not None else []), *parts])
 
 
-def _answer(run: RunArtefacts, mean: dict[str, float | None], net: str | None) -> Markup:
-    """Return the answer as a sentence; the flip rate comes first, as nothing else counts without flips."""
+def _sentences(mean: dict[str, float | None]) -> list[Markup]:
+    """Return the answer as sentences; the effect comes first, as nothing else counts without it."""
+    texts = {
+        "flipped_eligible": "Where the attribute was absent, it appears in <strong>{:.0%}</strong> of the "
+        "strong edits.",
+        "leak": "Of the decisions about everything else, the edits change <strong>{:.1%}</strong> more than "
+        "a placebo does.",
+        "others_changed": "Of the decisions about everything else, the edits change <strong>{:.1%}</strong>.",
+        "selectivity": "The selectivity is <strong>{:.2f}</strong>: how much more often the attribute’s "
+        "score rises most under its own edit than under others (1: always; 0: no more often).",
+    }
+    return [_filled(text, value) for key, text in texts.items() if (value := mean.get(key)) is not None]
+
+
+def _literature(run: RunArtefacts, mean: dict[str, float | None], net: str | None) -> Markup:
+    """Return the figures that other papers report, as one sentence."""
     kept = "class and all other attributes" if len(run.classes) > 1 else "all other attributes"
-    clauses = {
-        "flipped_eligible": "where the attribute was absent, it appears in <strong>{:.0%}</strong> of the "
-        "strong edits",
-        "leak": "of the decisions about everything else, the edits change <strong>{:.1%}</strong> more than "
-        "a placebo does",
-        "others_changed": "of the decisions about everything else, the edits change <strong>{:.1%}</strong>",
-        "selectivity": "its score rises most under its own edit more often than under others, by "
-        "<strong>{:.2f}</strong> (the selectivity: 1 always, 0 no more often)",
-        "cfrt_strict": "in <strong>{:.0%}</strong> it responds to its own swap more than to any other while "
-        f"{kept} stay as they were (the strict CFRT, Classifier Flip Rate along a Trajectory)",
-        "cfrt_released": "in <strong>{:.0%}</strong> of the trajectories no other attribute’s score rises "
-        "further (the released CFRT)",
+    texts = {
+        "cfrt_strict": "<strong>{:.2f}</strong> by the strict definition (an attribute moves more under its "
+        f"own edit than under any other, and {kept} stay as they were)",
+        "cfrt_released": "<strong>{:.2f}</strong> by the released one (no other attribute’s score rises "
+        "further)",
         net or "": "the mean LPIPS to the neutral image is <strong>{:.3f}</strong>",
         "ssim": "the mean SSIM to the neutral image is <strong>{:.2f}</strong> (LPIPS: n/a)",
     }
-    parts = [
-        Markup(text).format(value) for key, text in clauses.items() if (value := mean.get(key)) is not None
-    ]
+    parts = [_filled(text, value) for key, text in texts.items() if (value := mean.get(key)) is not None]
     if mean["cfrt_strict"] is None and mean["cfrt_released"] is None:
         why = figure_cell(run, "swap", "cfrt_strict")().reason
-        parts.append(Markup("CFRT is n/a: {}").format(why))
-    sentence = Markup("; ").join(parts) + "."
-    return sentence[:1].upper() + sentence[1:]
+        parts.insert(0, Markup("n/a: {}").format(why))
+    return Markup("The poster’s figure, CFRT (Classifier Flip Rate along a Trajectory), is {}.").format(
+        Markup("; ").join(parts)
+    )
+
+
+def _filled(text: str, value: float) -> Markup:
+    """Put a number into a text, with a minus sign in the place of a hyphen."""
+    return Markup(str(Markup(text).format(value)).replace(">-", ">−"))
 
 
 def _weakest(run: RunArtefacts) -> Markup:
