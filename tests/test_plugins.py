@@ -30,7 +30,8 @@ OVERRIDES = [
     "dataset.phantom.count=0",
     "dataset.attributes=[hair,ink]",
     "dataset.image_size=32",
-    "attribute.methods=[my_module:ramp]",
+    "attribute.methods=[my_module:ramp,my_module:push]",
+    "+attribute.dials.push=[1,4]",
     "metric.measures=[my_module:brightness_change]",
     "classifier.arch=my_module:build",
     "classifier.pretrained=false",
@@ -97,16 +98,33 @@ def test_images_of_the_method_are_scored_and_shown(job):
     assert ">ramp<" in (folder / "report" / "index.html").read_text()
 
 
-def test_the_method_is_compared_with_the_swap_on_the_page_and_on_the_leaderboard(job, tmp_path, capsys):
+def test_a_method_with_a_dial_is_a_mix_and_is_swept_over_it(job):
+    _, folder, _ = job
+    scores = pd.read_parquet(folder / "evaluate" / "scores.parquet").query("model == 'finetuned'")
+    push = scores[scores["method"] == "push"]
+    assert sorted(push["strength"].unique()) == [1, 4] and len(push) == 2 * 2 * 2 * 2 * 2
+    weak, strong = (push[push["strength"] == dial]["l1"].mean() for dial in (1, 4))
+    assert 0 < weak < strong
+    plan = json.loads((folder / "traverse" / "plan.json").read_text())
+    rows = plan["rows_per_seed_alone"]
+    trunk, nodes = 2 * 4, 2 * (4 + 2)  # two rows for each of 4 steps; the nodes of a dial
+    assert rows["push"] == trunk + 2 * 3 * nodes and rows["ramp"] == trunk + 2 * nodes
+
+
+def test_the_methods_are_compared_with_the_swap_on_the_page_and_on_the_leaderboard(job, tmp_path, capsys):
     _, folder, _ = job
     points = pd.read_csv(folder / "evaluate" / "tables" / "front_points.csv")
-    assert set(points["method"]) == {"swap", "ramp"} and set(points["swap_step"]) == {0, 2}
+    assert set(points["method"]) == {"swap", "ramp", "push"} and set(points["swap_step"]) == {0, 2}
+    assert set(points[points["method"] == "push"]["strength"]) == {1, 4}
     page = (folder / "report" / "index.html").read_text()
     assert 'id="methods"' in page and 'data-table="fronts"' in page
     leaderboard.main([str(folder), "--out", str(tmp_path / "board")])
-    assert {"swap", "ramp"} <= set(re.findall(r"swap|ramp", capsys.readouterr().out))
+    out = capsys.readouterr().out
+    assert {"swap", "ramp", "push"} <= set(re.findall(r"swap|ramp|push", out))
+    (again,) = [line for line in out.splitlines() if "name=tiny_push" in line]
+    assert "attribute.methods=[my_module:push]" in again and "attribute.dials.push=[1.0,4.0]" in again
     rows = list(csv.DictReader((tmp_path / "board" / "tiny.csv").open()))
-    assert {row["method"] for row in rows} == {"swap", "ramp"}
+    assert {row["method"] for row in rows} == {"swap", "ramp", "push"}
     assert {float(row["U-Net rows an image"]) > 0 for row in rows} == {True}
 
 

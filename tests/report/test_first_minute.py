@@ -28,9 +28,10 @@ def test_it_says_what_it_will_do_and_ends_with_verdict_page_and_next_command(
     (folder / "report" / "index.html").touch()
     run.run(cfg, folder)
     printed = capsys.readouterr().out.splitlines()
-    told = [line.split()[0] for line in printed[1 : 1 + len(RUN.stages)]]
-    assert told == [command.name for command in RUN.stages]
-    assert any("(complete, took" in line for line in printed[1 : 1 + len(RUN.stages)])
+    stages = RUN.stages(cfg)
+    told = [line.split()[0] for line in printed[1 : 1 + len(stages)]]
+    assert told == [command.name for command in stages]
+    assert any("(complete, took" in line for line in printed[1 : 1 + len(stages)])
     words, page, following = printed[-3:]
     assert words.startswith("Verdict: ") and "%" in words and words.endswith(".")
     assert page.endswith(str(folder / "report" / "index.html"))

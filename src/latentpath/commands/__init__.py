@@ -67,7 +67,7 @@ TRAVERSE = Command(
     upstream=lambda cfg: (
         FINETUNE,
         *((CLASSIFY,) if cfg.timesteps.bisect else ()),
-        *(map(slider_of, cfg.attribute.names) if cfg.method.slider is not None else ()),
+        *sliders_for(cfg),
     ),
     decided_by=("attribute", "timesteps", "method", "sampler", "inversion", "metric.compare_base"),
     reads_images=lambda cfg: cfg.inversion.method is not None,
@@ -97,7 +97,7 @@ RUN = Command(
     parallel=True,
     batches=(*CLASSIFY.batches, *FINETUNE.batches),
     result=EVALUATE.result,
-    stages=(CLASSIFY, FINETUNE, TRAVERSE, EVALUATE, REPORT),
+    stages=lambda cfg: (CLASSIFY, FINETUNE, *sliders_for(cfg), TRAVERSE, EVALUATE, REPORT),
 )
 CFRT = Command(
     "cfrt",
@@ -151,15 +151,20 @@ def slider_of(attribute: str) -> Command:
     return replace(SLIDERS, name=f"{SLIDERS.name}/{attribute}")
 
 
+def sliders_for(cfg: Config) -> tuple[Command, ...]:
+    """Return the stages of the sliders that the sweep of `cfg` turns on."""
+    return tuple(map(slider_of, cfg.attribute.names)) if cfg.method.slider is not None else ()
+
+
 def function_of(command: Command) -> Callable[[Config, Path], float | None]:
     """Import the command's module, which can take seconds, and return its `run(cfg, run_dir)`.
 
     Its errors name the configuration keys of arguments.
     """
-    run = import_module(f"latentpath.commands.{command.name}").run
+    run, part = import_module(f"latentpath.commands.{command.called}").run, command.name.split("/")[1:]
 
     def named(cfg: Config, run_dir: Path) -> float | None:
         with with_keys(command.decided_by):
-            return run(cfg, run_dir)
+            return run(cfg, run_dir, *part)
 
     return named

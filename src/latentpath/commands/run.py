@@ -26,7 +26,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """
     rank, reused = current_rank(), set()
     console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
-    commands = [PHANTOM, *RUN.stages] if cfg.dataset.phantom.count else list(RUN.stages)
+    commands = [*([PHANTOM] if cfg.dataset.phantom.count else []), *RUN.stages(cfg)]
     _announce(console, commands, run_dir)
     for number, command in enumerate(commands, 1):
         console.rule(f"[bold]{number}/{len(commands)} {command.name}", align="left")

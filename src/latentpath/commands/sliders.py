@@ -26,12 +26,15 @@ from latentpath.training.trainable import save_lora
 log = logging.getLogger(__name__)
 
 
-def run(cfg: Config, run_dir: Path) -> float | None:
-    """Train the sliders of `cfg.sliders.attributes`, each a stage of its own; complete ones are skipped.
+def run(cfg: Config, run_dir: Path, *attributes: str) -> float | None:
+    """Train sliders, each a stage of its own; complete ones are skipped.
+
+    They are those of `attributes`, else of `cfg.sliders.attributes`, else of all attributes of the sweep.
 
     Returns the mean share of the attributes' directions that the sliders leave unexplained.
     """
-    shares = [_train(cfg, run_dir, name) for name in cfg.sliders.attributes or cfg.attribute.names]
+    names = attributes or cfg.sliders.attributes or cfg.attribute.names
+    shares = [_train(cfg, run_dir, name) for name in names]
     return sum(shares) / len(shares)
 
 

@@ -71,9 +71,11 @@ def check_overrides(args: list[str]) -> None:
 
 
 def _check_chosen(overrides: list[Override]) -> None:
-    """Raise UserError for a setting of a method that `method=[...]` does not name."""
+    """Raise UserError for a method named twice, and for settings of one that `method=[...]` does not name."""
     chosen = {o.key_or_group: _options(o) for o in overrides if o.key_or_group in ("method", "experiment")}
     names = chosen.get("method", [] if "experiment" in chosen else ["swap"])
+    if len(set(names)) < len(names):
+        raise UserError(f"method=[{','.join(names)}] names one twice.")
     for key in (override.key_or_group for override in overrides):
         first, _, rest = key.partition(".")
         if first == "method" and rest and names and (name := rest.partition(".")[0]) not in names:

@@ -56,7 +56,8 @@ class Command:
     # Whether `run` may reuse its stage from another run (`from_run`).
     reusable: bool = False
     result: Result | None = None
-    stages: tuple[Command, ...] = ()  # for `run`: the commands that it calls, in order
+    # For `run`: the commands that it calls, in order.
+    stages: Callable[[Config], tuple[Command, ...]] = _nothing
 
     @property
     def called(self) -> str:

@@ -32,7 +32,7 @@ SMALLEST_FOR_LPIPS = 32  # pixels: the networks of LPIPS halve an image five tim
 
 def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
     """Raise UserError for what would stop `command`, or a stage that it calls, after minutes or hours."""
-    stages = command.stages or (command,)
+    stages = command.stages(cfg) or (command,)
     if any(stage.decided_by for stage in stages) and not cfg.dry_run:
         check_accelerator(cfg.trainer.accelerator)
     if any("metrics" in stage.weights(cfg) for stage in stages):
@@ -40,9 +40,9 @@ def check_ahead(cfg: Config, command: Command, run_dir: Path) -> None:
     if any(stage.decided_by for stage in stages):
         check_tracker(cfg.logger.name, cfg.logger.project)
     check_weights(cfg, command, run_dir)
-    if command.stages:
-        made = {stage.name for stage in command.stages}
-        for stage in command.stages:
+    if stages != (command,):
+        made = {stage.name for stage in stages}
+        for stage in stages:
             for up in stage.upstream(cfg):
                 if up.name not in made:
                     check_complete(run_dir, up, cfg, needed_by=stage)
@@ -150,9 +150,9 @@ def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
     """List the kinds of weights of `command` and of the stages it calls, except complete stages."""
     stages = [
         stage
-        for stage in command.stages or (command,)
+        for stage in command.stages(cfg) or (command,)
         if not _complete(cfg, stage, run_dir)
-        and not (command.stages and cfg.from_run and stage.reusable and reusable(run_dir, stage, cfg))
+        and not (command.stages(cfg) and cfg.from_run and stage.reusable and reusable(run_dir, stage, cfg))
     ]
     return list(dict.fromkeys(name for stage in stages for name in stage.weights(cfg)))
 
