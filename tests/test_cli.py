@@ -104,7 +104,7 @@ MISTAKES = {
     "key of a nested section": ("info dataset.captions.clas_names.MEL=x", 2, "'class_names'"),
     "no key=value": ("run demo", 2, "'demo' as an override: expected key=value"),
     "unreadable": ("run name=a=b[", 2, "'name=a=b['"),
-    "not in quotes": ("run sampler.negative_prompt=flou,bruité", 2, "goes in quotes within quotes"),
+    "not in quotes": ("run sampler.negative_prompt=flou,bruité", 2, "in two kinds of quotes"),
     "type": (
         "traverse sampler.seeds=many",
         2,
@@ -122,7 +122,7 @@ MISTAKES = {
     "swap step of a shorter sampler": (
         "traverse timesteps.num_inference_steps=20",
         2,
-        "25 lies outside 0..20",
+        "lies outside 0..20",
     ),
     "uneven batch": (
         "finetune dataset.root=x trainer.devices=2 finetune.batch_size=5",
@@ -175,7 +175,11 @@ MISTAKES = {
         2,
         "it needs sampler.solver=ddim",
     ),
-    "swap step twice": ("traverse timesteps.swap_steps=[5,5]", 2, "timesteps.swap_steps names one twice"),
+    "swap step twice": (
+        "traverse timesteps.swap_steps=[5,5]",
+        2,
+        "timesteps.swap_steps is [5, 5]: expected each entry once",
+    ),
     "strong swap step": (
         "evaluate metric.strong_swap_steps=[7]",
         2,

@@ -128,7 +128,7 @@ def test_a_name_that_is_no_choice_is_refused_with_the_nearest(broken, key):
         "leave no training images, expected a sum below 1.",
         "dataset.isic.absent=0.9": "dataset.isic.absent is 0.9 and dataset.isic.present 0.9: "
         "expected absent < present.",
-        "dataset.attributes=[hair,hair]": "dataset.attributes names one twice: ['hair', 'hair'].",
+        "dataset.attributes=[hair,hair]": "dataset.attributes is ['hair', 'hair']: expected each entry once.",
         "dataset.attributes=[hair,' ']": "dataset.attributes has the name ' ': expected a name that can be "
         "read and printed.",
         "dataset.attributes=[hair,group]": "dataset.attributes: 'group' is a name that tables need for every "

@@ -91,7 +91,7 @@ def _check_attributes(cfg: Config, key: str, names: Sequence[str]) -> None:
 
 def _check_once(key: str, values: Sequence[Hashable]) -> None:
     if len(set(values)) < len(values):
-        raise UserError(f"{key} names one twice: {list(values)}.")
+        raise UserError(f"{key} is {list(values)}: expected each entry once.")
 
 
 def _check_classifier(cfg: Config) -> None:

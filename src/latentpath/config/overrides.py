@@ -50,8 +50,8 @@ def check_overrides(args: list[str]) -> None:
         overrides = OverridesParser.create().parse_overrides(words)
     except OverrideParseException as error:
         raise UserError(
-            f"cannot read {error.override!r} as an override: expected key=value. A value of other signs than "
-            "those of words, numbers and paths goes in quotes within quotes: 'key=\"a, b\"'."
+            f"cannot read {error.override!r} as an override: expected key=value. Put a value with a space, a "
+            "comma, an accent or another special character in two kinds of quotes: 'key=\"a, b\"'."
         ) from None
     for override in overrides:
         key = override.key_or_group
@@ -204,7 +204,9 @@ def _options(override: Override) -> list[str]:
     if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return []
     if override.is_interval_sweep():
-        raise UserError(f"{override.input_line}: a group has options to list, not an interval.")
+        raise UserError(
+            f"{override.input_line}: expected options of this config group by their names, not an interval."
+        )
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     value = override.value()

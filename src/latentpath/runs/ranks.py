@@ -77,8 +77,9 @@ def current_rank(process: int | None = None, processes: int | None = None) -> Ra
                 rank = Rank(-1, 0)
             if not 0 <= rank.index < rank.world_size:
                 raise UserError(
-                    f"{of_process}={os.environ[of_process]} and {of_all}={os.environ[of_all]} are no process "
-                    "of so many. Unset them, or give sampler.process and sampler.processes."
+                    f"{of_process}={os.environ[of_process]} and {of_all}={os.environ[of_all]} do not fit "
+                    "together: expected the number of this process, from 0, and a larger number of all "
+                    "processes. Unset both, or give sampler.process and sampler.processes."
                 )
             return rank
     return Rank()

@@ -183,8 +183,8 @@ def _check_hash(file: Path, source: str) -> None:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if not found.startswith(file.stem.rsplit("-", 1)[1]):
         raise UserError(
-            f"{file}: not {source}, whose SHA-256 begins as its name ends; this one's is {found[:8]}... "
-            "Delete it and fetch it again."
+            f"{file} is not the file of {source}: its SHA-256 begins with {found[:8]}, not with the "
+            "digits at the end of its name. Delete it and fetch it again."
         )
 
 
