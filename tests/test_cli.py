@@ -212,6 +212,11 @@ MISTAKES = {
     "no folder": ("report output_dir=/dev/null", 2, "output_dir: /dev/null"),
     "no process": ("info output_dir=/proc/nothing", 2, "output_dir: /proc/nothing cannot be made"),
     "blank attribute": ("info dataset.attributes=[hair,''] attribute.names=[hair]", 2, "has the name ''"),
+    "a mapping without +": (
+        "info dataset.captions.attribute_names={hair:hairs}",
+        2,
+        "names are added to a mapping with +: +dataset.captions.attribute_names",
+    ),
     "two loggers": ("finetune logger=[wandb,csv]", 2, "logger takes one option. Every logger also writes"),
     "key of its own": ("report +nothing=1", 2, "nothing"),
     "key of a section's own": ("report +sampler.nothing=1", 2, "nothing"),

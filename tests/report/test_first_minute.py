@@ -46,3 +46,5 @@ def test_a_stage_that_is_still_to_come_tells_how_long_it_took_in_the_last_run(tm
     assert run._took(tmp_path / "new", "evaluate") == " (took 12 s in run earlier)"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"status": "running"}))
     assert run._took(tmp_path / "new", "evaluate") == ""
+    manifest.write_text("{")
+    assert run._took(tmp_path / "new", "evaluate") == ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from latentpath.commands import EVALUATE, PHANTOM, RUN, function_of
+from latentpath.commands import EVALUATE, PHANTOM, RUN, TRAVERSE, function_of
 from latentpath.config.schema import Config
+from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
 from latentpath.report.headline import verdict
 from latentpath.runs.command import Command
@@ -22,12 +24,16 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     """Call all stages. Returns what `evaluate` returns: the strict CFRT with flip, which a sweep maximizes.
 
     With `from_run` a stage is taken from that run where it is the same there, with all that it reads. The
-    processes of a job take part in the parallel stages and wait for the first one in the others.
+    processes of a job take part in the parallel stages and wait for the first one in the others. With
+    `dry_run` only the stages and the cost of the sweep are printed.
     """
     rank, reused = current_rank(), set()
     console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
     commands = [*([PHANTOM] if cfg.dataset.phantom.count else []), *RUN.stages(cfg)]
     _announce(console, commands, run_dir)
+    if cfg.dry_run:
+        function_of(TRAVERSE)(cfg, run_dir)  # prints the cost of the sweep
+        return None
     for number, command in enumerate(commands, 1):
         console.rule(f"[bold]{number}/{len(commands)} {command.name}", align="left")
         reads_reused = {up.name for up in command.upstream(cfg)} <= reused
@@ -65,6 +71,7 @@ def _took(run_dir: Path, stage: str) -> str:
         return f" (complete, took {own:.0f} s)"
     manifests = run_dir.parent.glob(f"*/{stage}/manifest.json")
     for manifest in sorted(manifests, key=lambda file: file.stat().st_mtime, reverse=True):
-        if (seconds := seconds_of(manifest.parent)) is not None:
-            return f" (took {seconds:.0f} s in run {manifest.parents[1].name})"
+        with suppress(UserError):  # a damaged manifest of another run is no matter of this one
+            if (seconds := seconds_of(manifest.parent)) is not None:
+                return f" (took {seconds:.0f} s in run {manifest.parents[1].name})"
     return ""

@@ -67,6 +67,12 @@ def check_overrides(args: list[str]) -> None:
                     raise UserError(f"{key} has no option {option!r}.{near(option, options)}")
         else:
             _check_key(key, groups)
+            if (
+                isinstance(override.value(), dict)
+                and override.value()
+                and not (override.is_add() or override.is_force_add())
+            ):
+                raise UserError(f"{override.input_line}: names are added to a mapping with +: +{key}={{...}}")
     _check_chosen(overrides)
 
 

@@ -260,7 +260,7 @@ class Config:
     from_run: str | None = None  # run whose complete stages are reused if this run has none
     weights_dir: str | None = None  # folder of `latentpath fetch`; null: LATENTPATH_WEIGHTS, else the hub
     plugins: list[str] = field(default_factory=list)  # your own modules; settings may name their functions
-    dry_run: bool = False  # traverse: print the cost and exit
+    dry_run: bool = False  # traverse, run: print the cost of the sweep and exit
     figures: str | None = choice(None, FIGURE_FORMATS)  # report: also write every chart as svg, pdf or png
     compare: list[str] = field(default_factory=list)  # report: compare these runs of output_dir on one page
     # report: draw the images of this many seeds on sheets, to be labelled by a human.

@@ -80,7 +80,7 @@ def _check_classes(table: LabelTable, column: str, values: pd.Series, classes: l
         if name not in found:
             raise UserError(
                 f"{table.file}, column {column!r}: no row of class {name!r}, asked for by "
-                f"dataset.classes.{near(name, found[:50])}"
+                f"dataset.classes.{near(name, found[:50])} Give them as dataset.classes=[...]."
             )
 
 
