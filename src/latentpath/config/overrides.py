@@ -169,11 +169,11 @@ def resolve(cfg: Config) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for field in fields(MethodsConfig):
-        section = getattr(cfg.method, field.name)
-        if section is not None and not section.swept:
-            setattr(cfg.method, field.name, None)
     try:
+        for field in fields(MethodsConfig):
+            section = getattr(cfg.method, field.name)
+            if section is not None and not section.swept:
+                setattr(cfg.method, field.name, None)
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise plainly(error) from None
