@@ -20,6 +20,7 @@ def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same,
     cfg = OmegaConf.create(
         {
             "from_run": "other",
+            "dry_run": False,
             "dataset": {"phantom": {"count": 0}},
             "timesteps": {"bisect": bisect},
             "method": {"slider": None},
@@ -44,6 +45,7 @@ def test_a_sweep_with_sliders_trains_those_that_are_not_there(monkeypatch, tmp_p
     cfg = OmegaConf.create(
         {
             "from_run": "other",
+            "dry_run": False,
             "dataset": {"phantom": {"count": 0}},
             "timesteps": {"bisect": False},
             "attribute": {"names": ["hair", "ink"]},

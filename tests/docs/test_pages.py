@@ -35,11 +35,13 @@ def test_the_pages_that_promise_pictures_have_them():
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """The (page, words) of every `latentpath` command in the code blocks of all pages."""
+    """The (page, words) of every `latentpath` command in the code blocks of all pages that are not run."""
     found = []
     for name, text in PAGES.items():
-        for language, code in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-            for line in [] if language == "python" else code.replace("\\\n", " ").splitlines():
+        for marked, language, code in re.findall(
+            r"^(<!-- run -->\n)?```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+        ):
+            for line in [] if marked or language == "python" else code.replace("\\\n", " ").splitlines():
                 match = re.search(r"\blatentpath ([a-z]+ .*)", line.split("  #")[0])
                 if match and not re.search(r"\.\.\.|<|\$", match[1]):
                     words = shlex.split(re.split(r"\s[>|]\s", match[1])[0], comments=True)

@@ -16,6 +16,7 @@ def test_it_says_what_it_will_do_and_ends_with_verdict_page_and_next_command(
     cfg = OmegaConf.create(
         {
             "from_run": None,
+            "dry_run": False,
             "dataset": {"phantom": {"count": 0}},
             "timesteps": {"bisect": False},
             "method": {"slider": None},
@@ -48,3 +49,12 @@ def test_a_stage_that_is_still_to_come_tells_how_long_it_took_in_the_last_run(tm
     assert run._took(tmp_path / "new", "evaluate") == ""
     manifest.write_text("{")
     assert run._took(tmp_path / "new", "evaluate") == ""
+
+
+def test_a_dry_run_names_the_stages_and_calls_none_but_the_one_that_tells_the_cost(
+    monkeypatch, tmp_path, compose
+):
+    called = []
+    monkeypatch.setattr(run, "function_of", lambda command: lambda cfg, run_dir: called.append(command.name))
+    run.run(compose("run", "experiment=demo", "dry_run=true"), tmp_path / "run")
+    assert called == ["traverse"]
