@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import cast
 
 from latentpath import __version__
 from latentpath.commands import COMMANDS, RUN, TRAVERSE, function_of
@@ -100,9 +100,9 @@ def _compose_and_call(command: Command, args: list[str]) -> None:
         began = True
         return record_job(_job, name, cfg)
 
-    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(
-        job
-    )
+    entry: Callable[[], object] = hydra.main(
+        version_base="1.3", config_path=str(conf_dir()), config_name=name
+    )(job)
     with summarize_sweep(command), plain_errors():
         try:
             entry()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
-from typing import Any, cast
+from typing import cast
 
 from latentpath.config.check_methods import check_methods
 from latentpath.config.choices import Trained
@@ -23,7 +23,7 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
 
     reads_images: whether the command reads the data set; other commands do not need dataset.root.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     missing = sorted(OmegaConf.missing_keys(cfg), key=lambda key: key == "dataset.root")  # that one last
     for key in missing:
@@ -79,7 +79,9 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
     _check_classifier(cfg)
     _check_finetune(cfg)
     # Last, because it runs the code of the plugins: they fail here, not hours later.
-    for setting, reference in references({key: OmegaConf.select(cast(Any, cfg), key) for key in SETTINGS}):
+    for setting, reference in references(
+        {key: OmegaConf.select(cast(DictConfig, cfg), key) for key in SETTINGS}
+    ):
         load(setting, reference, cfg.plugins)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import TypeVar, get_args, get_type_hints
 
 from latentpath.config.plugins import is_reference
 from latentpath.errors import UserError, near
@@ -87,7 +87,7 @@ def _field(default: T, rule: Bounds | Choices) -> T:
     return field(default=default, metadata=metadata)
 
 
-def rule_of(a_field: Field[Any]) -> Bounds | Choices | None:
+def rule_of(a_field: Field[object]) -> Bounds | Choices | None:
     """The bounds or the choices of a field of the schema."""
     return a_field.metadata.get("rule")
 
@@ -104,7 +104,7 @@ def check_fields(schema: type, section: object, prefix: str = "") -> None:
                 rule.check(key, item)
 
 
-def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, object, Field[Any]]]:
+def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, object, Field[object]]]:
     """Yield the key, the type and the field of every setting of `schema` and of its sections."""
     types = get_type_hints(schema)
     for a_field in fields(schema):

@@ -25,13 +25,13 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def references(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+def references(settings: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return pairs (setting, reference) of the flat `settings`: ("dataset.layout", "my_module:read")."""
     found = []
     for key in SETTINGS:
         value = settings.get(key) or []
-        names = [value] if isinstance(value, str) else value
-        found += [(key, name) for name in names if is_reference(name)]
+        names = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        found += [(key, str(name)) for name in names if is_reference(str(name))]
     return found
 
 
@@ -57,7 +57,7 @@ def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., 
     return function
 
 
-def fingerprints(settings: Mapping[str, Any], plugins: Sequence[str]) -> dict[str, str]:
+def fingerprints(settings: Mapping[str, object], plugins: Sequence[str]) -> dict[str, str]:
     """Map `plugins.<name>` to a hash of its source, for each of the `plugins` that `settings` use.
 
     A stage stores the hashes with its configuration, so that a stage made by another version of a plugin is

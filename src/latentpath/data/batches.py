@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +70,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         self.caption_dropout, self.first = caption_dropout, first
         self.rank, self.world_size = rank, world_size
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         """What a spawned worker gets: the number of the first batch instead of `first` and its trainer."""
         return self.__dict__ | {"first": partial(int, self.first())}
 

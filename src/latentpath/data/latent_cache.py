@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ class LatentCache:
     image_of: NDArray[np.int64] = field(default_factory=lambda: np.arange(0))  # empty: not recorded
     prompt_pooled: Tensor | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle only the folder, so that a spawned process maps the files instead of copying the latents."""
         if self.folder is not None:
             return map_cache, (self.folder,)
@@ -58,7 +58,7 @@ class LatentCache:
         return LatentCache, (*parts, None, self.image_of, self.prompt_pooled)
 
 
-def cache_key(digests: list[str], captions: list[str], identity: dict[str, Any]) -> str:
+def cache_key(digests: list[str], captions: list[str], identity: Mapping[str, object]) -> str:
     """Hash all that determines the cache: image contents, captions, and the `identity` of the encoders."""
     content = json.dumps([digests, captions, identity], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:20]
@@ -74,7 +74,7 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
     remove_abandoned(memo.parent)
     known = _read_memo(memo)
 
-    def entry(path: str) -> list[Any]:
+    def entry(path: str) -> list[int | str]:
         try:
             stat = os.stat(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
@@ -89,10 +89,10 @@ def file_digests(paths: Sequence[str], memo: Path) -> list[str]:
         entries = dict(zip(paths, pool.map(entry, paths), strict=True))
     if known | entries != known:
         write_text(memo, json.dumps(known | entries))
-    return [entries[path][2] for path in paths]
+    return [str(entries[path][2]) for path in paths]
 
 
-def _read_memo(file: Path) -> dict[str, list[Any]]:
+def _read_memo(file: Path) -> dict[str, list[int | str]]:
     """Read {path: [size, modification time, digest]} as `file_digests` wrote it, without damaged entries."""
     try:
         memo = json.loads(file.read_text())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from latentpath.diffusion.conditioning import Conditioning, concatenate
 from latentpath.errors import UserError
@@ -19,8 +20,8 @@ log = logging.getLogger(__name__)
 class PromptEncoder:
     """Encodes prompts as Stable Diffusion 1 and 2 do: one tokenizer, one text encoder of transformers."""
 
-    tokenizer: Any
-    text_encoder: Any
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
     batch_size: int = 64
 
     @torch.no_grad()
@@ -97,7 +98,7 @@ class SDXLPromptEncoder(PromptEncoder):
         return encoded.map(lambda part: part.masked_fill(empty.view(-1, *[1] * (part.ndim - 1)), 0))
 
 
-def _tokens(tokenizer: Any, prompts: Sequence[str]) -> torch.Tensor:
+def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> torch.Tensor:
     """(n, length) int64, padded or cut to the tokenizer's full length."""
     options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
     return tokenizer(list(prompts), max_length=tokenizer.model_max_length, **options).input_ids

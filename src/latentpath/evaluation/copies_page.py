@@ -6,6 +6,7 @@ The page shows images of patients, so it stays in the run's folder, and no repor
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Hashable
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -55,7 +56,7 @@ def write_copies_page(
     if lpips:
         on_device = [((x + 1) / 2).to(vae.device) for x in (generated, nearest)]
         distances = lpips_distance(lpips[1], *on_device).tolist()
-    cards: dict[int, dict[Any, Any]] = {}
+    cards: dict[int, dict[Hashable, Any]] = {}
     for k, pair in enumerate(pairs.to_dict("records")):
         told = rows[(rows["generated"] == mine[k]) & (rows["training"] == theirs[k])]
         card = cards.setdefault(

@@ -5,18 +5,23 @@ scores.parquet, figures.parquet, the tables and the page have it. A measure of t
 a plugin, which stands in the registry while `own_measures` is open.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from latentpath.config.plugins import load
 from latentpath.errors import UserError
 from latentpath.keys import IMAGE_KEY
 from latentpath.metrics.figures import FIGURES, Figure
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,10 @@ class Measure(Figure):
     net        for LPIPS the backbone, whose loaded network is the function's first argument
     """
 
-    function: str | Callable[..., Any] = ""
+    function: str | Callable[..., Tensor] = ""
     net: str = ""
 
-    def load(self, networks: Mapping[str, object]) -> Callable[..., Any] | None:
+    def load(self, networks: Mapping[str, object]) -> Callable[..., Tensor] | None:
         """Return the function, or None if it needs a network whose weights are missing."""
         if not isinstance(self.function, str):
             return self.function
@@ -81,7 +86,7 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def image_measures(networks: Mapping[str, object]) -> dict[str, Callable[..., Any] | None]:
+def image_measures(networks: Mapping[str, object]) -> dict[str, Callable[..., Tensor] | None]:
     """Map each column of the scores to its function of (images, reference), or None if weights are missing.
 
     networks: LPIPS backbone -> its network or None; a backbone that is not named is left out.
@@ -117,7 +122,9 @@ def own_measures(references: Iterable[str], plugins: Sequence[str]) -> Iterator[
             del MEASURES[key]
 
 
-def _one_value_each(reference: str, function: Callable[..., Any], images: Any, origin: Any) -> Any:
+def _one_value_each(
+    reference: str, function: Callable[..., Tensor], images: Tensor, origin: Tensor
+) -> Tensor:
     values = function(images, origin)
     if tuple(getattr(values, "shape", ())) != (len(images),):
         raise UserError(

@@ -224,14 +224,16 @@ def read_yaml(path: Path) -> Json:
         return content
 
 
-def read_parquet(path: Path, **options: Any) -> pd.DataFrame:
+def read_parquet(
+    path: Path, *, columns: list[str] | None = None, filters: list[tuple] | None = None
+) -> pd.DataFrame:
     """Read a table from a parquet file. Raises UserError, naming the file, if it is missing or damaged."""
     import pandas as pd
 
     with reading(path):
         if path.is_dir():  # pandas would read it as a table in many files
             raise IsADirectoryError
-        return pd.read_parquet(path, **options)
+        return pd.read_parquet(path, columns=columns, filters=filters)
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:

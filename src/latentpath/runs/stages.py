@@ -196,7 +196,7 @@ def _relevant(cfg: Config, command: Command) -> Json:
     return found | fingerprints(found, flat.get("plugins", ()))
 
 
-def _flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
@@ -136,8 +136,8 @@ def fit_unet(
     )
     workers = affordable_workers(trainer_config.num_workers, batch_bytes=batches.batch_bytes)
     data = {"train_dataloaders": DataLoader(batches, batch_size=None, num_workers=workers)}
-    if every:
-        data["val_dataloaders"] = DataLoader(cast(Any, held_out), batch_size=None)
+    if every and held_out is not None:
+        data["val_dataloaders"] = DataLoader(held_out, batch_size=None)
     fit(trainer, task, last=checkpoints / "last.ckpt", **data)
     fitted = Fitted(task, steps=trainer.global_step, exported=trainer.global_step)
     if settings.monitor:

@@ -50,7 +50,7 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
             self.groups[places],
         )
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         """Pickle a memory map as its file name, so that a spawned process maps the file without a copy."""
         if not isinstance(self.images, np.memmap):
             return self.__dict__
