@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from latentpath.metrics.measures import figure
 from latentpath.report.cells import Row
+from latentpath.report.terminal import wide_console
 
 _SHOWN = (
     "cfrt_released",
@@ -26,9 +26,7 @@ def print_cfrt(
     tables: Sequence[pd.DataFrame], comparison: pd.DataFrame, notes: Sequence[str], *, threshold: float
 ) -> None:
     """`tables` of `cfrt_table` with a column source, `comparison` of `compare_with_published`, sentences."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 140))
+    console = wide_console(140)
     for table in tables:
         console.print(_grid(table, threshold))
     for why, where in _reasons(pd.concat(tables)).items():

@@ -4,6 +4,7 @@ from latentpath.keys import BASE, FINETUNED, HELD_OUT, LABELLED
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
+from latentpath.report.tables import pair_head, pair_rows
 
 
 def classifier_table(run: RunArtefacts, split: str) -> Table | None:
@@ -114,29 +115,24 @@ def _figure_cell(run: RunArtefacts, key: str, cls: str | None, attribute: str | 
 
 def faithfulness_table(run: RunArtefacts) -> Table:
     """Make the table of how well images match their prompts, for the base and the fine-tuned model."""
-    single = len(run.classes) == 1
-    head = [*["class"][single:], "attribute", "base: target", "base: neutral"]
-    table = Table(
-        "Share of images with the attribute under the target prompt (at the strongest swap), "
-        "and without it under the neutral prompt",
-        [*head, "fine-tuned: target", "fine-tuned: neutral"],
-        name="faithfulness",
-    )
     reasons = {
         BASE: "the base model was not traversed in this run",
         FINETUNED: "the fine-tuned model was not scored for this in this run",
     }
-    for cls in run.classes:
-        group = []
-        for index, attribute in enumerate(run.attributes):
-            first = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
-            cells = []
-            for model in (BASE, FINETUNED):
-                strongest = min(run.figures.positions("present", model=model), default=None)
-                swapped = {"method": "swap", "position": strongest, "model": model}
-                target = run.figures.value("present", cls, attribute, **swapped)
-                neutral = run.figures.value("absent", cls, attribute, method="neutral", model=model)
-                cells += [number(value, reasons[model], bar=True) for value in (target, neutral)]
-            group.append([*first, header(words(attribute)), *cells])
-        table.groups.append(group)
-    return table
+
+    def row(cls: str, attribute: str) -> list[Cell]:
+        cells = []
+        for model, reason in reasons.items():
+            strongest = min(run.figures.positions("present", model=model), default=None)
+            swapped = {"method": "swap", "position": strongest, "model": model}
+            target = run.figures.value("present", cls, attribute, **swapped)
+            neutral = run.figures.value("absent", cls, attribute, method="neutral", model=model)
+            cells += [number(value, reason, bar=True) for value in (target, neutral)]
+        return cells
+
+    caption = (
+        "Share of images with the attribute under the target prompt (at the strongest swap), "
+        "and without it under the neutral prompt"
+    )
+    names = [f"{model}: {prompt}" for model in ("base", "fine-tuned") for prompt in ("target", "neutral")]
+    return Table(caption, [*pair_head(run), *names], pair_rows(run, row), name="faithfulness")

@@ -1,11 +1,11 @@
 """Prints a leaderboard on the terminal."""
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from latentpath.report.cells import Table
 from latentpath.report.leaderboard import Board
+from latentpath.report.terminal import wide_console
 
 # Columns that only the files have: a terminal is narrow.
 _IN_FILES = ("from step", "LPIPS at 50 %", "U-Net rows an image", "seconds an image", "settings", "seeds")
@@ -13,9 +13,7 @@ _IN_FILES = ("from step", "LPIPS at 50 %", "U-Net rows an image", "seconds an im
 
 def print_board(board: Board, table: Table) -> None:
     """Print the table of a board, what identifies it, and its notes."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 200))
+    console = wide_console(200)
     grid = RichTable(title=escape(table.caption), title_justify="left")
     shown = [k for k, name in enumerate(table.head) if name not in _IN_FILES]
     for name in (table.head[k] for k in shown):

@@ -4,7 +4,7 @@ from latentpath.metrics import figure
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header
 from latentpath.report.pictures import words
-from latentpath.report.tables import figure_cell
+from latentpath.report.tables import figure_cell, pair_head, pair_rows
 
 BEYOND = ("effectiveness", "leak")
 ALONE = ("others_changed", "placebo_changed", "mnac")
@@ -15,24 +15,17 @@ def outcomes_table(run: RunArtefacts) -> Table | None:
     if "others_changed" not in run.figures.figures:
         return None
     shown = [key for key in (*BEYOND, *ALONE) if key in run.figures.figures]
-    single = len(run.classes) == 1
-    table = Table(
-        "What the strong swaps did, in brackets 95 % intervals over seeds",
-        [*["class"][single:], "attribute", *(figure(key).heading for key in shown), "seeds"],
-        name="outcomes",
-    )
-    cells = {key: figure_cell(run, "swap", key) for key in shown}
-    first = [header("mean"), header("")][single:]
-    table.groups.append([[*first, *(cell() for cell in cells.values()), Cell("")]])
-    for cls in run.classes:
-        group = []
-        for index, attribute in enumerate(run.attributes):
-            named = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
-            found = run.figures.get("others_changed", cls, attribute)
-            values = [cell(cls, attribute) for cell in cells.values()]
-            group.append([*named, header(words(attribute)), *values, count(found.n if found else None)])
-        table.groups.append(group)
-    return table
+    cells = [figure_cell(run, "swap", key) for key in shown]
+
+    def row(cls: str, attribute: str) -> list[Cell]:
+        found = run.figures.get("others_changed", cls, attribute)
+        return [*(cell(cls, attribute) for cell in cells), count(found.n if found else None)]
+
+    caption = "What the strong swaps did, in brackets 95 % intervals over seeds"
+    head = [*pair_head(run), *(figure(key).heading for key in shown), "seeds"]
+    named = [header("mean"), header("")][len(run.classes) == 1 :]
+    mean = [[*named, *(cell() for cell in cells), Cell("")]]
+    return Table(caption, head, [mean, *pair_rows(run, row)], name="outcomes")
 
 
 def class_matches(run: RunArtefacts) -> list[tuple[str, Cell]]:

@@ -1,11 +1,11 @@
 """Prints the tables of `latentpath power` on the terminal."""
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from latentpath.metrics.measures import figure
+from latentpath.report.terminal import wide_console
 
 
 def print_seeds(table: pd.DataFrame, run: str, half_width: float) -> None:
@@ -21,8 +21,8 @@ def print_seeds(table: pd.DataFrame, run: str, half_width: float) -> None:
             *(_count(row[key]) for key in ("seeds", "needed", "cell_needed")),
             escape(row["cell"]),
         )
-    _console().print(grid)
-    _console().print(
+    wide_console(140).print(grid)
+    wide_console(140).print(
         "Seeds cannot narrow what another training of the model or of the judge would change: give several "
         "runs of one configuration to see how much that is."
     )
@@ -47,16 +47,11 @@ def print_variance(table: pd.DataFrame) -> None:
             *("–" if share != share else f"{share:.0%}" for share in shares),
             *(_number(row[key]) for key in ("half_width", "endless")),
         )
-    _console().print(grid)
-    _console().print(
+    wide_console(140).print(grid)
+    wide_console(140).print(
         "Shares are of the variance that the figure of one training, one judge and these seeds has; – was "
         "not varied. Two or three trainings tell a standard deviation only roughly."
     )
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 140))
 
 
 def _number(value: float) -> str:

@@ -42,20 +42,15 @@ def main_table(run: RunArtefacts, methods: Sequence[str], *, name: str = "cfrt_l
 
 def conditions_table(run: RunArtefacts, method: str) -> Table:
     """Make the table of each condition of CFRT alone, which shows which condition failed."""
-    single = len(run.classes) == 1
-    head = [*["class"][single:], "attribute", *(figure(key).label for key in SHOWN), "seeds"]
+    cells = [figure_cell(run, method, key, bar=True) for key in SHOWN]
+
+    def row(cls: str, attribute: str) -> list[Cell]:
+        flips = run.figures.get("flipped", cls, attribute, method=method)
+        return [*(cell(cls, attribute) for cell in cells), count(flips.n if flips else None)]
+
     caption = f"{METHOD_NAMES[method]}: each condition alone, and the two definitions"
-    table = Table(caption, head, name=f"conditions_{method}")
-    for cls in run.classes:
-        group = []
-        for index, attribute in enumerate(run.attributes):
-            first = [header(words(cls), len(run.attributes))] if index == 0 and not single else []
-            cells = [figure_cell(run, method, key, bar=True)(cls, attribute) for key in SHOWN]
-            flips = run.figures.get("flipped", cls, attribute, method=method)
-            total = count(flips.n if flips else None)
-            group.append([*first, header(words(attribute)), *cells, total])
-        table.groups.append(group)
-    return table
+    head = [*pair_head(run), *(figure(key).label for key in SHOWN), "seeds"]
+    return Table(caption, head, pair_rows(run, row), name=f"conditions_{method}")
 
 
 def companions_table(run: RunArtefacts) -> Table:
@@ -71,6 +66,20 @@ def companions_table(run: RunArtefacts) -> Table:
         cells = {figure(key).label: figure_cell(run, method, key) for key in others}
         table.groups.append(_by_method(run, method, cells))
     return table
+
+
+def pair_head(run: RunArtefacts) -> list[str]:
+    """Return the names of the first columns of `pair_rows`: class, if there are several, and attribute."""
+    return ["class", "attribute"] if len(run.classes) > 1 else ["attribute"]
+
+
+def pair_rows(run: RunArtefacts, cells: Callable[[str, str], list[Cell]]) -> list[list[list[Cell]]]:
+    """Return a group for each class, with a row for each attribute: their names, then `cells` of the two."""
+    groups = [[[header(words(a)), *cells(cls, a)] for a in run.attributes] for cls in run.classes]
+    if len(run.classes) > 1:
+        for cls, group in zip(run.classes, groups, strict=True):
+            group[0].insert(0, header(words(cls), len(group)))
+    return groups
 
 
 def lpips_keys(run: RunArtefacts) -> list[str]:
