@@ -38,7 +38,7 @@ def write_sheets(run: RunArtefacts, folder: Path, seeds: int) -> list[Path]:
         stored = examples["seed"].nunique()
         raise UserError(
             f"to_label={seeds}: the evaluation stored the images of {stored} seeds. Ask for fewer, or "
-            "evaluate with more metric.examples."
+            "evaluate with more `examples`."
         ) from None
     files = sample.merge(examples[[*KEY, "file"]], on=KEY, how="left")["file"].tolist()
     each = ACROSS * DOWN
