@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from latentpath.commands import classify, finetune, traverse
+from latentpath.commands import classify, finetune, sliders, traverse
 from latentpath.explore.explorer import Explorer
 from latentpath.explore.opening import open_run
 
@@ -21,7 +21,9 @@ OVERRIDES = [
     "dataset.image_size=32",
     "attribute.removal=true",
     "attribute.strengths=[0.5]",
-    "method=[swap,contrast,fcfg,sega,leditspp,p2p]",
+    "method=[swap,contrast,fcfg,sega,leditspp,p2p,slider,mask,sdedit]",
+    "sliders.max_steps=1",
+    "sliders.batch_size=2",
     "classifier=efficientnet_tiny",
     "classifier.epochs=1",
     "finetune.max_steps=1",
@@ -38,7 +40,8 @@ def finished(once, compose, tiny_sd: Path, isic_32: Path) -> Path:
 
     def make(folder: Path) -> None:
         own = [f"output_dir={folder}", f"dataset.root={isic_32}", f"model.name={tiny_sd}"]
-        for command, module in (("classify", classify), ("finetune", finetune), ("traverse", traverse)):
+        for module in (classify, finetune, sliders, traverse):
+            command = module.__name__.rpartition(".")[2]
             module.run(compose(command, *OVERRIDES, *own), folder / "tiny")
 
     return once("explored", make) / "tiny"

@@ -32,20 +32,15 @@ GUIDED = 2  # rows of the U-Net for a step with guidance
         (Choice("NV", "ink", "sega", 1, 2), {"method": "sega", "swap_step": 2, "attribute": "ink"}),
         (Choice("NV", "ink", "leditspp", 1, 2), {"method": "leditspp", "swap_step": 2, "attribute": "ink"}),
         (Choice("NV", "ink", "p2p", 1, 0), {"method": "p2p", "swap_step": 0, "attribute": "ink"}),
+        (Choice("NV", "ink", "slider", 1, 2), {"method": "slider", "swap_step": 2, "attribute": "ink"}),
+        (
+            Choice("NV", "ink", "masked-swap", 1, 2),
+            {"method": "masked-swap", "swap_step": 2, "attribute": "ink"},
+        ),
+        (Choice("NV", "hair", "sdedit", 1, 4), {"method": "sdedit", "swap_step": 4, "attribute": "hair"}),
         (Choice("NV", "hair", "swap", 1, N), {"method": "neutral"}),
     ],
-    ids=[
-        "swap",
-        "strongest",
-        "removal",
-        "half strength",
-        "contrast",
-        "fcfg",
-        "sega",
-        "leditspp",
-        "p2p",
-        "neutral",
-    ],
+    ids=lambda given: getattr(given, "method", None) or "key",
 )
 def test_an_edit_is_that_of_the_sweep(explorer, finished, stored, choice, key):
     expected = stored(finished, **{"class": "NV", "seed": 1}, **key)
@@ -103,7 +98,24 @@ def test_users_at_the_same_time_get_their_own_edits(explorer):
     assert all(torch.equal(together[choice], image) for choice, image in zip(choices, alone, strict=True))
 
 
+def test_moves_of_a_mask_share_its_map(explorer):
+    def rows(**choice):
+        return explorer.edit(Choice("NV", "hair", "masked-swap", **choice)).rows
+
+    explorer.edit(Choice("NV", "hair", swap_step=N))
+    assert rows(swap_step=4, dial=0.5) == 2 * 10 + 2 * GUIDED
+    assert rows(swap_step=4, dial=0.2) == 2 * GUIDED and rows(swap_step=N, dial=0.2) == 0
+
+
+def test_a_slider_is_off_again_for_the_next_edit(explorer):
+    choice = Choice("NV", "hair", swap_step=2)
+    before = explorer.edit(choice).image
+    explorer.edit(Choice("NV", "hair", "slider", swap_step=2, dial=50))
+    assert torch.equal(explorer.edit(choice).image, before)
+
+
 def test_every_way_that_is_offered_edits(explorer):
+    assert {"slider", "masked-swap", "sdedit", "p2p", "leditspp"} <= explorer.ways.keys()
     for name in explorer.ways:
         edit = explorer.edit(Choice("NV", "hair", name, swap_step=2))
         assert not torch.equal(edit.origin, edit.image), name
@@ -115,6 +127,7 @@ def test_every_way_that_is_offered_edits(explorer):
         (Choice("NVV", "hair"), "no class 'NVV'. Did you mean 'NV'?"),
         (Choice("NV", "hare"), "no attribute 'hare'. Did you mean 'hair'?"),
         (Choice("NV", "hair", "contrats"), "no method 'contrats'. Did you mean 'contrast'?"),
+        (Choice("NV", "hair", "sdedit", upload="mine"), "noise of its own, .* remove the upload"),
         (Choice("NV", "hair", swap_step=7), r"the swap step is 7, expected 0\.\.6"),
     ],
 )
@@ -131,10 +144,13 @@ def test_a_run_that_lacks_something_says_what(finished, tmp_path):
     with pytest.raises(UserError, match=r"copy has no fine-tuned model, expected .*pipeline.*latentpath run"):
         open_run(run_dir)
     config = run_dir / "traverse" / "config.yaml"
+    (run_dir / "traverse" / "manifest.json").unlink()  # which holds the digest of the file
     config.write_text((whole := config.read_text()) + "gone_setting: 1\n")
     with pytest.raises(UserError, match=r"other settings .*gone_setting.*overwrite=true"):
         open_run(run_dir)
     config.write_text(whole)
     shutil.copytree(finished / "finetune", run_dir / "finetune")
-    unjudged = open_run(run_dir).edit(Choice("NV", "hair", swap_step=5))
+    opened = open_run(run_dir)
+    assert "slider" not in opened.ways  # none is trained
+    unjudged = opened.edit(Choice("NV", "hair", swap_step=5))
     assert unjudged.before == unjudged.after == {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.inversion import ddpm_inversion
@@ -20,6 +21,7 @@ from latentpath.errors import UserError, near
 from latentpath.explore.uploads import Uploads
 from latentpath.explore.ways import Way
 from latentpath.judge.classifier import Classifier
+from latentpath.traversal import late
 from latentpath.traversal.plan import Branch, SweepPlan
 from latentpath.traversal.words import Letter
 
@@ -68,6 +70,7 @@ class Trunk:
 
     sampler: Sampler
     states: list[State]
+    maps: dict[tuple[str, ...], Tensor] = field(default_factory=dict)  # found by masks (`traversal.late`)
 
 
 @dataclass
@@ -88,6 +91,7 @@ class Explorer:
     judge: Classifier | None
     attributes: tuple[str, ...]
     ways: dict[str, Way]
+    adapters: bool = False  # whether the U-Net has sliders
     trunks: OrderedDict[tuple[str, int, Letter], Trunk] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
@@ -104,10 +108,14 @@ class Explorer:
         with self.lock, torch.no_grad():
             before = self._denoise.rows
             trunk = self._trunk(choice, unedited)
-            first = next((step for step, letter in enumerate(word) if letter != unedited), self.steps)
-            states = self._walk(trunk.sampler, trunk.states[first], choice.seed, word, first, unedited)
+            if branch.late is not None:
+                end = self._branch_off(choice, branch, trunk)
+            else:
+                first = next((step for step, letter in enumerate(word) if letter != unedited), self.steps)
+                states = self._walk(trunk.sampler, trunk.states[first], choice.seed, word, first, unedited)
+                end = states[-1][0][-1:]
             rows = self._denoise.rows - before
-            images = decode(self.vae, torch.cat([trunk.states[-1][0], states[-1][0][-1:]]))
+            images = decode(self.vae, torch.cat([trunk.states[-1][0], end]))
             origin, edited = self._judged(images)
         return Edit(images[0], images[1], origin, edited, rows)
 
@@ -117,6 +125,8 @@ class Explorer:
         origin = self.ways[choice.method].origin(self.plan.prompts_of(choice.cls, branch))
         word = self.plan.word(choice.cls, branch)
         with self.lock, torch.no_grad():
+            if branch.late is not None:
+                return self._branch_off(choice, branch, self._trunk(choice, origin))[0]
             sampler = self._sampler(choice, origin)
             start = sampler.start([choice.seed])
             return self._walk(sampler, start, choice.seed, word, origin=origin)[-1][0][-1]
@@ -131,6 +141,11 @@ class Explorer:
                 raise UserError(f"this run has no {what} {value!r}.{near(value, known)}")
         if not 0 <= choice.swap_step <= self.steps:
             raise UserError(f"the swap step is {choice.swap_step}, expected 0..{self.steps}.")
+        if choice.upload and choice.method == "sdedit":
+            raise UserError(
+                "sdedit starts from noise of its own, to which that of an upload does not fit: take another "
+                "method, or remove the upload."
+            )
         way = self.ways[choice.method]
         dial = way.usual if choice.dial is None else choice.dial
         return Branch(choice.method, (choice.attribute,), choice.swap_step, self.steps, dial, way.spell(dial))
@@ -161,6 +176,14 @@ class Explorer:
         )
         return replace(self.sampler, solver=self.inverting, noise=noise)
 
+    def _branch_off(self, choice: Choice, branch: Branch, trunk: Trunk) -> Tensor:
+        """Return the latents (1, c, h, w) of an edit that needs the finished unedited image."""
+        unedited = Branch("neutral", (), self.steps, self.steps)
+        plan = replace(self.plan, classes=(choice.cls,), seeds=(choice.seed,), branches=(unedited, branch))
+        self._follow(*plan.letters)
+        path = late.Trunk(plan, trunk.sampler, choice.cls, plan.seeds, trunk.states, trunk.maps)
+        return late.branch_off(path)
+
     def _walk(
         self,
         sampler: Sampler,
@@ -187,6 +210,8 @@ class Explorer:
         prompts = list(dict.fromkeys(prompt for letter in letters for prompt in letter.prompts))
         self._denoise.conditioning, self._denoise.tokens = self.encode(prompts), self.encode.tokens(prompts)
         self._denoise.letters = [letter.map(prompts.index) for letter in letters]
+        if self.adapters:  # those of the last letter may still be on
+            set_scales(self._denoise.unet, {})
 
     @property
     def _denoise(self) -> GuidedDenoiser:

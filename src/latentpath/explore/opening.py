@@ -11,6 +11,7 @@ import torch
 from latentpath.config.schema import Config
 from latentpath.data.captions import caption_template
 from latentpath.data.images import ImageSpec
+from latentpath.diffusion.adapters import ADAPTER, load_adapter
 from latentpath.diffusion.autoencoder import encode
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning, concatenate
@@ -74,8 +75,13 @@ def open_run(run_dir: Path) -> Explorer:
     n, dataset = cfg.timesteps.num_inference_steps, cfg.dataset
     schedule, vae = model.schedule(), model.vae().to(device)
     prompts = PromptTable(model.prompt_encoder(dataset.image_size), device)
+    unet = model.unet()
+    sliders = [stage_dir(run_dir, f"sliders/{name}", cfg) for name in cfg.attribute.names]
+    trained = all((folder / ADAPTER).is_file() for folder in sliders)
+    for name, folder in zip(cfg.attribute.names, sliders, strict=True) if trained else ():
+        load_adapter(unet, folder, name)
     denoise = GuidedDenoiser(
-        unet=prepare(model.unet(), device=device, dtype=torch.float32, channels_last=True),
+        unet=prepare(unet, device=device, dtype=torch.float32, channels_last=True),
         conditioning=prompts([Prompt("")]),
         letters=[Mix.of((0, 1.0))],
         batch_size=1,
@@ -106,7 +112,8 @@ def open_run(run_dir: Path) -> Explorer:
         uploads=Uploads(ImageSpec.of(dataset), lambda image: encode(vae, image[None])[0]),
         judge=judge and judge.to(device),
         attributes=tuple(cfg.attribute.names),
-        ways=ways_of(cfg),
+        ways=ways_of(cfg, sliders=trained),
+        adapters=trained,
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
+from latentpath.config.methods import MaskConfig
 from latentpath.config.plugins import load
 from latentpath.config.schema import Config
 from latentpath.traversal.methods import METHODS
+from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.own import Own
+from latentpath.traversal.methods.sdedit import Sdedit
 from latentpath.traversal.methods.strength import Strength
 from latentpath.traversal.words import Rule, Spell, Swap, neutral, target
 
@@ -28,17 +31,23 @@ class Way:
     origin: Rule = neutral
 
 
-def ways_of(cfg: Config) -> dict[str, Way]:
-    """Return every way of editing by its name, with the settings that the run gave it."""
+def ways_of(cfg: Config, *, sliders: bool = False) -> dict[str, Way]:
+    """Return every way of editing by its name, with the settings that the run gave it.
+
+    sliders: whether the run has a slider of each attribute.
+    """
     scale = cfg.attribute.strength_by.value == "scale"
     ways = {
         "swap": Way(lambda dial: Swap(Strength(dial, scale))),
         "removal": Way(lambda dial: Swap(neutral, outside=target), dialled=False, origin=target),
     }
     for name, method in METHODS.items():
-        if name == "slider":  # follows an adapter of the U-Net, which the explorer does not load
-            continue
-        ways[name] = _of_method(method, getattr(cfg.method, name))
+        if name != "slider" or sliders:
+            ways[name] = _of_method(method, getattr(cfg.method, name))
+    mask = MaskConfig() if cfg.method.mask is None else cfg.method.mask
+    for name in mask.of:
+        ways[f"masked-{name}"] = _masked(ways[name], mask.dials[0])
+    ways["sdedit"] = Way(lambda dial: Swap(target, late=Sdedit()), dialled=False)
     for reference in cfg.attribute.methods:
         name, function = reference.partition(":")[2], load("attribute.methods", reference, cfg.plugins)
         if dials := cfg.attribute.dials.get(name, []):
@@ -46,6 +55,12 @@ def ways_of(cfg: Config) -> dict[str, Way]:
         else:
             ways[name] = Way(lambda dial, f=function, n=name: Own(n, f), dialled=False)
     return ways
+
+
+def _masked(bare: Way, threshold: float) -> Way:
+    """A method at its usual dial within a mask, whose threshold is the dial."""
+    spell = cast(Swap, bare.spell(bare.usual))
+    return Way(lambda dial: replace(spell, late=Mask(dial)), usual=threshold)
 
 
 def _of_method(method: Any, section: Any) -> Way:
