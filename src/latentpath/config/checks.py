@@ -1,4 +1,4 @@
-"""What one field alone cannot say of a configuration: names and values that must agree with others."""
+"""Checks settings that must agree with each other, which no field can check alone."""
 
 from __future__ import annotations
 

@@ -71,12 +71,12 @@ def number(
     zero: str = "",
     word: str = "",
 ) -> T:
-    """A field for a number, or lists or mappings of numbers, between bounds (`Bounds`); null needs none."""
+    """Make a field for a number, or lists or mappings of numbers, between bounds (`Bounds`), or null."""
     return _field(default, Bounds(low, above, high, below, zero, word))
 
 
 def choice(default: T, names: Sequence[str], *, functions: bool = False) -> T:
-    """A field for one of `names`, or for a list of them (see `Choices`); null is taken where the type is."""
+    """Make a field for one of `names`, or a list of them (see `Choices`); null needs a type that has it."""
     return _field(default, Choices(names, functions))
 
 
@@ -88,7 +88,7 @@ def _field(default: T, rule: Bounds | Choices) -> T:
 
 
 def rule_of(a_field: Field[object]) -> Bounds | Choices | None:
-    """The bounds or the choices of a field of the schema."""
+    """Return the bounds or the choices of a field of the schema, or None if it has neither."""
     return a_field.metadata.get("rule")
 
 
@@ -115,13 +115,13 @@ def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, object, Fiel
 
 
 def section_of(schema: type, name: str) -> type | None:
-    """The dataclass that the field `name` of `schema` holds if it is not null; None for other fields."""
+    """Return the dataclass that the field `name` of `schema` holds, or None if it is no section."""
     kind = get_type_hints(schema)[name]
     return next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None)
 
 
 def _scalars(value: object) -> Iterator[object]:
-    """What stands in a value: itself, or the items of a list or mapping of any depth, without nulls."""
+    """Yield the single values in lists and mappings of any depth, or the value itself, without nulls."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -132,7 +132,7 @@ def _scalars(value: object) -> Iterator[object]:
 
 
 def _written(number: float | None) -> str:
-    """A bound as a person writes it: 1,000, 0.5, 2^32."""
+    """Return a bound as a person writes it: 1,000, 0.5, 2^32."""
     if number is None:
         return "any"
     if number == int(number):

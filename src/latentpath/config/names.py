@@ -58,13 +58,13 @@ def file_name(label: str) -> str:
 
 
 def run_folder(output_dir: str, name: str) -> str:
-    """The folder of the run `name`, for `hydra.run.dir`. Raises UserError for a name that no folder has."""
+    """Return the folder of the run `name`, for `hydra.run.dir`. Raises UserError if no folder can have it."""
     check_run_name("name", str(name))
     return str(Path(at_home(str(output_dir))) / str(name))
 
 
 def at_home(path: str) -> str:
-    """`path` with `~` replaced by the home folder."""
+    """Return `path` with `~` replaced by the home folder."""
     return os.path.expanduser(path)
 
 

@@ -116,7 +116,7 @@ def _typed(arg: str) -> list[str]:
 
 
 def _quoted(raw: str) -> str:
-    """`raw` in quotes if Hydra would read it as a number or a boolean, or not at all because of a `~`."""
+    """Put `raw` in quotes if Hydra would read it as a number or a boolean, or could not read its `~`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -131,7 +131,7 @@ def _quoted(raw: str) -> str:
 
 @cache
 def _types() -> dict[str, str]:
-    """Map each key of the schema to its type as it is written, such as `str | None`."""
+    """Map each key of the schema to its type in words, such as `str | None`."""
     return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind, _ in settings(Config)}
 
 
@@ -198,7 +198,7 @@ def has_no_value(key: str) -> str:
 
 
 def _first_sentence(message: str) -> str:
-    """The first line of a message, and the line that its colon announces."""
+    """Return the first line of a message, and the next one if the first ends with a colon."""
     first, *rest = [line.strip().removesuffix(".") for line in message.strip().splitlines()]
     return f"{first} {rest[0]}" if first.endswith(":") and rest else first
 

@@ -10,7 +10,7 @@ from latentpath.config.schema import Config
 
 
 def written_config(cfg: Config, *, digests: bool = False) -> dict[str, Any]:
-    """`cfg` as plain dictionaries, in which `${oc.env:NAME}` stays as the user wrote it.
+    """Return `cfg` as plain dictionaries, in which `${oc.env:NAME}` stays as the user wrote it.
 
     The variable may hold a token, or a folder that names a patient. With `digests` a hash of its value
     follows, so that two configurations with different values differ.
@@ -24,7 +24,7 @@ def written_config(cfg: Config, *, digests: bool = False) -> dict[str, Any]:
 
 
 def _leaves(raw: Any, resolved: Any) -> Iterator[tuple[str, str]]:
-    """(as written, as resolved) of every text that holds an interpolation."""
+    """Yield every text that holds an interpolation, as the user wrote it and as it is resolved."""
     if isinstance(raw, dict):
         for key in raw:
             yield from _leaves(raw[key], resolved[key])

@@ -71,7 +71,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         self.rank, self.world_size = rank, world_size
 
     def __getstate__(self) -> object:
-        """What a spawned worker gets: the number of the first batch instead of `first` and its trainer."""
+        """Give a spawned worker the number of the first batch, instead of `first` with its trainer."""
         return self.__dict__ | {"first": partial(int, self.first())}
 
     def __len__(self) -> int:
@@ -106,7 +106,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         }
 
     def _rows(self, number: int) -> np.ndarray:
-        """Rows of batch `number` in an endless row of permutations, so that an epoch has no ragged end."""
+        """Return the rows of batch `number` in an endless row of permutations, so that no epoch ends early."""
         n = len(self.cache.moments)
         positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
         epochs = positions // n

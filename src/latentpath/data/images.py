@@ -122,7 +122,7 @@ def cores() -> int:
 
 
 def _read_uint8(path: Source, spec: ImageSpec) -> NDArray[np.uint8]:
-    """(3, size, size) uint8."""
+    """Read one image as (3, size, size) uint8."""
     image = read_rgb(path, enough=spec.size)
     if spec.resize == Resize.crop:  # not resize(box=...), whose filter also uses pixels outside the box
         side = min(image.size)

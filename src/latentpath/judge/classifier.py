@@ -143,7 +143,7 @@ class Classifier(nn.Module):
     def predict_with_features(
         self, images: Tensor, *, batch_size: int = 256
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What `predict` gives, and of the same pass the features (n, d), on the CPU (`noting_features`)."""
+        """Return what `predict` returns, and the features (n, d) of the same pass, on the CPU."""
         with noting_features(self.network) as seen:
             class_probs, attribute_probs = self.predict(images, batch_size=batch_size)
         return class_probs, attribute_probs, torch.cat(seen)

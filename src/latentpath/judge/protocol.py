@@ -22,9 +22,9 @@ class Judge(Protocol):
     def attributes(self) -> Sequence[str]: ...
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class probabilities (n, C), with C = 0 for a single class, and attribute probabilities (n, A)."""
+        """Return class probabilities (n, C), C = 0 for a single class, and attribute probabilities (n, A)."""
         ...
 
     def predict_with_features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The probabilities of `predict`, and of the same pass the features (n, d) they are decided on."""
+        """Return the probabilities of `predict`, and the features (n, d) that they were made from."""
         ...

@@ -242,12 +242,12 @@ def _positioned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _json(file: Path) -> Json:
-    """The object in a JSON file, empty where there is none. Raises UserError if the file is damaged."""
+    """Return the object in a JSON file, or {} without the file. Raises UserError if it is damaged."""
     return read_json(file) if file.exists() else {}
 
 
 def _yaml(file: Path) -> Json:
-    """The mapping in a YAML file, empty where there is none. Raises UserError if the file is damaged."""
+    """Return the mapping in a YAML file, or {} without the file. Raises UserError if it is damaged."""
     return read_yaml(file) if file.exists() else {}
 
 

@@ -194,7 +194,7 @@ class Chart:
 
 
 def write_figures(charts: Iterable[Chart], folder: Path, format: str) -> list[Path]:
-    """`folder`/<name>.<format> of each chart, without dates. Raises UserError for an unknown format."""
+    """Write each chart as `folder`/<name>.<format>, without dates. Raises UserError for an unknown format."""
     if format not in FIGURE_FORMATS:
         raise UserError(f"figures is {format!r}. Choose from: {', '.join(FIGURE_FORMATS)}.")
     files = [(chart, folder / f"{chart.name}.{format}") for chart in charts]

@@ -1,4 +1,4 @@
-"""`metrics.csv` of a training: one row a logged step, whole after a kill, continued when a run resumes."""
+"""Writes `metrics.csv` of a training: a row for each logged step, which a killed run leaves whole."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _lines(rows: list[dict[str, str]], columns: list[str]) -> str:
 
 
 def _rows_of(file: Path) -> list[dict[str, str]]:
-    """The rows of an earlier run, without those that a kill or a damage has left unreadable."""
+    """Return the rows of an earlier run; rows that are cut off or damaged are left out."""
     if not file.is_file():
         return []
     text = file.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""Before anything slow: is everything there that the command will need? If not, what to do."""
+"""Checks, before anything slow, that everything is there that a command will need, and says what to do."""
 
 from __future__ import annotations
 

@@ -52,9 +52,8 @@ class UNetFinetuner(L.LightningModule):
 
     `captions` are the conditioning of the rows that a batch's `captions` point to; batches are those of
     `data.batches.LatentBatches`, in validations those of `training.validation.HeldOut`, whose captions are
-    rows of `held_out_captions`. The U-Net is the only
-    submodule, so an average of the weights averages nothing else. Parameters of the U-Net that are frozen
-    stay frozen.
+    rows of `held_out_captions`. The U-Net is the only submodule, so an average of the weights averages
+    nothing else. Parameters of the U-Net that are frozen stay frozen.
 
     A validation logs val/loss, the mean of |target - unet(z_t, t, caption)|^2 without weights of the
     timesteps, and val/loss_ema, the same of the averaged weights; both also by bins of t.

@@ -35,12 +35,12 @@ def quiet_lightning() -> None:
 
 
 def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any) -> None:
-    """`trainer.fit(task, **data)`, from the newest checkpoint in the folder of `last` if there is one.
+    """Call `trainer.fit(task, **data)`, resuming from the newest checkpoint beside `last` if there is one.
 
     SIGTERM, SIGUSR1 and SIGUSR2 end the process with status 143 after the step, all processes after the same
-    one; where checkpoints are made by the step, that step's is written to `last` before. In a job of
-    submitit's, SIGUSR2 then also puts the job back into SLURM's queue. Ctrl-C raises KeyboardInterrupt. All
-    after Lightning has shut down, so that loggers and processes are closed.
+    step. A training that makes checkpoints by steps writes one of this step to `last` first. In a job of
+    submitit, SIGUSR2 also puts the job back into SLURM's queue. Ctrl-C raises KeyboardInterrupt. All of this
+    happens after Lightning has shut down, so that loggers and processes are closed.
     """
     quiet_lightning()  # Lightning would also claim that it requeues on SLURM, which it does not
     resume = newest_checkpoint(last.parent)

@@ -169,7 +169,7 @@ class Fitted:
 
 
 def _monitoring(checkpoints: Path, settings: FinetuneConfig) -> list[L.Callback]:
-    """The callbacks that keep the best step, and stop where none has been better for long."""
+    """Return the callbacks that keep the best step, and stop after `patience` worse validations."""
     monitor = f"val/{settings.monitor}"
     best = ModelCheckpoint(
         checkpoints,

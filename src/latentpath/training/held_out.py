@@ -81,7 +81,7 @@ def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip:
 
 
 def _mean_over_groups(values: np.ndarray, groups: ArrayLike) -> dict[str, float | None]:
-    """The mean of the groups' means with its interval; None where it is not finite."""
+    """Return the mean of the groups' means and its interval; what is not finite is None."""
     _, member, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     means = (np.bincount(member, values) / sizes)[:, None]
     ends = mean_intervals(means) if np.isfinite(means).all() else None

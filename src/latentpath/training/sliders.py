@@ -96,7 +96,7 @@ class SliderTrainer(L.LightningModule):
         return self.unet(noisy, timestep, **conditioning.unet_arguments(), return_dict=False)[0].float()
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
-        """The adapter alone: the U-Net is in the pipeline already, and can be gigabytes."""
+        """Return the weights of the adapter alone: the pipeline holds those of the U-Net already."""
         trained = {f"unet.{name}" for name, weights in self.unet.named_parameters() if weights.requires_grad}
         every = super().state_dict(*args, **options)
         return {name: weights for name, weights in every.items() if name in trained}
