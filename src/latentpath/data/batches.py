@@ -106,7 +106,7 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
         }
 
     def _rows(self, number: int) -> np.ndarray:
-        """Return the rows of batch `number` in an endless row of permutations, so that no epoch ends early."""
+        """Return the rows of batch `number` in an endless sequence of permutations of all rows."""
         n = len(self.cache.moments)
         positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
         epochs = positions // n
