@@ -62,6 +62,12 @@ def test_before_the_edit_stands_what_the_vae_gives_back(explorer, word, method):
     assert torch.equal(edit.origin, edit.image)
 
 
+def test_every_way_that_is_offered_edits_an_upload(explorer, word):
+    for name in explorer.ways:
+        edit = explorer.edit(Choice("NV", "hair", name, swap_step=1, upload=word))
+        assert not torch.equal(edit.origin, edit.image), name
+
+
 def test_an_upload_is_inverted_once(explorer, word):
     first, *moves = (
         explorer.edit(Choice("NV", "hair", swap_step=step, upload=word)).rows / GUIDED for step in (N, 4, 1)
