@@ -18,7 +18,7 @@ def table_of(**row: Any):
 
 def test_calibration_error_before_and_after():
     head, cells = table_of(ece=0.0123, uncalibrated={"ece": 0.0456}, temperature=1.7)
-    assert head == ["label", "accuracy", "F1", "AUROC", "ECE before", "ECE after", "positives", "images"]
+    assert head == ["label", "AUROC", "accuracy", "F1", "ECE before", "ECE after", "positives", "images"]
     assert cells[4:6] == ["0.046", "0.012"]
 
 
@@ -26,4 +26,18 @@ def test_without_calibration_one_error_and_of_old_runs_none():
     head, cells = table_of(ece=0.0456, uncalibrated=None, temperature=None)
     assert "ECE" in head and "ECE after" not in head and cells[4] == "0.046"
     head, cells = table_of()
-    assert head == ["label", "accuracy", "F1", "AUROC", "positives", "images"] and len(cells) == 6
+    assert head == ["label", "AUROC", "accuracy", "F1", "positives", "images"] and len(cells) == 6
+
+
+def test_the_auroc_after_the_vae_comes_first_with_its_interval():
+    scores = {"class": {"accuracy": 0.9, "f1": 0.8, "auroc": 0.95, "positives": None, "count": 9}}
+    scores["ink"] = scores["class"] | {"positives": 3}
+    found = {"MEL": {"auroc": {"value": 0.7, "low": 0.5, "high": 0.9}}, "ink": {"auroc": {"value": 0.6}}}
+    held_out = {"originals": found, "round_trips": found}
+    run: Any = SimpleNamespace(classes=["MEL", "NV"], classification={"test": scores, "held_out": held_out})
+    table = classifier_table(run, "test")
+    assert table is not None and table.head[:3] == ["label", "AUROC after the VAE", "AUROC"]
+    of_class, ink = table.groups[0]
+    assert (of_class[1].text, of_class[1].interval) == ("0.70", "0.50–0.90")
+    assert (of_class[2].text, of_class[2].interval) == ("0.95", "0.50–0.90")
+    assert ink[1].text == "0.60" and ink[1].interval == ""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from latentpath.evaluation.judge_errors import rows_of_judge_errors
-from latentpath.evaluation.outcome_figures import rows_of_outcomes
+from latentpath.evaluation.outcome_figures import rows_of_dominance, rows_of_outcomes
 from latentpath.keys import BASE, FINETUNED, position_column
 from latentpath.metrics import (
     Scored,
@@ -20,7 +20,7 @@ from latentpath.metrics import (
 from latentpath.metrics.figure_table import COLUMNS
 from latentpath.metrics.figures import CFRT
 from latentpath.metrics.intervals import difference_intervals, mean_difference_interval
-from latentpath.metrics.measures import measures_in
+from latentpath.metrics.measures import STRONG, measures_in
 from latentpath.metrics.scored import Sweep
 from latentpath.metrics.selectivity import selectivity
 
@@ -48,9 +48,10 @@ def figure_table(
         cells = [cell for cell in cells if cell["attribute"] in attributes]
         rows += cells + _cfrt_means(scored, attributes, method, positions, cells)
         rows += _selectivity(scored, attributes, method, positions)
+        rows += rows_of_dominance(scored, attributes, method, positions)
         alone = _cfrt(cfrt_by_position(scored, method))
         rows += [cell for cell in alone if cell["attribute"] in attributes]
-        rows += _presence(scored, attributes, method) + _distances(scored, attributes, method)
+        rows += _presence(scored, attributes, method) + _distances(scored, attributes, method, positions)
     rows += _presence(scored, attributes, "neutral") + rows_of_outcomes(scored, attributes, strong)
     if (scored.table["model"] == BASE).any():
         base = replace(scored, model=BASE)
@@ -154,20 +155,25 @@ def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[Ma
     return found
 
 
-def _distances(scored: Scored, attributes: Sequence[str], method: str) -> list[Mapping[str, object]]:
+def _distances(
+    scored: Scored, attributes: Sequence[str], method: str, strong: Sequence[int] | None
+) -> list[Mapping[str, object]]:
     """Return the mean distance of trajectory images to the neutral image, per cell and overall.
 
-    Frame 0 is left out, because it is the neutral image itself.
+    Over all positions, as in the paper; and, as <measure>_strong, over the `strong` swap steps, over which
+    CFRT is computed. Frame 0 is left out, because it is the neutral image itself.
     """
     images, measures = scored.rows, measures_in(scored.table)
     images = images[(images["method"] == method) & (images["frame"].fillna(1) > 0)]
     images = images[images["attribute"].isin(list(attributes))]
-    means = images.groupby(["class", "attribute"])[measures].mean()
     rows = []
-    for figure, of_figure in means.items():
-        for (cls, attribute), value in of_figure.items():  # pyright: ignore[reportGeneralTypeIssues]
-            rows.append({"class": cls, "attribute": attribute, "figure": figure, "value": value})
-        rows.append({"figure": figure, "value": of_figure.mean()})
+    for name, part in (("", images), (STRONG, images[images["swap_step"].isin(list(strong or ()))])):
+        means = part.groupby(["class", "attribute"])[measures].mean() if len(part) else pd.DataFrame()
+        for measure, of_measure in means.items():
+            figure = f"{measure}{name}"
+            for (cls, attribute), value in of_measure.items():  # pyright: ignore[reportGeneralTypeIssues]
+                rows.append({"class": cls, "attribute": attribute, "figure": figure, "value": value})
+            rows.append({"figure": figure, "value": of_measure.mean()})
     return [row | {"method": method} for row in rows]
 
 

@@ -9,13 +9,14 @@ import pandas as pd
 
 from latentpath.keys import PLACEBO
 from latentpath.metrics import Scored
-from latentpath.metrics.counterfactual import attributes_changed
+from latentpath.metrics.counterfactual import attributes_changed, moved_most
 from latentpath.metrics.figures import FIGURES
 from latentpath.metrics.intervals import (
     Interval,
     difference_intervals,
     mean_difference_interval,
     mean_intervals,
+    mean_rate_interval,
     rate_intervals,
 )
 from latentpath.metrics.outcomes import outcome_table
@@ -126,6 +127,27 @@ def _mnac(scored: Scored, attributes: Sequence[str], strong: Sequence[int]) -> l
     means = [row["value"] for row in rows if row["n"]]
     mean = {"value": np.mean(means) if means else np.nan, "low": ends.low[0], "high": ends.high[0]}
     return [*rows, {"method": "swap", "figure": "mnac"} | mean]
+
+
+def rows_of_dominance(
+    scored: Scored, attributes: Sequence[str], method: str, strong: Sequence[int] | None
+) -> list[Mapping[str, object]]:
+    """Return how often the attribute's score moves most of all heads under its edit, on the strong end."""
+    sweep, rows, cells = Sweep(scored, method), [], {}
+    figure = {"method": method, "figure": "dominant_absolute"}
+    for cls in scored.classes if len(scored.heads) > 1 else ():
+        arrays = sweep.arrays(cls, sweep.positions(strong))
+        for attribute in attributes:
+            index = scored.heads.index(attribute)
+            share = moved_most(arrays.neutral, arrays.edited[index], index).mean(axis=1)
+            cells[cls, attribute] = pd.Series(share, index=arrays.seeds)
+            key = {"class": cls, "attribute": attribute} | figure
+            rows.append(key | _read(share, rate_intervals(share[:, None]), 0))
+    if not cells:
+        return []
+    low, high = mean_rate_interval(pd.DataFrame(cells).to_numpy(np.float64))
+    known = [row["value"] for row in rows if row["n"]]
+    return [*rows, figure | {"value": np.mean(known) if known else np.nan, "low": low, "high": high}]
 
 
 def _positive(values: np.ndarray, unit: float) -> Interval:

@@ -173,6 +173,13 @@ FIGURES = {
             _INFINITE,
         ),
         Figure(
+            "dominant_absolute",
+            "dominance, up or down",
+            "Share of images on which the attribute’s score moves further, up or down, than the score of "
+            "every other attribute on the same image: another reading of CFRT’s first condition.",
+            "higher",
+        ),
+        Figure(
             "class_match",
             "class as asked",
             "Share of neutral images that the judge takes for the class of their prompt.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ class Measure(Figure):
         return None if network is None else partial(compute, network)
 
 
+STRONG = "_strong"  # behind a measure's key: its mean over the strong end, over which CFRT is computed
 LPIPS_NETS = ("alex", "squeeze", "vgg")
 MEASURES: dict[str, Measure] = {
     measure.key: measure
@@ -142,6 +143,9 @@ def measures_in(columns: Iterable[object]) -> list[str]:
 
 def figure(key: str) -> Figure:
     """Return the figure with this key, including image distances. Raises KeyError for an unknown key."""
+    if key.endswith(STRONG) and key not in MEASURES:
+        whole = MEASURES[key.removesuffix(STRONG)]
+        return replace(whole, key=key, label=f"{whole.label}, strong end")
     return FIGURES[key] if key in FIGURES else MEASURES[key]
 
 

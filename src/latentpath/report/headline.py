@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from latentpath.metrics import figure
-from latentpath.metrics.measures import MEASURES
+from latentpath.metrics.measures import MEASURES, STRONG
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, header
 from latentpath.report.pictures import words
@@ -70,7 +70,8 @@ def means_table(run: RunArtefacts) -> Table:
     )
     keys = ["flipped_eligible", "effectiveness", "leak", "others_changed", "selectivity", "all_strict"]
     keys += ["cfrt_strict", "cfrt_released", "flipped", "class_kept", "others_kept", "mnac"]
-    known = [key for key in (*keys, *MEASURES) if run.figures.value(key) is not None]
+    keys += [name for key in MEASURES for name in (key, f"{key}{STRONG}")]
+    known = [key for key in keys if run.figures.value(key) is not None]
     table.groups.append(
         [
             [header(figure(key).label), figure_cell(run, "swap", key)(), Cell(figure(key).definition)]
@@ -87,7 +88,8 @@ def _leak(run: RunArtefacts) -> str:
 def _against(run: RunArtefacts, key: str) -> str:
     """Return what to compare a figure with: chance level, related figures, range behind the mean."""
     if key in MEASURES:
-        return ""
+        strong = run.figures.value(f"{key}{STRONG}")
+        return "" if strong is None else f"on the strong end {strong:.{figure(key).digits}f}"
     values = [run.figures.value(key, c, a) for c in run.classes for a in run.attributes]
     known = [value for value in values if value is not None]
     parts = [f"single pairs {min(known):.2f}–{max(known):.2f}"] if len(known) > 1 else []

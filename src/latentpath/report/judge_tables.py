@@ -1,5 +1,8 @@
 """Tables of the judge's accuracy on real images, and of how well images match their prompts."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from latentpath.keys import BASE, FINETUNED, HELD_OUT, LABELLED
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, lookup, number
@@ -21,16 +24,23 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
     )
     if not any("ece" in row for row in scores.values()):
         errors = {}
+    held_out = run.classification.get("held_out", {}) if split == "test" else {}
+    vae = ["AUROC after the VAE"] if held_out.get("round_trips") else []
     table = Table(
         f"Classifier on the {'held-out' if split == 'test' else 'validation'} images",
-        ["label", "accuracy", "F1", "AUROC", *errors.values(), "positives", "images"],
+        ["label", *vae, "AUROC", "accuracy", "F1", *errors.values(), "positives", "images"],
         name=f"classifier_{split}",
     )
     group = []
     for label, row in scores.items():
         name = "/".join(map(words, run.classes)) if label == "class" else words(label)
         why = f"{name}: one of the two answers does not occur among these images"
-        figures = [number(row.get(key), why, bar=True) for key in ("accuracy", "f1", "auroc")]
+        # of two classes, the AUROC is that of the first
+        of = label if label != "class" or len(run.classes) != 2 else run.classes[0]
+        ends = lookup(held_out, "originals", of, "auroc") or {}
+        figures = [_auroc(lookup(held_out, "round_trips", of, "auroc"), why)] if vae else []
+        figures.append(_auroc({**ends, "value": row.get("auroc")}, why))
+        figures += [number(row.get(key), why, bar=True) for key in ("accuracy", "f1")]
         figures += [number(lookup(row, *keys), f"{name}: no labelled images", digits=3) for keys in errors]
         # a class has no positives: the images of each class, in the order of its name
         support = row.get("support")
@@ -40,6 +50,11 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
         group.append([header(name), *figures, positives, count(row.get("count"))])
     table.groups.append(group)
     return table
+
+
+def _auroc(found: Mapping[str, Any] | None, why: str) -> Cell:
+    found = found or {}
+    return number(found.get("value"), why, bar=True, ends=(found.get("low"), found.get("high")))
 
 
 def corrections_table(run: RunArtefacts) -> Table | None:

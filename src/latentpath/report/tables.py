@@ -9,7 +9,15 @@ from latentpath.report.cells import Cell, Table, count, header, lookup, number
 from latentpath.report.pictures import words
 
 DEFINITIONS = ("selectivity", "cfrt_strict", "all_strict", "cfrt_released")
-CONDITIONS = ("flipped", "flipped_eligible", "dominant_heads", "dominant_images", "class_kept", "others_kept")
+CONDITIONS = (
+    "flipped",
+    "flipped_eligible",
+    "dominant_heads",
+    "dominant_absolute",
+    "dominant_images",
+    "class_kept",
+    "others_kept",
+)
 SHOWN = (
     *CONDITIONS,
     "cfrt_strict",
