@@ -48,6 +48,14 @@ def test_the_interval_grows_with_few_held_out_groups():
     assert many.value == few.value and few.high - few.low > many.high - many.low
 
 
+def test_a_share_that_the_errors_on_real_images_do_not_explain_has_no_interval():
+    """A judge that finds 7 of 10 on real images, and all of 60 here: more than all can have the attribute."""
+    labels = np.repeat([1.0, 0.0], 200)
+    said = np.where(np.arange(400) % 10 < 7, labels, 0)
+    found = corrected_share(np.ones(60), said, labels)
+    assert found.value == 1 and np.isnan(found.low) and "do not explain" in found.reason
+
+
 def test_what_cannot_be_corrected_is_named():
     assert "without" in corrected_share([0.5, 0.6], [1, 1], [1, 1]).reason
     assert "with the attribute" in corrected_share([0.5, 0.6], [1, 0], [0, 0]).reason

@@ -64,8 +64,9 @@ def corrected_share(
     they are. `groups` (m,): the patient or lesion of each, its own by default. In the interval p is moved
     toward 1/2 by t^2 further images, se and sp by two each, which n, m1 and m0 include; these are the
     numbers of independent images that seeds and groups are worth (`intervals.effective_samples`), and t is
-    Student's, S - 1 degrees of freedom. Clipped to [0, 1]. Undefined without held-out images of both kinds,
-    for a judge no better than chance, and with fewer than two seeds.
+    Student's, S - 1 degrees of freedom. Clipped to [0, 1]; none where it lies outside, for then the judge
+    errs otherwise on generated than on real images. Undefined without held-out images of both kinds, for a
+    judge no better than chance, and with fewer than two seeds.
     Measured coverage: experiments/interval_coverage. A bootstrap of both samples covered 0.10 to 1.00, for
     it promises certainty where all seeds agree.
     Source: Lang and Reiczigel 2014.
@@ -100,6 +101,8 @@ def corrected_share(
     pi, spread1, spread0 = (p + sp - 1) / j, se * (1 - se) / m1, sp * (1 - sp) / m0
     centre = pi + 2 * t**2 * (pi * spread1 - (1 - pi) * spread0)
     half = t * np.sqrt(p * (1 - p) / n + pi**2 * spread1 + (1 - pi) ** 2 * spread0) / j
+    if centre - half > 1 or centre + half < 0:
+        return Estimate(value, reason="the judge's errors on real images do not explain what it says here")
     low, high = (float(np.clip(end, 0, 1)) for end in (centre - half, centre + half))
     return Estimate(value, low, high)
 
