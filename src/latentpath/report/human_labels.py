@@ -77,7 +77,7 @@ def read_labels(file: Path, attributes: Sequence[str], images: int) -> pd.DataFr
     for attribute in attributes:
         said = table[attribute].fillna("").str.strip()
         if (wrong := ~said.isin(list(ANSWERS))).any():
-            line = said.index[wrong.to_numpy().argmax()]
+            line = said.index[int(wrong.to_numpy().argmax())]
             raise UserError(
                 f"{file}, line {line}, column {attribute!r}: expected 1 if the attribute is visible, 0 if it "
                 f"is not, or nothing; found {said[line]!r}."
