@@ -2,9 +2,9 @@
 
 `python killed.py KILLS SECONDS SEED OUTPUTS STAGE... -- OVERRIDES...`: torch and the commands are imported
 once, so that a kill costs no more than the work of the stage. A stage that is complete before it was killed
-KILLS times is removed and begun anew. After its kills, or after its share of SECONDS, the same line is called
-once more and left to finish. Prints one JSON line: what was killed where, and the exit status of each other
-call.
+KILLS times is removed and begun anew. After its kills, or after one and its share of SECONDS, the same
+line is called once more and left to finish. Prints one JSON line: what was killed where, and the exit status
+of each other call.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def attack(
         story["ends"][f"{stage} undisturbed"] = forked([stage, *undisturbed], log=log)
         took, writes = time.monotonic() - began, int(log.read_text())
         killed = 0
-        while killed < kills and time.monotonic() - began < seconds / len(stages):
+        while killed < kills and (not killed or time.monotonic() - began < seconds / len(stages)):
             how: dict[str, Any] = {"limit": rng.randint(1, writes)}
             if killed % 3 == 2:
                 how = {"after": rng.uniform(0, took)}

@@ -83,7 +83,6 @@ READ = {
         "evaluate/tables/*.csv",
         "evaluate/examples/*.png",
         "finetune/metrics.csv",
-        "finetune/samples/final.png",
     ],
 }
 CASES = [(stage, pattern) for stage, patterns in READ.items() for pattern in patterns]
