@@ -1,5 +1,7 @@
 """Tests which stages `run` reuses from another run (`from_run`), and which it makes."""
 
+from typing import Any
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -17,7 +19,7 @@ from latentpath.commands import RUN, SLIDERS, function_of, run, slider_of, slide
     ],
 )
 def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same, bisect, made):
-    cfg = OmegaConf.create(
+    cfg: Any = OmegaConf.create(
         {
             "from_run": "other",
             "dry_run": False,
@@ -42,7 +44,7 @@ def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same,
 
 
 def test_a_sweep_with_sliders_trains_those_that_are_not_there(monkeypatch, tmp_path):
-    cfg = OmegaConf.create(
+    cfg: Any = OmegaConf.create(
         {
             "from_run": "other",
             "dry_run": False,
@@ -63,6 +65,7 @@ def test_a_sweep_with_sliders_trains_those_that_are_not_there(monkeypatch, tmp_p
 def test_a_slider_is_a_call_of_its_command_with_its_attribute(monkeypatch, tmp_path):
     called = []
     monkeypatch.setattr(sliders, "run", lambda *given: called.append(given))
-    function_of(slider_of("hair"))("cfg", tmp_path)
-    function_of(SLIDERS)("cfg", tmp_path)
+    cfg: Any = "cfg"
+    function_of(slider_of("hair"))(cfg, tmp_path)
+    function_of(SLIDERS)(cfg, tmp_path)
     assert called == [("cfg", tmp_path, "hair"), ("cfg", tmp_path)]

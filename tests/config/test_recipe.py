@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -11,7 +13,7 @@ from latentpath.config.recipe import literal, nearest_experiment, of_method, rec
 
 @pytest.fixture
 def composed(compose):
-    def plain(*overrides: str) -> dict:
+    def plain(*overrides: str) -> Any:
         cfg = compose("run", *overrides)
         resolve(cfg)
         return OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
