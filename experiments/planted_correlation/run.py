@@ -168,16 +168,20 @@ def figures_of(scores: pd.DataFrame) -> list[dict[str, object]]:
 def tracking(points: pd.DataFrame) -> pd.DataFrame:
     """Return one row per figure: its mean at each r, and how well it follows r.
 
-    rank correlation: Spearman's over all trainings and judges, of which +1 or -1 follows perfectly. range:
-    how far the mean moves from r = 0 to r = 1, as a share of the width that the figure can have.
+    rank correlation: Spearman's over all trainings, the mean over judges, since each judge has a level of its
+    own; +1 or -1 follows perfectly. range: how far the mean moves from r = 0 to r = 1, as a share of the
+    width that the figure can have.
     """
     rows = []
     for figure, of_figure in points.groupby("figure", sort=False):
         means = of_figure.groupby("r")["value"].mean()
         known = of_figure.dropna(subset=["value"])
-        rank = (
-            stats.spearmanr(known["r"], known["value"]).statistic if known["value"].nunique() > 1 else np.nan
-        )
+        ranks = [
+            stats.spearmanr(of_judge["r"], of_judge["value"]).statistic
+            for _, of_judge in known.groupby("judge")
+            if of_judge["value"].nunique() > 1
+        ]
+        rank = np.mean(ranks) if ranks else np.nan
         low, high = FIGURES[figure].range if figure in FIGURES else (0.0, 1.0)
         width = high - low if np.isfinite(high - low) else float(len(ATTRIBUTES))
         row = {"figure": FOLLOWED[str(figure)]} | {f"r = {r:g}": value for r, value in means.items()}
