@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -50,8 +51,12 @@ def test_a_step_out_of_time_keeps_what_it_wrote_and_the_next_one_runs(scripts, t
         "time.sleep(0 if 'quick' in sys.argv else 1000)\n"
     )
     step = scripts.check.Step
-    steps = (step("hangs", 60, str(script)), step("ends", 60, str(script), ("quick",)))
-    monkeypatch.setattr(scripts.check, "STEPS", steps)
+    monkeypatch.setattr(scripts.check, "STEPS", (step("hangs", 60, ""), step("ends", 60, "", ("quick",))))
+
+    def command(self: Any, device: str, out: Path, tiny: bool) -> list[str]:
+        return [sys.executable, str(script), *self.arguments, str(out / f"{self.name}.json")]
+
+    monkeypatch.setattr(step, "command", command)
     for name in ("hangs", "ends"):
         monkeypatch.setitem(scripts.table.FIGURES, name, lambda step, found: iter(()))
     waits = subprocess.Popen.wait
@@ -61,6 +66,7 @@ def test_a_step_out_of_time_keeps_what_it_wrote_and_the_next_one_runs(scripts, t
         if timeout is None or "quick" in process.args:
             return waits(process, timeout)
         while not written.exists():
+            assert process.poll() is None, "the step ended without its file"
             time.sleep(0.05)
         raise subprocess.TimeoutExpired(process.args, timeout)
 

@@ -59,7 +59,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             denoise = traversal.sweep(plan, tuned, stage.path, "sweeping")
         if cfg.metric.compare_base and cfg.inversion.method is None:
             few = plan.plain([min(cfg.timesteps.swap_steps)], seeds=BASE_SEEDS)
-            denoise.unet = None  # two U-Nets need not fit into memory
+            del denoise.unet  # two U-Nets need not fit into memory
             traversal.sweep(few, _base(cfg), stage.path / "base", "sampling the base", like=denoise)
         stage.figures = {
             "unet_calls": plan.unet_calls,
