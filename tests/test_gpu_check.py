@@ -134,7 +134,8 @@ def test_steps_try_with_their_last_word(scripts):
     for step in scripts.check.STEPS:
         words = step.command("cpu", Path("out"), tiny=True)
         assert words[-1] == f"out/{step.name}.json" and words[-3] == "cpu"
-        assert Path(words[1]).is_file()
+        module = words[words.index("-m") + 1]
+        assert (FOLDER.parents[1] / module.replace(".", "/")).with_suffix(".py").is_file()
         if "sd15" in words:
             assert words[::-1].index("phantom-sd") < words[::-1].index("sd15")
 

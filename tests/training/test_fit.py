@@ -170,7 +170,9 @@ class Harm:
         return eval, ("1 / 0",)
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, [1], {"state_dict": Harm()}], ids=str)
+@pytest.mark.parametrize(
+    "content", [{"state_dict": {}}, [1], {"state_dict": Harm()}], ids=["no weights", "a list", "code"]
+)
 def test_a_checkpoint_of_another_program_is_named_and_not_executed(tmp_path, content):
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(
