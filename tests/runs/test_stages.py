@@ -16,7 +16,7 @@ from latentpath.errors import UserError
 from latentpath.runs import stages
 from latentpath.runs.command import Command
 from latentpath.runs.files import read_json, write_json
-from latentpath.runs.stages import open_stage
+from latentpath.runs.stages import open_stage, stage_dir
 
 
 def config(*dots: str):
@@ -287,3 +287,17 @@ def test_who_finishes_early_does_not_open_what_the_last_one_sealed(tmp_path):
             pass
         early.left = "it looked before the other had finished"
     assert manifest(early.path)["status"] == "complete"
+
+
+def test_a_stage_is_sought_along_the_runs_that_were_made_from_one_another(tmp_path):
+    """A circle of runs ends."""
+    where = f"output_dir={tmp_path}"
+    make(tmp_path / "first", FINETUNE, config(where, "from_run=second"))
+    make(tmp_path / "second", SWEEP, config(where, "from_run=first"))
+
+    def found(stage: str) -> Path:
+        return stage_dir(tmp_path / "third", stage, config(where, "from_run=second"))
+
+    assert found("finetune") == tmp_path / "first" / "finetune"
+    assert found("traverse") == tmp_path / "second" / "traverse"
+    assert found("classify") == tmp_path / "second" / "classify"  # is in none

@@ -25,6 +25,7 @@ from latentpath.runs.files import (
     json_text,
     make_folder,
     read_json,
+    read_yaml,
     write_json,
     write_text,
 )
@@ -63,7 +64,7 @@ INDIFFERENT = (
     "sliders.checkpoint_every",
     *(f"method.{method.name}.swept" for method in fields(MethodsConfig)),  # true wherever there is a section
 )
-# Settings of the validation in fine-tuning, which only looks on unless finetune.monitor is set.
+# Validation only looks on unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))
 
 
@@ -161,9 +162,18 @@ def open_stage(
 
 
 def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
-    """Return the folder of a stage: in this run, else in the run `cfg.from_run`."""
-    own = run_dir / name
-    return own if own.exists() or not cfg.from_run else Path(cfg.output_dir) / cfg.from_run / name
+    """Return the folder of a stage: in this run, else in `cfg.from_run`, else in the run that it is from."""
+    places, outputs, run = [run_dir / name], Path(cfg.output_dir), cfg.from_run
+    while run and outputs / run / name not in places:
+        places.append(outputs / run / name)
+        run = _from_run_of(outputs / run)
+    return next((place for place in places if place.exists()), places[:2][-1])
+
+
+def _from_run_of(run: Path) -> str | None:
+    """Return the run from which `run` took the stages that it lacks, if there is one."""
+    origins = (read_yaml(file).get("from_run") for file in sorted(run.glob("*/config.yaml")))
+    return next((str(origin) for origin in origins if origin), None)
 
 
 def seconds_of(path: Path) -> float | None:
@@ -187,9 +197,7 @@ def _relevant(cfg: Config, command: Command) -> Json:
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
     flat = dict(_flatten(plain))
     indifferent = INDIFFERENT if flat.get("finetune.monitor") else (*INDIFFERENT, *VALIDATION)
-    flat = {
-        key: value for key, value in flat.items() if key not in indifferent and LATER.get(key, ...) != value
-    }
+    flat = {k: value for k, value in flat.items() if k not in indifferent and LATER.get(k, ...) != value}
     flat = {key: value for key, value in flat.items() if value is not None or not key.startswith("method.")}
     decisive = command.decided_by
     found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
