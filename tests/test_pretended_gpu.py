@@ -172,8 +172,11 @@ def test_a_walk_of_each_method_stays_on_the_device_and_never_waits(name, unet, q
         methods=chosen(MethodsConfig(**{name: settings})),
     )
     conditioning = Conditioning(torch.randn(len(plan.prompts), 7, 16, device="cuda"))
-    denoise = GuidedDenoiser(unet, conditioning, [plan.indexed(x) for x in plan.letters], batch_size=3)
-    sampler = Sampler(denoise, _solver(tiny_sd), SeededNoise(SHAPE), "cuda", plan.remembers)
+    letters = [plan.indexed(letter) for letter in plan.letters]
+    tokens = [tuple(range(7))] * len(plan.prompts)
+    denoise = GuidedDenoiser(unet, conditioning, letters, batch_size=3, tokens=tokens)
+    solver, noise = _solver(tiny_sd), SeededNoise(SHAPE)
+    sampler = Sampler(denoise, solver, noise, "cuda", plan.remembers, plan.borrows)
     leaves, latents = walk(plan, sampler, cls="MEL", seeds=SEEDS)
     assert latents.shape == (len(leaves), *SHAPE) and latents.device.type == "cuda"
     assert denoise.calls == plan.unet_calls and quiet()

@@ -8,7 +8,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -31,7 +31,9 @@ class Setting:
 
 def settings(kind: type = schema.Config, prefix: str = "") -> Iterator[Setting]:
     """Yield every key of a dataclass of the schema: its own in order, then those of its sections."""
-    hints, meanings = get_type_hints(kind), comments(kind)
+    hints, meanings = get_type_hints(kind), {}
+    for parent in filter(is_dataclass, reversed(kind.__mro__)):  # whose fields it has too
+        meanings |= comments(parent)
     found = {field.name: section_of(kind, field.name) for field in fields(kind)}
     sections = {name: section for name, section in found.items() if section is not None}
     for field in fields(kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -185,6 +186,9 @@ class Constant:
         return torch.full((len(images), 2), 0.5), torch.full((len(images), 2), 0.75)
 
 
+HERE = SimpleNamespace(device="cpu")  # in the place of a VAE
+
+
 def measured(folder, table, training, vae, networks):
     measure_real_images(
         folder, table, training, spec=SPEC, vae=vae, networks=networks, judge=cast(Judge, Constant())
@@ -194,10 +198,10 @@ def measured(folder, table, training, vae, networks):
 
 def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, tmp_path, monkeypatch):
     monkeypatch.setattr(real_images, "encode", lambda vae, images: images[:, :1])
-    monkeypatch.setattr(real_images, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
+    monkeypatch.setattr(real_images, "decode", lambda vae, z, to: z.repeat(1, 3, 1, 1).to(to) / 2)
     networks = {"judge": lambda x: x.mean((2, 3)), "corner": lambda x: x[:, :1, 0, 0]}
     training = torch.linspace(-1, 1, 5)[:, None, None, None].expand(5, 1, 32, 32)
-    found, seen = measured(tmp_path / "run", table, training, None, networks)
+    found, seen = measured(tmp_path / "run", table, training, HERE, networks)
     assert found.rows["group"].tolist() == ["0", "2"]  # image 1 is no image
     assert "path" not in found.rows
     np.testing.assert_allclose(found.features["corner"], [[-0.5], [20 / 127.5 - 0.5]], atol=1e-6)
@@ -211,19 +215,19 @@ def test_held_out_images_are_read_once_for_all_networks_and_pass_the_vae(table, 
 def test_real_images_are_measured_once_in_parts(table, tmp_path, monkeypatch):
     """A part that is there is not measured again, and parts of any size give the same."""
     monkeypatch.setattr(real_images, "encode", lambda vae, images: images[:, :1])
-    monkeypatch.setattr(real_images, "decode", lambda vae, z: z.repeat(1, 3, 1, 1) / 2)
+    monkeypatch.setattr(real_images, "decode", lambda vae, z, to: z.repeat(1, 3, 1, 1).to(to) / 2)
     calls = []
     networks = {"judge": lambda x: calls.append(len(x)) or x.mean((2, 3))}
     training = torch.randn(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    whole = measured(tmp_path / "whole", table, training, None, networks)
+    whole = measured(tmp_path / "whole", table, training, HERE, networks)
     monkeypatch.setattr(real_images, "PART", 2)
-    parts = measured(tmp_path / "parts", table, training, None, networks)
+    parts = measured(tmp_path / "parts", table, training, HERE, networks)
     assert calls == [2, 5, 1, 1, 2, 2, 1]
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one.features["judge"], other.features["judge"])
         np.testing.assert_array_equal(one.latents, other.latents)
     (tmp_path / "parts" / "parts" / "real_training_00000002.parquet").unlink()
-    measured(tmp_path / "parts", table, training, None, networks)
+    measured(tmp_path / "parts", table, training, HERE, networks)
     assert calls[7:] == [2]
 
 

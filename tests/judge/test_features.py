@@ -109,7 +109,7 @@ def test_without_the_file_none_and_its_place_is_said(folder: Path, name: str, ca
 def test_another_file_is_an_error_that_names_it(folder: Path, inception: nn.Module):
     file = weights.WeightsFolder().feature_network("inception")
     torch.save({"a": torch.zeros(1)}, file)
-    with pytest.raises(UserError, match=f"{file}: not .*SHA-256"):
+    with pytest.raises(UserError, match=f"{file} is not the file of .*: its SHA-256"):
         network_or_none("inception")
     write_xrayvision(folder)
     save_file({"features.a": torch.zeros(1)}, weights.WeightsFolder().feature_network("xrayvision"))

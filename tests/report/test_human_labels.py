@@ -69,7 +69,7 @@ def test_sheets_with_labels_are_not_drawn_over(run_dir: Path):
 
 
 def test_more_seeds_than_have_pictures_are_refused(made: Path, tmp_path: Path):
-    with pytest.raises(UserError, match=r"to_label=9: .* 8 seeds\. .*metric\.examples"):
+    with pytest.raises(UserError, match=r"to_label=9: .* 8 seeds\. .*`examples`"):
         write_sheets(read_run(made), tmp_path, 9)
 
 

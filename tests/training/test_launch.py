@@ -37,7 +37,7 @@ def test_a_task_that_sees_one_gpu_takes_number_0(gpus, visible, told):
     gpus(visible)
     settings = TrainerConfig(accelerator="gpu", devices=4, num_nodes=2, strategy="ddp")
     options = trainer_options(settings, Rank(7, 8, 3))
-    (environment,) = options["plugins"]
+    environment, _ = options["plugins"]
     assert (options["devices"], options["num_nodes"], environment.local_rank()) == told
     assert (environment.global_rank(), environment.world_size()) == (7, 8)
 
