@@ -28,6 +28,7 @@ JUDGES = {
     "at_64_frequencies": ("dataset.image_size=64", "classifier.image_size=128", *FREQUENCIES),
     "at_128": ("dataset.image_size=128", "classifier.image_size=128", *ALONE),
     "at_128_through_vae": ("dataset.image_size=128", "classifier.image_size=128", *THROUGH),
+    "lite1_at_64_through_vae": ("classifier.arch=tf_efficientnet_lite1", *THROUGH),
     "at_192": ("dataset.image_size=192", "classifier.image_size=192", *ALONE),
 }
 FIGURES = ("auroc", "sensitivity", "specificity")
