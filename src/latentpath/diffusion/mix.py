@@ -133,8 +133,41 @@ class Mix(Guidance[P]):
 Gate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+class Beside(Guidance[P]):
+    """Guidance that adds something to the eps of a mix, `base`, whose prompts stand first."""
+
+    base: Mix[P]
+
+    @property
+    def strongest(self) -> int:
+        return self.base.strongest
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, dict[P, Tensor]]:
+        """Return eps (n, c, h, w) of `base`, and the output of each prompt, from (prompts, n, c, h, w)."""
+        of = dict(zip(self.prompts, outputs, strict=True))
+        base, _ = self.base(torch.stack([of[prompt] for prompt in self.base.prompts]))
+        return base, of
+
+
+class Through(Guidance[P]):
+    """Guidance that mixes the outputs as `mix` does, and changes what the U-Net does with them."""
+
+    mix: Mix[P]
+
+    @property
+    def prompts(self) -> tuple[P, ...]:
+        return self.mix.prompts
+
+    @property
+    def strongest(self) -> int:
+        return self.mix.strongest
+
+    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return self.mix(outputs, memory)
+
+
 @dataclass(frozen=True)
-class Gated(Guidance[P]):
+class Gated(Beside[P]):
     """eps = base + gate(eps(z, toward) - eps(z, away)), where the gate may remember earlier steps of a row.
 
     The memory of a row is zero until its first gated step. `gate` has to be hashable, such as a frozen
@@ -151,43 +184,26 @@ class Gated(Guidance[P]):
     def prompts(self) -> tuple[P, ...]:
         return tuple(dict.fromkeys((*self.base.prompts, self.away, self.toward)))
 
-    @property
-    def strongest(self) -> int:
-        """The index of the strongest prompt of `base`, whose prompts stand first."""
-        return self.base.strongest
-
     def map(self, of: Callable[[P], Q]) -> Gated[Q]:
         return Gated(self.base.map(of), of(self.toward), of(self.away), self.gate)
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the next memory (n, c, h, w)."""
-        of = dict(zip(self.prompts, outputs, strict=True))
-        base, _ = self.base(torch.stack([of[prompt] for prompt in self.base.prompts]))
+        base, of = self.split(outputs)
         kept = torch.zeros_like(base) if memory is None else memory
         added, kept = self.gate(of[self.toward] - of[self.away], kept)
         return base + added, kept
 
 
 @dataclass(frozen=True)
-class Adapted(Guidance[P]):
+class Adapted(Through[P]):
     """A mix of the outputs of the U-Net with `adapters`, pairs (name, scale); see `adapters.set_scales`."""
 
     mix: Mix[P]
     adapters: Adapters = ()
 
-    @property
-    def prompts(self) -> tuple[P, ...]:
-        return self.mix.prompts
-
-    @property
-    def strongest(self) -> int:
-        return self.mix.strongest
-
     def map(self, of: Callable[[P], Q]) -> Adapted[Q]:
         return Adapted(self.mix.map(of), self.adapters)
-
-    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        return self.mix(outputs, memory)
 
 
 def guided(prompt: P, *, negative: P, scale: float) -> Mix[P]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentpath.diffusion.mix import Guidance, Mix
+from latentpath.diffusion.mix import Beside, Mix
 from latentpath.traversal.words import Letter, Prompts
 
 P = TypeVar("P", bound=Hashable)
@@ -44,7 +44,7 @@ class Leditspp:
 
 
 @dataclass(frozen=True)
-class Where(Guidance[P]):
+class Where(Beside[P]):
     """eps = base + psi M1 M2, psi = dial (eps_toward - eps_away), see `Leditspp`.
 
     early: leave out M2. attention: (n, h', w') to the words of `toward`, once it is seen.
@@ -63,10 +63,6 @@ class Where(Guidance[P]):
         return tuple(dict.fromkeys((*self.base.prompts, self.away, self.toward)))
 
     @property
-    def strongest(self) -> int:
-        return self.base.strongest
-
-    @property
     def looks(self) -> tuple[P, ...]:  # type: ignore[override]
         return (self.toward,)
 
@@ -82,8 +78,7 @@ class Where(Guidance[P]):
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the memory as it was."""
         assert self.attention is not None
-        of = dict(zip(self.prompts, outputs, strict=True))
-        base, _ = self.base(torch.stack([of[prompt] for prompt in self.base.prompts]))
+        base, of = self.split(outputs)
         psi = self.dial * (of[self.toward] - of[self.away])
         where = F.interpolate(largest(blurred(self.attention), self.quantile).float(), psi.shape[2:])
         if not self.early:

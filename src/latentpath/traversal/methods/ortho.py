@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.mix import Guidance, Mix
+from latentpath.diffusion.mix import Beside, Mix
 from latentpath.traversal.words import Letter, Prompts
 
 P = TypeVar("P", bound=Hashable)
@@ -35,7 +35,7 @@ class Ortho:
 
 
 @dataclass(frozen=True)
-class Apart(Guidance[P]):
+class Apart(Beside[P]):
     """eps = base + dial (eps_toward - eps_origin), without its part in the span of the eps_k - eps_origin."""
 
     base: Mix[P]
@@ -55,8 +55,7 @@ class Apart(Guidance[P]):
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return eps (n, c, h, w) of the outputs (prompts, n, c, h, w), and the memory as it was."""
-        of = dict(zip(self.prompts, outputs, strict=True))
-        base, _ = self.base(torch.stack([of[prompt] for prompt in self.base.prompts]))
+        base, of = self.split(outputs)
         others = [of[other] - of[self.origin] for other in self.others]
         return base + self.dial * without(of[self.toward] - of[self.origin], others), memory
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from torch import Tensor
-
-from latentpath.diffusion.mix import Borrows, Guidance, Mix
+from latentpath.diffusion.mix import Borrows, Guidance, Mix, Through
 from latentpath.traversal.words import Letter, Prompts
 
 P = TypeVar("P", bound=Hashable)
@@ -37,7 +35,7 @@ class P2p:
 
 
 @dataclass(frozen=True)
-class Borrowing(Guidance[P]):
+class Borrowing(Through[P]):
     """A mix whose prompt `target` borrows the attention of `source` in a share of all steps, see `P2p`.
 
     cross, own: the shares of the steps that are spelled (`at`); in a step, 1 or 0.
@@ -50,14 +48,6 @@ class Borrowing(Guidance[P]):
     own: float
 
     @property
-    def prompts(self) -> tuple[P, ...]:
-        return self.mix.prompts
-
-    @property
-    def strongest(self) -> int:
-        return self.mix.strongest
-
-    @property
     def borrows(self) -> Borrows[P]:  # type: ignore[override]
         return Borrows(self.target, self.source, self.cross > 0, self.own > 0)
 
@@ -67,6 +57,3 @@ class Borrowing(Guidance[P]):
 
     def map(self, of: Callable[[P], Q]) -> Borrowing[Q]:
         return Borrowing(self.mix.map(of), of(self.target), of(self.source), self.cross, self.own)
-
-    def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        return self.mix(outputs, memory)
