@@ -18,7 +18,7 @@ from latentpath.commands import RUN, SLIDERS, function_of, run, slider_of, slide
         ({"classify", "finetune"}, False, ["traverse", "evaluate", "report"]),
     ],
 )
-def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same, bisect, made):
+def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, capsys, same, bisect, made):
     cfg: Any = OmegaConf.create(
         {
             "from_run": "other",
@@ -37,6 +37,8 @@ def test_a_stage_is_taken_with_what_it_is_made_from(monkeypatch, tmp_path, same,
     monkeypatch.setattr(run, "reusable", lambda run_dir, command, cfg: command.name in same)
     run.run(cfg, tmp_path)
     assert done == made
+    stages = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [name for name, *about in stages if about[-3:] != ["(as", "in", "other)"]] == made
     done.clear()
     cfg.from_run = None
     run.run(cfg, tmp_path)

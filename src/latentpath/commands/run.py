@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,18 +27,17 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     processes of a job take part in the parallel stages and wait for the first one in the others. With
     `dry_run` only the stages and the cost of the sweep are printed.
     """
-    rank, reused = current_rank(), set()
+    rank = current_rank()
     console, result, began = Console(quiet=not rank.is_zero), None, time.monotonic()
     commands = [*([PHANTOM] if cfg.dataset.phantom.count else []), *RUN.stages(cfg)]
-    _announce(console, commands, run_dir)
+    reused = _reused(commands, run_dir, cfg)
+    _announce(console, commands, run_dir, {name: f"as in {cfg.from_run}" for name in reused})
     if cfg.dry_run:
         function_of(TRAVERSE)(cfg, run_dir)  # prints the cost of the sweep
         return None
     for number, command in enumerate(commands, 1):
         console.rule(f"[bold]{number}/{len(commands)} {command.name}", align="left")
-        reads_reused = {up.name for up in command.upstream(cfg)} <= reused
-        if cfg.from_run and command.reusable and reads_reused and reusable(run_dir, command, cfg):
-            reused.add(command.name)
+        if command.name in reused:
             console.print(f"as in {cfg.from_run}", markup=False)
             continue
         if rank.is_zero or command.parallel:
@@ -57,12 +56,23 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     return result
 
 
-def _announce(console: Console, commands: Sequence[Command], run_dir: Path) -> None:
-    """Say what will be done, and how long each stage took here, or else last time on this machine."""
+def _reused(commands: Sequence[Command], run_dir: Path, cfg: Config) -> set[str]:
+    """Return the stages that `cfg.from_run` has with the same configuration, as it has all that they read."""
+    found: set[str] = set()
+    for command in commands if cfg.from_run else ():
+        if command.reusable and {up.name for up in command.upstream(cfg)} <= found:
+            found |= {command.name} if reusable(run_dir, command, cfg) else set()
+    return found
+
+
+def _announce(
+    console: Console, commands: Sequence[Command], run_dir: Path, reused: Mapping[str, str]
+) -> None:
+    """Say what will be done, what is there already, and how long a stage took last time on this machine."""
     console.print(f"{len(commands)} stages, into [bold]{escape(str(run_dir))}[/]:", soft_wrap=True)
     for command in commands:
-        took = _took(run_dir, command.name)
-        console.print(f"  {command.name:<10} {command.help}{took}", markup=False, soft_wrap=True)
+        about = f" ({reused[command.name]})" if command.name in reused else _took(run_dir, command.name)
+        console.print(f"  {command.name:<10} {command.help}{about}", markup=False, soft_wrap=True)
 
 
 def _took(run_dir: Path, stage: str) -> str:

@@ -1,5 +1,8 @@
 """Tables of other edits than plain swaps, of flip points, and of the cost."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from latentpath.keys import JOIN
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, count, header, number
@@ -64,75 +67,82 @@ def edits_table(run: RunArtefacts) -> Table | None:
 
 def reversibility_table(run: RunArtefacts) -> Table | None:
     """Make the table of how far windows come back to the neutral image; None without windows."""
-    found = run.tables.get("reversibility")
-    if found is None:
-        return None
-    heads = {
-        "remaining": "distance left",
-        "still_present": "attribute still there",
-        "scores_edited": "scores moved by the swap",
-        "scores_back": "scores moved after the window",
-    }
-    table = Table(
+    return _axiom_table(
+        run,
+        "reversibility",
         "Reversibility: what is left of an edit if the prompt goes back to neutral, with 95 % intervals",
-        ["class", "attribute", "steps", *heads.values(), "seeds"],
-        name="reversibility",
+        {
+            "attribute": lambda row: header(words(row["attribute"])),
+            "steps": lambda row: Cell(f"{row['swap_step']} to {row['until']}"),
+        },
+        {
+            "remaining": "distance left",
+            "still_present": "attribute still there",
+            "scores_edited": "scores moved by the swap",
+            "scores_back": "scores moved after the window",
+        },
+        unknown="no swap at this step, or no seed that tells",
     )
-    unknown = "no swap at this step, or no seed that tells"
-    for cls, rows in found.groupby("class", sort=False):
-        group = []
-        for row in rows.to_dict("records"):
-            cells = [number(row[key], unknown, ends=(row[f"{key}_low"], row[f"{key}_high"])) for key in heads]
-            steps = Cell(f"{row['swap_step']} to {row['until']}")
-            named = [header(words(str(cls))), header(words(row["attribute"]))]
-            group.append([*named, steps, *cells, count(row["n"])])
-        table.groups.append(group)
-    return table
 
 
 def commutativity_table(run: RunArtefacts) -> Table | None:
     """Make the table of how far two edits end apart in their two orders; None without orders."""
-    found = run.tables.get("commutativity")
-    if found is None:
-        return None
-    heads = {"apart": "distance apart", "scores_apart": "scores apart", "decided_alike": "decided alike"}
-    table = Table(
+    return _axiom_table(
+        run,
+        "commutativity",
         "Commutativity: two edits in one order against the same in the other order, with 95 % intervals",
-        ["class", "attributes", "steps", *heads.values(), "seeds"],
-        name="commutativity",
+        {
+            "attributes": lambda row: header(words(row["attribute"].replace(JOIN, " and "))),
+            "steps": lambda row: Cell(f"{row['swap_step']}, then {row['until']}"),
+        },
+        {"apart": "distance apart", "scores_apart": "scores apart", "decided_alike": "decided alike"},
+        unknown="no seed has both orders",
     )
-    for cls, rows in found.groupby("class", sort=False):
-        group = []
-        for row in rows.to_dict("records"):
-            cells = [
-                number(row[key], "no seed has both orders", ends=(row[f"{key}_low"], row[f"{key}_high"]))
-                for key in heads
-            ]
-            named = [header(words(str(cls))), header(words(row["attribute"].replace(JOIN, " and ")))]
-            group.append([*named, Cell(f"{row['swap_step']}, then {row['until']}"), *cells, count(row["n"])])
-        table.groups.append(group)
-    return table
 
 
 def composition_table(run: RunArtefacts) -> Table | None:
     """Make the table of real images that are inverted and sampled again; None with one round."""
-    found = run.tables.get("composition")
+    return _axiom_table(
+        run,
+        "composition",
+        "Composition: real images inverted and sampled again, one round from the other, with 95 % intervals",
+        {"rounds": lambda row: count(row["round"])},
+        {"latent_error": "latents off by", "decisions_changed": "decisions changed"},
+        unknown="no scores",
+        counted="images",
+        digits=3,
+    )
+
+
+def _axiom_table(
+    run: RunArtefacts,
+    name: str,
+    title: str,
+    named: Mapping[str, Callable[[Mapping[Any, Any]], Cell]],
+    figures: Mapping[str, str],
+    *,
+    unknown: str,
+    counted: str = "seeds",
+    digits: int = 2,
+) -> Table | None:
+    """Make the table `name` of a run, a group per class; None if the run has no such table.
+
+    named: head of a column -> cell of a row. figures: key -> head; each has its interval or, where it is
+    undefined, the reason `unknown`.
+    """
+    found = run.tables.get(name)
     if found is None:
         return None
-    heads = {"latent_error": "latents off by", "decisions_changed": "decisions changed"}
-    table = Table(
-        "Composition: real images inverted and sampled again, one round from the other, with 95 % intervals",
-        ["class", "rounds", *heads.values(), "images"],
-        name="composition",
-    )
+    table = Table(title, ["class", *named, *figures.values(), counted], name=name)
     for cls, rows in found.groupby("class", sort=False):
         group = []
         for row in rows.to_dict("records"):
+            first = [header(words(str(cls))), *(cell(row) for cell in named.values())]
             cells = [
-                number(row[key], "no scores", digits=3, ends=(row[f"{key}_low"], row[f"{key}_high"]))
-                for key in heads
+                number(row[key], unknown, digits=digits, ends=(row[f"{key}_low"], row[f"{key}_high"]))
+                for key in figures
             ]
-            group.append([header(words(str(cls))), count(row["round"]), *cells, count(row["n"])])
+            group.append([*first, *cells, count(row["n"])])
         table.groups.append(group)
     return table
 
