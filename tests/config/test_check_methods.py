@@ -28,12 +28,15 @@ NO_WORD_IN_COMMON = [
         (["method=[swap,p2p,mask]", "method.mask.of=[p2p]"], r"mask\.of is 'p2p'\. Choose from"),
         (["method=[swap,placebo]", "method.placebo.caption='{neutral}'"], "caption itself: say it in"),
         (["method=[swap,placebo]", "method.placebo.caption=hello"], r"a text with \{neutral\}"),
+        (["method=[swap,hspace]", "sampler=dpmpp_2m"], "leave out hspace, or give sampler=ddim"),
+        (["method=[swap,hspace]", "sampler.guidance_rescale=0.7"], "sampler.guidance_rescale=0"),
+        (["method=[swap,hspace]", "method.hspace.seeds=0"], r"hspace\.seeds is 0"),
         (["method=[swap,sdedit]", "inversion=ddpm"], "leave out one of them, or take inversion=ddim"),
         (["method=[swap,offtarget]", "dataset.attributes=[hair]", "attribute.names=[hair]"], "only one"),
         (["method=[swap,p2p]", *NO_WORD_IN_COMMON], "none in common: leave out p2p, or change dataset"),
         *(
             ([f"method=[swap,{name}]", "sampler.compile=true"], "give sampler.compile=false with it")
-            for name in ("slider", "leditspp", "p2p")
+            for name in ("slider", "leditspp", "p2p", "hspace")
         ),
     ],
 )  # fmt: skip

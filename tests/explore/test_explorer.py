@@ -33,6 +33,7 @@ GUIDED = 2  # rows of the U-Net for a step with guidance
         (Choice("NV", "ink", "leditspp", 1, 2), {"method": "leditspp", "swap_step": 2, "attribute": "ink"}),
         (Choice("NV", "ink", "p2p", 1, 0), {"method": "p2p", "swap_step": 0, "attribute": "ink"}),
         (Choice("NV", "ink", "slider", 1, 2), {"method": "slider", "swap_step": 2, "attribute": "ink"}),
+        (Choice("NV", "ink", "hspace", 1, 2), {"method": "hspace", "swap_step": 2, "attribute": "ink"}),
         (
             Choice("NV", "ink", "masked-swap", 1, 2),
             {"method": "masked-swap", "swap_step": 2, "attribute": "ink"},
@@ -62,7 +63,7 @@ def test_a_move_costs_the_suffix_alone(explorer):
     assert rows(method="removal", swap_step=3) == N + N - 3  # from another trunk
 
 
-@pytest.mark.parametrize("method", ["swap", "sega", "p2p"])
+@pytest.mark.parametrize("method", ["swap", "sega", "p2p", "hspace"])
 def test_the_edit_from_the_trunk_is_the_edit_from_the_start(explorer, method):
     choice = Choice("MEL", "hair", method, seed=3, swap_step=2, dial=0.9)
     explorer.edit(choice)
@@ -107,6 +108,17 @@ def test_moves_of_a_mask_share_its_map(explorer):
     assert rows(swap_step=4, dial=0.2) == 2 * GUIDED and rows(swap_step=N, dial=0.2) == 0
 
 
+def test_a_direction_is_found_once_for_a_class_and_attribute(explorer):
+    def rows(**choice):
+        return explorer.edit(Choice("NV", "hair", "hspace", **choice)).rows
+
+    explorer.edit(Choice("NV", "hair", swap_step=N))
+    assert rows(swap_step=4, dial=3) == 2 * N * (2 + 2) + 2 * 3
+    assert rows(swap_step=4, dial=5) == 2 * 3
+    explorer.edit(Choice("NV", "hair", seed=1, swap_step=N))
+    assert rows(swap_step=3, seed=1) == 3 * 3
+
+
 def test_a_slider_is_off_again_for_the_next_edit(explorer):
     choice = Choice("NV", "hair", swap_step=2)
     before = explorer.edit(choice).image
@@ -115,7 +127,7 @@ def test_a_slider_is_off_again_for_the_next_edit(explorer):
 
 
 def test_every_way_that_is_offered_edits(explorer):
-    assert {"slider", "masked-swap", "sdedit", "p2p", "leditspp"} <= explorer.ways.keys()
+    assert {"slider", "masked-swap", "sdedit", "p2p", "leditspp", "hspace"} <= explorer.ways.keys()
     for name in explorer.ways:
         edit = explorer.edit(Choice("NV", "hair", name, swap_step=2))
         assert not torch.equal(edit.origin, edit.image), name

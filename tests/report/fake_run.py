@@ -31,6 +31,7 @@ from latentpath.metrics import (
 )
 from latentpath.runs.files import write_json, write_parquet
 from latentpath.traversal.plan import plan_sweep
+from latentpath.traversal.planning import describe
 
 FRAMES = 9
 CANARY = "/mnt/secret-ward/patients jane/cohort"  # no part of it but the last name may show anywhere
@@ -76,7 +77,7 @@ def make_fake_run(
     index = stored[LATENT_KEY].assign(prompt="p", shard="0.safetensors", row=range(len(stored)))
     latents = rng.normal(size=(len(stored), 6))
     write_parquet(traverse / "index.parquet", index)
-    write_json(traverse / "plan.json", plan.describe())
+    write_json(traverse / "plan.json", describe(plan))
     write_parquet(evaluate / "scores.parquet", scores)
     scored = Scored(scores, attributes, classes, resamples=100)
     strong = strong_swap_steps(swap_steps)

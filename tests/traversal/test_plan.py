@@ -10,6 +10,7 @@ from latentpath.data.captions import CaptionTemplate
 from latentpath.errors import UserError
 from latentpath.keys import METHODS
 from latentpath.traversal.plan import Branch, SweepPlan, plan_sweep
+from latentpath.traversal.planning import describe
 from latentpath.traversal.words import Prompt
 
 N, SWAPS = 6, [4, 0, 2]
@@ -199,7 +200,7 @@ def test_the_tree_is_the_same_for_every_class_but_for_its_prompts():
 
 
 def test_what_later_stages_read_of_a_plan():
-    said = plan(**ALL).describe()
+    said = describe(plan(**ALL))
     assert said["classes"] == ["MEL", "NV"]
     assert said["attributes"] == ["hair", "ink"]
     assert said["swap_steps"] == [0, 2, 4]

@@ -18,7 +18,7 @@ from latentpath.runs.ranks import SINGLE, Rank, current_rank
 from latentpath.runs.stages import open_stage, stage_dir
 from latentpath.runs.weights import WeightsFolder
 from latentpath.traversal.plan import SweepPlan
-from latentpath.traversal.planning import plan_of
+from latentpath.traversal.planning import describe, plan_of
 from latentpath.traversal.traverse import Traversal
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         traversal = _traversal(cfg, plan, run_dir, rank)
         if rank.is_zero:
             traversal.print_cost(plan, tuned)
-            write_json(stage.path / "plan.json", plan.describe() | {"inversion": cfg.inversion.method})
+            write_json(stage.path / "plan.json", describe(plan) | {"inversion": cfg.inversion.method})
         if cfg.inversion.method is not None:
             table = load_dataset(cfg.dataset, plugins=cfg.plugins)
             denoise = traversal.sweep_originals(plan, tuned, stage.path, table, ImageSpec.of(cfg.dataset))

@@ -43,6 +43,16 @@ def check_methods(cfg: Config) -> None:
             )
     if method.p2p is not None:
         _check_words(cfg)
+    if method.hspace is not None and cfg.sampler.solver == "dpmpp_2m":
+        raise UserError(
+            "method=hspace takes asymmetric steps, which DDIM and Euler have and sampler.solver=dpmpp_2m has "
+            "not: leave out hspace, or give sampler=ddim."
+        )
+    if method.hspace is not None and cfg.sampler.guidance_rescale:
+        raise UserError(
+            "method=hspace takes asymmetric steps, which sampler.guidance_rescale would distort: leave out "
+            "hspace, or give sampler.guidance_rescale=0."
+        )
     if method.sdedit is not None and cfg.inversion.method == "ddpm":
         raise UserError(
             "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 
 from latentpath.config.fields import choice, number
 
-INSIDE = ("slider", "leditspp", "p2p")  # they change or look into the U-Net, which must not be compiled
-MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "sega", "slider")
+INSIDE = (
+    "slider",
+    "leditspp",
+    "p2p",
+    "hspace",
+)  # they change or look into the U-Net, which must not be compiled
+MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "ortho", "sega", "slider", "hspace")
 MOST_DIAL = 1000  # for weights of guidance
 
 
@@ -79,6 +84,14 @@ class SliderConfig(MethodConfig):
 
 
 @dataclass
+class HspaceConfig(MethodConfig):
+    dials: list[float] = number(
+        [1.0], low=-100, high=100
+    )  # scales of the direction; 1: what the caption adds
+    seeds: int = number(20, low=1, high=10_000)  # neutral images of its own that the direction is a mean over
+
+
+@dataclass
 class MaskConfig(MethodConfig):
     of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
@@ -103,5 +116,6 @@ class MethodsConfig:
     leditspp: LeditsppConfig | None = None
     p2p: P2pConfig | None = None
     slider: SliderConfig | None = None
+    hspace: HspaceConfig | None = None
     mask: MaskConfig | None = None
     sdedit: SdeditConfig | None = None

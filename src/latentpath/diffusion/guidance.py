@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.attention import Attention, Row, attending
+from latentpath.diffusion.bottleneck import reading, shifting
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
-from latentpath.diffusion.mix import Adapters, Guidance
+from latentpath.diffusion.mix import Adapters, Direction, Guidance, Shift
 
 if TYPE_CHECKING:
     from latentpath.diffusion.networks import UNet
@@ -55,11 +56,13 @@ class GuidedDenoiser:
         letters: Sequence[int],
         memory: Tensor | None = None,
         origins: Sequence[int] | None = None,
+        shifts: Mapping[Direction, Shift] | None = None,
     ) -> Tensor:
         """Predict for `latents` (n, c, h, w), letters[k] being the letter of row k -> (n, c, h, w).
 
         `memory` (n, c, h, w) is what gated letters remember of each row, which they change in place.
-        origins[k] is the row of the neutral image of row k, before it; letters that borrow need it.
+        origins[k] is the row of the neutral image of row k, before it; letters that borrow need it. `shifts`
+        are the directions at this step of letters that shift the mid-block.
         """
         table = [self.letters[letter] for _, letter in zip(latents, letters, strict=True)]
         attention = None
@@ -71,7 +74,7 @@ class GuidedDenoiser:
                 set_scales(self.unet, dict(adapters))
             mine = [table[row] for row in batch]
             kept = None if memory is None else memory[batch]
-            predicted[batch] = self._predict(latents[batch], timestep, mine, kept, attention, batch)
+            predicted[batch] = self._predict(latents[batch], timestep, mine, kept, attention, batch, shifts)
             if memory is not None and kept is not None:
                 memory[batch] = kept
             rows = sum(map(len, mine))
@@ -79,6 +82,12 @@ class GuidedDenoiser:
             self.rows += rows
             self.on_call(rows)
         return predicted
+
+    def bottleneck(self, latents: Tensor, timestep: float, letter: int) -> Tensor:
+        """Return the mid-block's output (n, c', h', w') for `latents` under a letter of one prompt."""
+        with reading(self.unet) as seen:
+            self(latents, timestep, [letter] * len(latents))
+        return torch.cat(seen)[: len(latents)]  # behind them is the padding of the last batch
 
     @property
     def adapted(self) -> bool:
@@ -110,6 +119,7 @@ class GuidedDenoiser:
         memory: Tensor | None,
         attention: Attention | None,
         batch: Sequence[int],
+        shifts: Mapping[Direction, Shift] | None,
     ) -> Tensor:
         # The U-Net gets the first prompts of all rows, then all second ones, and so on.
         deepest = range(max(map(len, letters)))
@@ -118,7 +128,8 @@ class GuidedDenoiser:
         asked += asked[-1:] * (self.rows_per_batch - len(pairs) if self.static else 0)
         at_rows, prompts = torch.tensor(asked, device=latents.device).T
         seen: list[Row] = [(batch[row], letters[row].prompts[k]) for row, k in pairs]
-        with attending(self.unet, attention, seen):
+        shift = self._shift([(letters[row], k) for row, k in pairs], len(asked), shifts or {})
+        with attending(self.unet, attention, seen), shifting(self.unet, shift):
             outputs = self._unet(latents[at_rows], timestep, self.conditioning[prompts])
         place = {pair: i for i, pair in enumerate(pairs)}
         predicted = torch.empty_like(outputs[: len(letters)])
@@ -133,11 +144,28 @@ class GuidedDenoiser:
                     for p in letter.looks
                 ]
                 letter = letter.seeing(torch.stack([torch.stack(of) for of in maps]))
+            if letter.shifts is not None:
+                letter = letter.stepping((shifts or {})[letter.shifts.direction].asymmetry)
             mixed, kept = letter(mine, kept)
             predicted[rows] = rescaled(mixed, mine[letter.strongest], self.rescale) if self.rescale else mixed
             if memory is not None and kept is not None and letter.remembers:
                 memory[rows] = kept
         return predicted
+
+    @staticmethod
+    def _shift(
+        asked: Sequence[tuple[Guidance[int], int]], rows: int, shifts: Mapping[Direction, Shift]
+    ) -> Tensor | None:
+        """The shift of the mid-block in each of the `rows`; None if no letter asks for one."""
+        found = {
+            k: letter.shifts.scale * shifts[letter.shifts.direction].h
+            for k, (letter, place) in enumerate(asked)
+            if letter.shifts is not None and place == len(letter) - 1
+        }
+        if not found:
+            return None
+        plain = torch.zeros_like(next(iter(found.values())))
+        return torch.stack([found.get(k, plain) for k in range(rows)])
 
     def _unet(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         # The network may run in half precision; latents, guidance and solver stay in fp32. A compiled network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,17 +28,50 @@ class Borrows(Generic[P]):
     own: bool
 
 
+@dataclass(frozen=True)
+class Direction:
+    """A direction in the U-Net's h-space, which leads from `source` to `target`, two prompts of a plan.
+
+    It is a mean over this many `seeds` of its own, see `traversal.directions`.
+    """
+
+    source: Any
+    target: Any
+    seeds: int
+
+    @property
+    def ends(self) -> tuple[Any, Any]:
+        return self.source, self.target
+
+
+class Shift(NamedTuple):
+    """A direction at one step: `h` (c', h', w'), and the `asymmetry` of the solver there (`Solver`)."""
+
+    h: Tensor
+    asymmetry: float
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """The row of the last prompt has its mid-block shifted by `scale` times `direction`."""
+
+    direction: Direction
+    scale: float
+
+
 class Guidance(Generic[P]):
     """How a step makes one eps of the U-Net's outputs: `Mix`, `Gated`, `Adapted`, or one like them.
 
     remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on. looks: the
-    prompts whose cross-attention it is shown (`seeing`). borrows: whose attention it uses.
+    prompts whose cross-attention it is shown (`seeing`). borrows: whose attention it uses. shifts: how it
+    shifts the U-Net's mid-block.
     """
 
     remembers: bool = False
     adapters: Adapters = ()
     looks: tuple[P, ...] = ()
     borrows: Borrows[P] | None = None
+    shifts: Shifts | None = None
 
     def __len__(self) -> int:
         """Return the number of prompts, each of which costs a row of the U-Net."""
@@ -47,7 +80,7 @@ class Guidance(Generic[P]):
     @property
     def inside(self) -> bool:
         """Whether it reaches into the U-Net, which must then not be compiled."""
-        return bool(self.adapters or self.looks or self.borrows)
+        return bool(self.adapters or self.looks or self.borrows or self.shifts)
 
     @property
     def prompts(self) -> tuple[P, ...]:
@@ -72,6 +105,10 @@ class Guidance(Generic[P]):
 
         `maps` are (looks, n, h', w'), see `attention.Attention.map_of`.
         """
+        return self
+
+    def stepping(self, asymmetry: float) -> Guidance[P]:
+        """Return the same for a step with this `Solver.asymmetry`, which letters that shift need."""
         return self
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentpath.diffusion.mix import Direction, Shift
 from latentpath.diffusion.noise import Noise
 from latentpath.diffusion.solvers import Solver, State
 
 # (latents (rows, c, h, w), timestep, the index of each row's letter, the memory of gated letters if there is
-# one, and `origins`, the row of each row's neutral image, if letters borrow) -> model output (rows, c, h, w)
+# one; `origins`, the row of each row's neutral image, if letters borrow; `shifts`, the directions of h-space
+# at this step, if letters shift) -> model output (rows, c, h, w)
 Denoise = Callable[..., Tensor]
 
 
@@ -25,7 +28,7 @@ class Sampler:
     A row is determined by its seed and by the letter of each step, a mix of prompts. Letters are indices into
     the table of letters of `denoise`. `device` holds the state. If it `remembers`, the last part of a state
     is the memory of gated letters, zero at the start. If it `borrows`, the first row of each seed is its
-    neutral image, whose attention others may use.
+    neutral image, whose attention others may use. directions: those of h-space that are known, at each step.
     """
 
     denoise: Denoise
@@ -34,6 +37,7 @@ class Sampler:
     device: torch.device | str = "cpu"
     remembers: bool = False
     borrows: bool = False
+    directions: dict[Direction, list[Shift]] = field(default_factory=dict, compare=False)
 
     def start(self, seeds: Sequence[int]) -> State:
         """Return the state before step 0, with one row per seed."""
@@ -43,8 +47,12 @@ class Sampler:
     def step(self, state: State, step_index: int, *, seeds: Sequence[int], letters: Sequence[int]) -> State:
         """Return the state after step `step_index`; row k has seed seeds[k] and uses letter letters[k]."""
         kept = (state[-1].clone(),) if self.remembers else ()
-        origins = {"origins": [seeds.index(seed) for seed in seeds]} if self.borrows else {}
-        output = self.denoise(state[0], self.solver.timesteps[step_index], letters, *kept, **origins)
+        beside: dict[str, Any] = {}
+        if self.borrows:
+            beside["origins"] = [seeds.index(seed) for seed in seeds]
+        if self.directions:
+            beside["shifts"] = {along: at[step_index] for along, at in self.directions.items()}
+        output = self.denoise(state[0], self.solver.timesteps[step_index], letters, *kept, **beside)
         (latents, *memory), sigma = self.solver.step(state, output, step_index)
         unique = list(dict.fromkeys(seeds))
         noise = self.noise.step_noise(unique, step_index, sigma)  # once per seed: its branches share it

@@ -63,6 +63,25 @@ class Solver:
         z = dpmpp_2m_step(z, clean, state[1], alpha=alpha, alpha_after=after, alpha_before=before)
         return (z, clean), 0.0
 
+    def asymmetry(self, step_index: int) -> float:
+        """Return the factor of a change d of eps after which a plain step is the asymmetric one.
+
+        A step of DDIM is z' = ... + (P + D) eps, where P belongs to the predicted z_0 and D to the direction
+        that points to z'. In the asymmetric step only z_0 is predicted from eps + d (Kwon et al. 2023,
+        2210.10960): that adds P d to z', as P / (P + D) d does in a plain step.
+
+            P = -sqrt(a' (1 - a) / a),   D = sqrt(1 - a' - s^2),   P / (P + D) = 1 / (1 - abs(D / P))
+
+        It is the same for v. P and D nearly cancel in a small step, so the factor is 1 in the last step and
+        grows with N. Raises ValueError for a multistep solver.
+        """
+        if self.multistep:
+            raise ValueError("the asymmetric step is one of DDIM and Euler, not of a multistep solver")
+        alpha, after = self.levels[step_index]
+        sigma = _ddim_sigma(alpha, after, self.eta)
+        kept = max(0.0, 1 - after - sigma**2)
+        return 1 / (1 - math.sqrt(kept * alpha / (after * (1 - alpha))))
+
 
 def predictions(
     latents: Tensor, model_output: Tensor, alpha: float, prediction_type: str
@@ -90,9 +109,13 @@ def ddim_step(
     z' = sqrt(a') z_0 + sqrt(1 - a' - s^2) eps + s noise
     s  = eta sqrt((1 - a') / (1 - a) (1 - a / a'))
     """
-    sigma = eta * math.sqrt((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after))
+    sigma = _ddim_sigma(alpha, alpha_after, eta)
     kept = max(0.0, 1 - alpha_after - sigma**2)  # rounding could make it negative
     return math.sqrt(alpha_after) * clean + math.sqrt(kept) * epsilon, sigma
+
+
+def _ddim_sigma(alpha: float, alpha_after: float, eta: float) -> float:
+    return eta * math.sqrt((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after))
 
 
 def dpmpp_2m_step(

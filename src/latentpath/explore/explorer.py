@@ -15,6 +15,7 @@ from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.inversion import ddpm_inversion
+from latentpath.diffusion.mix import Direction, Shift
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver, State
 from latentpath.errors import UserError, near
@@ -22,6 +23,7 @@ from latentpath.explore.uploads import Uploads
 from latentpath.explore.ways import Way
 from latentpath.judge.classifier import Classifier
 from latentpath.traversal import late
+from latentpath.traversal.directions import find_directions
 from latentpath.traversal.plan import Branch, SweepPlan
 from latentpath.traversal.words import Letter
 
@@ -93,6 +95,7 @@ class Explorer:
     ways: dict[str, Way]
     adapters: bool = False  # whether the U-Net has sliders
     trunks: OrderedDict[tuple[str, int, Letter], Trunk] = field(default_factory=OrderedDict)
+    inverted: dict[Direction, list[Shift]] = field(default_factory=dict)  # directions of `inverting`
     lock: Lock = field(default_factory=Lock)
 
     @property
@@ -108,6 +111,7 @@ class Explorer:
         with self.lock, torch.no_grad():
             before = self._denoise.rows
             trunk = self._trunk(choice, unedited)
+            self._find_directions(choice, branch, trunk.sampler)
             if branch.late is not None:
                 end = self._branch_off(choice, branch, trunk)
             else:
@@ -126,8 +130,11 @@ class Explorer:
         word = self.plan.word(choice.cls, branch)
         with self.lock, torch.no_grad():
             if branch.late is not None:
-                return self._branch_off(choice, branch, self._trunk(choice, origin))[0]
+                trunk = self._trunk(choice, origin)
+                self._find_directions(choice, branch, trunk.sampler)
+                return self._branch_off(choice, branch, trunk)[0]
             sampler = self._sampler(choice, origin)
+            self._find_directions(choice, branch, sampler)
             start = sampler.start([choice.seed])
             return self._walk(sampler, start, choice.seed, word, origin=origin)[-1][0][-1]
 
@@ -174,12 +181,23 @@ class Explorer:
             denoise=lambda latents, timestep: self._denoise(latents, timestep, [0]),
             solver=self.inverting,
         )
-        return replace(self.sampler, solver=self.inverting, noise=noise)
+        return replace(self.sampler, solver=self.inverting, noise=noise, directions=self.inverted)
+
+    def _plan(self, choice: Choice, branch: Branch) -> SweepPlan:
+        """Return the plan of one edit and the unedited image."""
+        unedited = Branch("neutral", (), self.steps, self.steps)
+        return replace(self.plan, classes=(choice.cls,), seeds=(choice.seed,), branches=(unedited, branch))
+
+    def _find_directions(self, choice: Choice, branch: Branch, sampler: Sampler) -> None:
+        """Find the directions of h-space that the edit follows, unless `sampler` knows them."""
+        plan = self._plan(choice, branch)
+        if any(direction not in sampler.directions for direction in plan.directions(choice.cls)):
+            self._follow(*plan.letters)
+            find_directions(plan, sampler, choice.cls, sampler.start([choice.seed])[0].shape[1:])
 
     def _branch_off(self, choice: Choice, branch: Branch, trunk: Trunk) -> Tensor:
         """Return the latents (1, c, h, w) of an edit that needs the finished unedited image."""
-        unedited = Branch("neutral", (), self.steps, self.steps)
-        plan = replace(self.plan, classes=(choice.cls,), seeds=(choice.seed,), branches=(unedited, branch))
+        plan = self._plan(choice, branch)
         self._follow(*plan.letters)
         path = late.Trunk(plan, trunk.sampler, choice.cls, plan.seeds, trunk.states, trunk.maps)
         return late.branch_off(path)

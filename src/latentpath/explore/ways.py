@@ -41,8 +41,11 @@ def ways_of(cfg: Config, *, sliders: bool = False) -> dict[str, Way]:
         "swap": Way(lambda dial: Swap(Strength(dial, scale))),
         "removal": Way(lambda dial: Swap(neutral, outside=target), dialled=False, origin=target),
     }
+    missing = set() if sliders else {"slider"}
+    if cfg.sampler.solver == "dpmpp_2m" or cfg.sampler.guidance_rescale:
+        missing.add("hspace")  # see `check_methods`
     for name, method in METHODS.items():
-        if name != "slider" or sliders:
+        if name not in missing:
             ways[name] = _of_method(method, getattr(cfg.method, name))
     mask = MaskConfig() if cfg.method.mask is None else cfg.method.mask
     for name in mask.of:

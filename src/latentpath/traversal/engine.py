@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import State
+from latentpath.traversal.directions import find_directions
 from latentpath.traversal.late import Trunk, branch_off
 from latentpath.traversal.plan import Branch, SweepPlan
 
@@ -64,6 +65,7 @@ def walk(
         trunk = []
     levels, ends = plan.tree(cls)
     state = sampler.start(seeds)  # one row per seed
+    find_directions(plan, sampler, cls, state[0].shape[1:])
     for step_index, level in enumerate(levels):
         if trunk is not None:
             trunk.append(tuple(part[: len(seeds)].clone() for part in state))

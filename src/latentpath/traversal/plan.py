@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from latentpath.data.captions import CaptionTemplate
-from latentpath.diffusion.mix import Guidance
+from latentpath.diffusion.mix import Direction, Guidance, Mix
 from latentpath.keys import JOIN
-from latentpath.runs.files import Json
 from latentpath.traversal.methods.order import order
 from latentpath.traversal.methods.own import Function, Own
 from latentpath.traversal.methods.placebo import Placebo
@@ -104,7 +103,13 @@ class SweepPlan:
         """All distinct letters in a fixed order, the neutral one first; the tree refers to them by index."""
         pairs = [(cls, branch) for cls in self.classes for branch in self.branches]
         asked = [x for c, b in pairs if b.late for x in b.late.asks(self.prompts_of(c, b))]
-        return list(dict.fromkeys([x for c, b in pairs for x in self.word(c, b)] + asked))
+        ends = [Mix.of((end, 1.0)) for c in self.classes for d in self.directions(c) for end in d.ends]
+        return list(dict.fromkeys([x for c, b in pairs for x in self.word(c, b)] + asked + ends))
+
+    def directions(self, cls: str) -> list[Direction]:
+        """Return the directions of h-space that images of a class follow (see `traversal.directions`)."""
+        letters = (letter for branch in self.branches for letter in self.word(cls, branch))
+        return list(dict.fromkeys(x.shifts.direction for x in letters if x.shifts))
 
     @property
     def early(self) -> list[Branch]:
@@ -177,9 +182,18 @@ class SweepPlan:
                 found[branch.attributes, asked] = [*asked] * (branch.late.calls(p) // len(asked))
         return [letter for letters in found.values() for letter in letters]
 
+    @cached_property
+    def _once(self) -> list[Letter]:
+        """The letters of all latents that are denoised once per class, to find directions."""
+        cls, found = self.classes[0], self.directions(self.classes[0])
+        ends = {(d.seeds, end): Mix.of((end, 1.0)) for d in found for end in d.ends}
+        walked = [self.word(cls, self.branches[0])] * sum({d.seeds for d in found})
+        asked = [x for (seeds, _), x in ends.items() for _ in range(seeds * self.num_inference_steps)]
+        return [x for word in walked for x in word] + asked
+
     @property
     def calls_per_seed(self) -> int:
-        """U-Net calls per seed and class: N + A sum_k (N - s_k) for K swap steps s_k of A attributes."""
+        """U-Net calls per seed: N + A sum_k (N - s_k) for K swap steps s_k of A attributes."""
         return sum(self.nodes) + len(self._advance)
 
     @property
@@ -188,7 +202,7 @@ class SweepPlan:
 
     @property
     def rows_per_seed(self) -> int:
-        """U-Net rows per seed and class; a call with guidance takes two."""
+        """U-Net rows per seed; a call with guidance takes two."""
         return sum(self.rows) + sum(map(len, self._advance))
 
     @property
@@ -198,43 +212,15 @@ class SweepPlan:
 
     @property
     def unet_calls(self) -> int:
-        return self.samples * self.calls_per_seed
+        return self.samples * self.calls_per_seed + len(self.classes) * len(self._once)
 
     @property
     def unet_rows(self) -> int:
-        return self.samples * self.rows_per_seed
+        return self.samples * self.rows_per_seed + len(self.classes) * sum(map(len, self._once))
 
     @property
     def images(self) -> int:
         return self.samples * len(self.branches)
-
-    def describe(self) -> Json:
-        """Return the content of plan.json, which later stages read."""
-        swaps = [b for b in self.branches if b.method == "swap"]
-        first = {b.attribute: b for b in self.branches if b.method in ("swap", "combination", "placebo")}
-        methods = list(dict.fromkeys(b.method for b in self.branches))
-        of = {m: tuple(b for b in self.branches if b.method in ("neutral", m)) for m in methods[1:]}
-        alone = {m: replace(self, branches=branches).rows_per_seed for m, branches in of.items()}
-        return {
-            "classes": list(self.classes),
-            "attributes": list(dict.fromkeys(b.attribute for b in swaps)),
-            "methods": methods,
-            "swap_steps": sorted({b.swap_step for b in swaps}),
-            "num_inference_steps": self.num_inference_steps,
-            "seeds": list(self.seeds),
-            "one_step_late": self.one_step_late,
-            "unet_calls": self.unet_calls,
-            "unet_rows": self.unet_rows,
-            "images": self.images,
-            "calls_per_seed": self.calls_per_seed,
-            "plain_calls_per_seed": self.plain_calls_per_seed,
-            "rows_per_seed": self.rows_per_seed,
-            "rows_per_seed_alone": alone,
-            "neutral_prompts": {c: self.text(c, self.branches[0]) for c in self.classes},
-            "target_prompts": {
-                f"{c}/{name}": self.text(c, branch) for c in self.classes for name, branch in first.items()
-            },
-        }
 
 
 def plan_sweep(

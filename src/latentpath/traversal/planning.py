@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.plugins import load
@@ -15,6 +16,7 @@ from latentpath.config.schema import (
 )
 from latentpath.data.captions import caption_template
 from latentpath.diffusion.components import BaseModel
+from latentpath.runs.files import Json
 from latentpath.traversal.cost import Work, cost_of, inversion_work, search_work
 from latentpath.traversal.methods import chosen
 from latentpath.traversal.methods.own import Own
@@ -104,3 +106,33 @@ def describe_cost(
             f"step would take {plan.plain(timesteps.swap_steps).unet_calls:,}"
         )
     return lines
+
+
+def describe(plan: SweepPlan) -> Json:
+    """Return the content of plan.json, which later stages read."""
+    swaps = [b for b in plan.branches if b.method == "swap"]
+    first = {b.attribute: b for b in plan.branches if b.method in ("swap", "combination", "placebo")}
+    methods = list(dict.fromkeys(b.method for b in plan.branches))
+    of = {m: tuple(b for b in plan.branches if b.method in ("neutral", m)) for m in methods[1:]}
+    plans = {m: replace(plan, branches=branches) for m, branches in of.items()}
+    alone = {m: round(own.unet_rows / own.samples) for m, own in plans.items()}
+    return {
+        "classes": list(plan.classes),
+        "attributes": list(dict.fromkeys(b.attribute for b in swaps)),
+        "methods": methods,
+        "swap_steps": sorted({b.swap_step for b in swaps}),
+        "num_inference_steps": plan.num_inference_steps,
+        "seeds": list(plan.seeds),
+        "one_step_late": plan.one_step_late,
+        "unet_calls": plan.unet_calls,
+        "unet_rows": plan.unet_rows,
+        "images": plan.images,
+        "calls_per_seed": plan.calls_per_seed,
+        "plain_calls_per_seed": plan.plain_calls_per_seed,
+        "rows_per_seed": plan.rows_per_seed,
+        "rows_per_seed_alone": alone,
+        "neutral_prompts": {c: plan.text(c, plan.branches[0]) for c in plan.classes},
+        "target_prompts": {
+            f"{c}/{name}": plan.text(c, branch) for c in plan.classes for name, branch in first.items()
+        },
+    }

@@ -57,8 +57,7 @@ def sample(tiny_sd) -> Callable[..., dict[Key, Tensor]]:
         steps = build_solver(solver, model.schedule(), plan.num_inference_steps)
         sampler = Sampler(denoise, steps, SeededNoise(SHAPE), "cpu", plan.remembers, plan.borrows)
         leaves, latents = walk(plan, sampler, cls="MEL", seeds=plan.seeds)
-        assert denoise.rows == len(plan.seeds) * plan.rows_per_seed
-        assert denoise.calls == len(plan.seeds) * plan.calls_per_seed
+        assert (denoise.rows, denoise.calls) == (plan.unet_rows, plan.unet_calls)
         assert torch.isfinite(latents).all()
         branches = [(leaf.seed, leaf.branch) for leaf in leaves]
         keys = [(seed, b.attribute, b.method, b.swap_step, b.strength) for seed, b in branches]

@@ -14,6 +14,7 @@ from latentpath.diffusion.solvers import build_solver
 from latentpath.traversal.engine import walk
 from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
+from latentpath.traversal.methods.hspace import Hspace
 from latentpath.traversal.methods.leditspp import Leditspp
 from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
@@ -28,6 +29,7 @@ N, G, SHAPE = 6, 3.0, (4, 8, 8)
 USUAL = {
     "contrast": Swap(Contrast()),
     "fcfg": Swap(Fcfg()),
+    "hspace": Swap(Hspace(300.0, seeds=2)),  # random weights have small directions
     "leditspp": Swap(Leditspp(quantile=0.5)),  # in so few pixels the two masks of 10 % can be apart
     "offtarget": Swap(Offtarget()),
     "ortho": Swap(Ortho()),
@@ -37,6 +39,7 @@ USUAL = {
 }
 NEUTRAL = {  # at these dials nothing is edited
     "fcfg": Swap(Fcfg(0.0, w_inv=G)),
+    "hspace": Swap(Hspace(0.0)),
     "leditspp": Swap(Leditspp(0.0)),
     "ortho": Swap(Ortho(0.0)),
     "sega": Swap(Sega(0.0)),
@@ -63,7 +66,7 @@ def edited(plan, tiny_sd):
         denoise.rows = 0
         sampler = Sampler(denoise, solver, noise, "cpu", asked.remembers, asked.borrows)
         leaves, latents = walk(asked, sampler, cls="MEL", seeds=asked.seeds)
-        assert denoise.rows == len(asked.seeds) * asked.rows_per_seed
+        assert denoise.rows == asked.unet_rows
         keys = [(leaf.seed, leaf.branch.method, leaf.branch.swap_step) for leaf in leaves]
         return dict(zip(asked.seeds, images, strict=True)), dict(zip(keys, latents, strict=True))
 

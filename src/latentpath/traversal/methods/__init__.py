@@ -14,6 +14,7 @@ from typing import Any
 from latentpath.config.methods import MethodsConfig
 from latentpath.traversal.methods.contrast import Contrast
 from latentpath.traversal.methods.fcfg import Fcfg
+from latentpath.traversal.methods.hspace import Hspace
 from latentpath.traversal.methods.leditspp import Leditspp
 from latentpath.traversal.methods.mask import Mask
 from latentpath.traversal.methods.offtarget import Offtarget
@@ -27,6 +28,7 @@ from latentpath.traversal.words import Rule, Swap, target
 METHODS: dict[str, Callable[..., Rule]] = {
     "contrast": Contrast,
     "fcfg": Fcfg,
+    "hspace": Hspace,
     "leditspp": Leditspp,
     "offtarget": Offtarget,
     "ortho": Ortho,
