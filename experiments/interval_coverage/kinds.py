@@ -10,10 +10,9 @@ from scipy import stats
 
 from latentpath.metrics.held_out import auroc
 from latentpath.metrics.intervals import (
-    difference_intervals,
-    mean_difference_interval,
     mean_intervals,
-    mean_rate_interval,
+    overall_mean_interval,
+    overall_rate_interval,
     rate_intervals,
 )
 from latentpath.metrics.judge_error import corrected_share, prediction_powered
@@ -29,7 +28,7 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Setting:
-    """Studies of one figure: its kind, what the setting is, the true value, and each study's interval.
+    """Studies of one figure: its kind, what the setting is, and the true value and interval of each study.
 
     of_seeds: what each seed says (seeds, studies), for bootstraps to compare with; None where seeds are not
     all that is drawn.
@@ -38,93 +37,112 @@ class Setting:
     kind: str
     seeds: int
     setting: str
-    truth: float
+    truth: np.ndarray  # (studies,)
     ends: Callable[[], Ends]
     of_seeds: np.ndarray | None = None
 
 
-def settings(rng: Rng, studies: int) -> Iterator[Setting]:
-    """Yield all settings; `rng` draws them in this order."""
+@dataclass(frozen=True)
+class Draw:
+    """How studies are drawn: their number, how many seeds each has, and how far its rate may lie from p.
+
+    With reach 0 all studies have the rate p; otherwise each its own, uniform between p - reach and p + reach,
+    within [0, 1].
+    """
+
+    rng: Rng
+    studies: int
+    seeds: int
+    reach: float
+
+    def rates(self, p: float) -> np.ndarray:
+        return self.rng.uniform(max(p - self.reach, 0), min(p + self.reach, 1), self.studies)
+
+
+def settings(rng: Rng, studies: int, reach: float = 0.0) -> Iterator[Setting]:
+    """Yield all settings; `rng` draws them in this order. `reach`: see `Draw`."""
     for seeds in SEEDS:
-        yield from _rates(rng, seeds, studies)
-        yield from _means_of_cells(rng, seeds, studies)
-        yield from _differences(rng, seeds, studies)
-        yield from _counts(rng, seeds, studies)
-        yield from _means(rng, seeds, studies)
-        yield from _judge(rng, seeds, studies)
+        draw = Draw(rng, studies, seeds, reach)
+        for kind in (_rates, _means_of_cells, _differences, _counts, _means, _judge):
+            yield from kind(draw)
 
 
-def _rates(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _rates(draw: Draw) -> Iterator[Setting]:
     """Flip rates, CFRT and its conditions: shares of the positions of each seed, which are alike."""
     for correlation in (0.1, 0.5, 1.0):
-        for rate in RATES:
-            values = rng.binomial(POSITIONS, _own_rates(rng, rate, correlation, (seeds, studies))) / POSITIONS
-            yield _of_seeds("rate of a cell", values, f"correlation {correlation}", rate, rate_intervals)
+        for p in RATES:
+            rate = draw.rates(p)
+            values = _positions(draw, rate, correlation)
+            yield _of_seeds("rate of a cell", values, f"{p}, correlation {correlation}", rate, rate_intervals)
 
 
-def _means_of_cells(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _means_of_cells(draw: Draw) -> Iterator[Setting]:
     """Means over eight cells of the same seeds: of rates, and of selectivities."""
-    rates = np.array([0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.99, 0.5])
     for correlation in (0.0, 0.3, 0.8):
-        cells = (_together(rng, correlation, (seeds, studies, 8)) < rates).astype(float)
-        nulls = rng.binomial(3, 0.25, size=cells.shape) / 3
+        rates = np.stack([draw.rates(p) for p in (0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.99, 0.5)], axis=1)
+        cells = (_together(draw, correlation, 8) < rates).astype(float)
+        nulls = draw.rng.binomial(3, 0.25, size=cells.shape) / 3
+        mean, setting = rates.mean(axis=1), f"correlation {correlation}"
         for kind, of_cells, truth, interval in (
-            ("mean of rates of 8 cells", cells, rates.mean(), mean_rate_interval),
-            (
-                "mean of selectivities of 8 cells",
-                cells - nulls,
-                rates.mean() - 0.25,
-                mean_difference_interval,
-            ),
+            ("mean of rates of 8 cells", cells, mean, overall_rate_interval),
+            ("mean of selectivities of 8 cells", cells - nulls, mean - 0.25, _overall_difference),
         ):
             ends = _each(interval, of_cells)
-            yield Setting(kind, seeds, f"correlation {correlation}", truth, ends, of_cells.mean(axis=2))
+            yield Setting(kind, draw.seeds, setting, truth, ends, of_cells.mean(axis=2))
 
 
-def _differences(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _differences(draw: Draw) -> Iterator[Setting]:
     """Effect and leak over a placebo, selectivity, and differences of two runs on the same seeds."""
-    for rate in RATES:
-        effect = rng.binomial(POSITIONS, _own_rates(rng, rate, 0.5, (seeds, studies))) / POSITIONS
+    rng = draw.rng
+    for p in RATES:
+        rate, setting = draw.rates(p), str(p)
+        effect = _positions(draw, rate, 0.5)
         effect = effect - rng.binomial(POSITIONS, 0.05, size=effect.shape) / POSITIONS
-        yield _of_seeds("effect over placebo", effect, "", rate - 0.05, difference_intervals)
-        own = (rng.uniform(size=(seeds, studies)) < rate).astype(float)
+        yield _of_seeds("effect over placebo", effect, setting, rate - 0.05, of_count)
+        own = (rng.uniform(size=effect.shape) < rate).astype(float)
         selectivity = own - rng.binomial(3, (1 - rate) / 3, size=own.shape) / 3
-        yield _of_seeds("selectivity", selectivity, "", rate - (1 - rate) / 3, difference_intervals)
-        both = _together(rng, 0.7, (seeds, studies, 2)) < np.array([rate, min(rate + 0.05, 1)])
+        yield _of_seeds("selectivity", selectivity, setting, rate - (1 - rate) / 3, of_count)
+        higher = np.minimum(rate + 0.05, 1)
+        both = _together(draw, 0.7, 2) < np.stack([rate, higher], axis=1)
         apart = both[..., 1].astype(float) - both[..., 0]
-        yield _of_seeds("difference of runs", apart, "", min(rate + 0.05, 1) - rate, of_count)
-    for rate in (0.02, 0.05, 0.2, 0.4):
+        yield _of_seeds("difference of runs", apart, setting, higher - rate, of_count)
+    for p in (0.02, 0.05, 0.2, 0.4):
         for correlation in (0.0, 0.7):
-            leak = _shares(rng, rate, correlation, (seeds, studies))
-            leak = leak - _shares(rng, PLACEBO, correlation, (seeds, studies))
-            yield _of_seeds("leak over placebo", leak, f"correlation {correlation}", rate - PLACEBO, of_leak)
+            rate = draw.rates(p)
+            leak = _shares(draw, rate, correlation) - _shares(draw, np.array(PLACEBO), correlation)
+            setting = f"{p}, correlation {correlation}"
+            yield _of_seeds("leak over placebo", leak, setting, rate - PLACEBO, of_leak)
 
 
-def _counts(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _counts(draw: Draw) -> Iterator[Setting]:
     """MNAC: the attribute itself appears, and each of four others changes with a small probability."""
-    for rate in RATES:
+    shape = (draw.seeds, draw.studies)
+    for p in RATES:
         for other in (0.01, 0.1):
-            number = (rng.uniform(size=(seeds, studies)) < rate) + rng.binomial(4, other, (seeds, studies))
-            yield _of_seeds("MNAC", number.astype(float), f"others {other}", rate + 4 * other, of_count)
+            rate = draw.rates(p)
+            number = (draw.rng.uniform(size=shape) < rate) + draw.rng.binomial(4, other, shape)
+            truth = rate + 4 * other
+            yield _of_seeds("MNAC", number.astype(float), f"{p}, others {other}", truth, of_count)
 
 
-def _means(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _means(draw: Draw) -> Iterator[Setting]:
     """Co-change, distances, cosines: means of any values."""
-    shape = (seeds, studies)
+    shape = (draw.seeds, draw.studies)
     for name, truth, values in (
-        ("normal", 0.0, rng.normal(size=shape)),
-        ("exponential", 1.0, rng.exponential(size=shape)),
-        ("beta(1/2, 1/2)", 0.5, rng.beta(0.5, 0.5, size=shape)),
+        ("normal", 0.0, draw.rng.normal(size=shape)),
+        ("exponential", 1.0, draw.rng.exponential(size=shape)),
+        ("beta(1/2, 1/2)", 0.5, draw.rng.beta(0.5, 0.5, size=shape)),
     ):
-        yield _of_seeds("mean of any values", values, name, truth, mean_intervals)
+        yield _of_seeds("mean of any values", values, name, np.full(draw.studies, truth), mean_intervals)
 
 
-def _judge(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
+def _judge(draw: Draw) -> Iterator[Setting]:
     """Shares corrected for the judge's errors, shares with human labels, and AUROC."""
+    rng, seeds, studies = draw.rng, draw.seeds, draw.studies
     for se, sp in ERRORS:
-        judge = f"sensitivity {se}, specificity {sp}"
-        for rate in RATES:
-            present = (rng.uniform(size=(studies, 3 * seeds)) < rate).astype(float)
+        for p in RATES:
+            rate, judge = draw.rates(p), f"{p}, sensitivity {se}, specificity {sp}"
+            present = (rng.uniform(size=(studies, 3 * seeds)) < rate[:, None]).astype(float)
             said = _judged(rng, present, se, sp)
             labels = np.repeat(rng.integers(0, 2, size=(studies, 60)), 2, axis=1).astype(float)
             found = _judged(rng, labels, se, sp)
@@ -153,8 +171,8 @@ def _judge(rng: Rng, seeds: int, studies: int) -> Iterator[Setting]:
             made = np.array([auroc(a, b, *own)[1:] for a, b in zip(x, y, strict=True)])
             return made[:, 0], made[:, 1]
 
-        truth = float(stats.norm.cdf(shift / np.sqrt(2)))
-        yield Setting("AUROC, positives as seeds", seeds, "", truth, of_auroc)
+        truth = np.full(studies, stats.norm.cdf(shift / np.sqrt(2)))
+        yield Setting("AUROC, positives as seeds", seeds, f"shift {shift}", truth, of_auroc)
 
 
 def of_leak(values: np.ndarray) -> Ends:
@@ -165,7 +183,11 @@ def of_count(values: np.ndarray) -> Ends:
     return mean_intervals(values, unit=1)
 
 
-def _of_seeds(kind: str, values: np.ndarray, setting: str, truth: float, interval) -> Setting:
+def _overall_difference(of_cells: np.ndarray) -> tuple[float, float]:
+    return overall_mean_interval(of_cells, unit=1)
+
+
+def _of_seeds(kind: str, values: np.ndarray, setting: str, truth: np.ndarray, interval) -> Setting:
     return Setting(kind, len(values), setting, truth, lambda: interval(values), values)
 
 
@@ -179,24 +201,29 @@ def _each(interval, of_cells: np.ndarray) -> Callable[[], Ends]:
     return ends
 
 
-def _own_rates(rng: Rng, rate: float, correlation: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw each seed's own rate so that two of its samples have this correlation (1: they are equal)."""
+def _positions(draw: Draw, rate: np.ndarray, correlation: float) -> np.ndarray:
+    """Draw the share of each seed's positions, two of which have this correlation (1: they are equal)."""
+    shape = (draw.seeds, draw.studies)
     if correlation == 1:
-        return (rng.uniform(size=shape) < rate).astype(float)
+        return (draw.rng.uniform(size=shape) < rate).astype(float)
     spread = (1 - correlation) / correlation
-    return rng.beta(rate * spread, (1 - rate) * spread, size=shape)
+    own = draw.rng.beta(rate * spread, (1 - rate) * spread, size=shape)
+    return draw.rng.binomial(POSITIONS, own) / POSITIONS
 
 
-def _together(rng: Rng, correlation: float, shape: tuple[int, ...]) -> np.ndarray:
+def _together(draw: Draw, correlation: float, cells: int) -> np.ndarray:
     """Draw uniform values (seeds, studies, cells), whose normal scores have this correlation over cells."""
-    shared, own = rng.normal(size=(*shape[:-1], 1)), rng.normal(size=shape)
+    shape = (draw.seeds, draw.studies, cells)
+    shared, own = draw.rng.normal(size=(*shape[:-1], 1)), draw.rng.normal(size=shape)
     return stats.norm.cdf(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
 
 
-def _shares(rng: Rng, rate: float, correlation: float, shape: tuple[int, ...]) -> np.ndarray:
+def _shares(draw: Draw, rate: np.ndarray, correlation: float) -> np.ndarray:
     """Draw shares of changed decisions, whose positions agree at least this often."""
-    alike = (rng.uniform(size=(*shape, HEADS)) < correlation)[..., None]
-    one, each = (rng.uniform(size=(*shape, HEADS, n)) < rate for n in (1, POSITIONS))
+    shape = (draw.seeds, draw.studies)
+    rate = np.broadcast_to(rate, shape)[..., None, None]
+    alike = (draw.rng.uniform(size=(*shape, HEADS)) < correlation)[..., None]
+    one, each = (draw.rng.uniform(size=(*shape, HEADS, n)) < rate for n in (1, POSITIONS))
     return np.where(alike, one, each).mean(axis=(2, 3))
 
 

@@ -16,6 +16,7 @@ from scipy import stats
 RESULTS = Path(__file__).parent / "results"
 RESAMPLES = 1000
 LOW, HIGH = 0.93, 0.97  # where the coverage of a 95 % interval should be
+REACH = 0.05  # how far from p a rate near it lies
 
 
 def bootstrap(values: np.ndarray, rng: np.random.Generator, *, bias_corrected: bool) -> np.ndarray:
@@ -36,16 +37,21 @@ def bootstrap(values: np.ndarray, rng: np.random.Generator, *, bias_corrected: b
     return np.stack([means[places[0], range(columns)], means[places[1], range(columns)]])
 
 
-def measure(setting: Setting, rng: np.random.Generator) -> dict[str, object]:
-    """Return the row of a setting: coverage and mean width of the interval, and coverage of bootstraps."""
+def measure(setting: Setting, near: Setting, rng: np.random.Generator) -> dict[str, object]:
+    """Return the row of a setting: how often intervals and bootstraps hold the truth, and their mean width.
+
+    `near` is the same setting with a rate of its own in each study.
+    """
+    low, high = setting.ends()
     row: dict[str, object] = {
         "figure": setting.kind,
         "seeds": setting.seeds,
         "setting": setting.setting,
-        "truth": f"{setting.truth:.4f}",
+        "truth": f"{setting.truth.mean():.4f}",
+        "coverage": f"{_held(low, high, setting.truth):.3f}",
+        "nearby": f"{_held(*near.ends(), near.truth):.3f}",
+        "width": f"{np.nanmean(high - low):.3f}",
     }
-    low, high = setting.ends()
-    row |= {"coverage": f"{_held(low, high, setting.truth):.3f}", "width": f"{np.nanmean(high - low):.3f}"}
     for name, bias_corrected in (("percentile", False), ("BCa", True)):
         if setting.of_seeds is not None:
             low, high = bootstrap(setting.of_seeds, rng, bias_corrected=bias_corrected)
@@ -53,27 +59,29 @@ def measure(setting: Setting, rng: np.random.Generator) -> dict[str, object]:
     return row
 
 
-def _held(low: np.ndarray, high: np.ndarray, truth: float) -> float:
+def _held(low: np.ndarray, high: np.ndarray, truth: np.ndarray) -> float:
     known = np.isfinite(low)
     return float(((low <= truth + 1e-12) & (truth - 1e-12 <= high))[known].mean())
 
 
 def summary(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return a row a kind of figure: lowest, mean and highest coverage over its settings."""
+    """Return one row a kind of figure: coverage at p and near it, over the kind's settings."""
     table = []
     for kind in dict.fromkeys(row["figure"] for row in rows):
         of_kind = [row for row in rows if row["figure"] == kind]
-        held = np.array([float(str(row["coverage"])) for row in of_kind])
+        held, near = (np.array([float(str(row[name])) for row in of_kind]) for name in ("coverage", "nearby"))
         plain = [float(str(row["percentile"])) for row in of_kind if "percentile" in row]
         table.append(
             {
                 "figure": kind,
                 "settings": len(held),
                 "lowest": f"{held.min():.3f}",
-                "mean": f"{held.mean():.3f}",
-                "highest": f"{held.max():.3f}",
-                f"below {LOW}": int((held < LOW).sum()),
-                f"above {HIGH}": int((held > HIGH).sum()),
+                "lowest nearby": f"{near.min():.3f}",
+                "mean nearby": f"{near.mean():.3f}",
+                "highest nearby": f"{near.max():.3f}",
+                f"nearby below {LOW}": int((near < LOW).sum()),
+                f"nearby above {HIGH}": int((near > HIGH).sum()),
+                "mean width": f"{np.mean([float(str(row['width'])) for row in of_kind]):.3f}",
                 "percentile bootstrap, lowest": f"{min(plain):.3f}" if plain else "",
             }
         )
@@ -93,8 +101,9 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=2000, help="of each setting")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args()
-    rng, draws = np.random.default_rng(0), np.random.default_rng(1)
-    rows = [measure(setting, draws) for setting in settings(rng, args.studies)]
+    rng, near, draws = (np.random.default_rng(seed) for seed in range(3))
+    pairs = zip(settings(rng, args.studies), settings(near, args.studies, REACH), strict=True)
+    rows = [measure(setting, other, draws) for setting, other in pairs]
     write(args.out / "coverage.csv", rows)
     write(args.out / "summary.csv", summary(rows))
 

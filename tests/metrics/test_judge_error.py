@@ -88,7 +88,9 @@ def test_a_classifier_without_a_mistake_on_few_labels_is_not_certain():
     """Eight labels, all agreed to: as published, the interval would be a point and would seldom cover."""
     ones = np.ones(8)
     point, found = (prediction_powered(np.ones(40), ones, ones, unit=unit) for unit in (0, 1))
-    assert (point.low, point.high) == (1, 1) and found.low == pytest.approx(1 - 2.364624 * np.sqrt(2 / 9 / 8))
+    assert (point.low, point.high) == (1, 1) and found.low == pytest.approx(
+        1 - 1.959964 * np.sqrt(2 / 10 / 8)
+    )
     rng = np.random.default_rng(3)
     truth = (rng.uniform(size=(400, 48)) < 0.9).astype(float)
     held = {u: [prediction_powered(y[8:], y[:8], y[:8], unit=u).high >= 0.9 for y in truth] for u in (0, 1)}

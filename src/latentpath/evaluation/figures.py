@@ -19,7 +19,7 @@ from latentpath.metrics import (
 )
 from latentpath.metrics.figure_table import COLUMNS
 from latentpath.metrics.figures import CFRT
-from latentpath.metrics.intervals import difference_intervals, mean_difference_interval
+from latentpath.metrics.intervals import mean_intervals, overall_mean_interval
 from latentpath.metrics.measures import STRONG, measures_in
 from latentpath.metrics.scored import Sweep
 from latentpath.metrics.selectivity import selectivity
@@ -108,7 +108,7 @@ def _selectivity(
         arrays = sweep.arrays(cls, sweep.positions(positions))
         found = selectivity(arrays.neutral, arrays.edited)
         reason = "" if found.n else "no seed has a score of every attribute toward every attribute"
-        ends = difference_intervals(found.per_seed)
+        ends = mean_intervals(found.per_seed, unit=1, within=(-1, 1))
         for i, attribute in enumerate(attributes):
             cells[cls, attribute] = pd.Series(found.per_seed[:, i], index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": method, "n": found.n, "reason": reason}
@@ -116,7 +116,8 @@ def _selectivity(
             rows.append({**key, **{"figure": "selectivity", "value": found.by_attribute[i]}} | interval)
             rows.append({**key, **{"figure": "selectivity_p", "value": found.p[i]}})
             rows.append({**key, **{"figure": "released_null", "value": found.null[i]}})
-    low, high = mean_difference_interval(pd.DataFrame(cells).to_numpy(np.float64))
+    of_all = pd.DataFrame(cells).to_numpy(np.float64)
+    low, high = overall_mean_interval(of_all, unit=1, within=(-1, 1))
     interval, table = {"low": low, "high": high}, pd.DataFrame(rows)
     for figure, of_figure in table.groupby("figure"):
         if figure != "selectivity_p":

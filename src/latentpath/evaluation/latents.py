@@ -14,7 +14,7 @@ from latentpath.keys import LATENT_KEY
 from latentpath.metrics import geometry_bands, geometry_table, image_distances
 from latentpath.metrics.attribute_directions import name_attributes
 from latentpath.metrics.commutativity import other_order
-from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
+from latentpath.metrics.intervals import overall_rate_interval, rate_intervals
 from latentpath.runs.files import write_parquet
 from latentpath.traversal.store import read_latents
 
@@ -103,7 +103,7 @@ def _naming(directions: np.ndarray, attributes: list[str], key: dict[str, object
     """Return the rows of one class and swap step; directions (S, A, ...)."""
     found = name_attributes(directions)
     right = found.right.astype(float)
-    low, high = mean_rate_interval(right)
+    low, high = overall_rate_interval(right)
     ends, key = rate_intervals(right), key | {"n": found.n}
     named = key | {"figure": "direction_named"}
     rows = [

@@ -13,10 +13,9 @@ from latentpath.metrics.counterfactual import attributes_changed, moved_most
 from latentpath.metrics.figures import FIGURES
 from latentpath.metrics.intervals import (
     Interval,
-    difference_intervals,
-    mean_difference_interval,
     mean_intervals,
-    mean_rate_interval,
+    overall_mean_interval,
+    overall_rate_interval,
     rate_intervals,
 )
 from latentpath.metrics.outcomes import outcome_table
@@ -75,7 +74,7 @@ def _cells(
     """Return a row per class and attribute; `others`: how many decisions there are about everything else."""
     wide = _wide(outcomes, figure)
     array = wide.to_numpy(np.float64)
-    ends = difference_intervals(array) if figure == "effectiveness" else _shares(array, figure, 1 / others)
+    ends = mean_intervals(array, unit=_unit(figure, others), within=FIGURES[figure].range)
     rows = []
     for i, (cls, attribute) in enumerate(wide.columns):
         row = {**key, "class": cls, "attribute": attribute, "figure": figure}
@@ -86,20 +85,13 @@ def _cells(
 def _mean(outcomes: pd.DataFrame, figure: str, key: Mapping[str, object], others: int) -> dict[str, object]:
     array = _wide(outcomes, figure).to_numpy(np.float64)
     value = np.nanmean(np.nanmean(array, axis=0)) if np.isfinite(array).any() else np.nan
-    if figure == "effectiveness":
-        low, high = mean_difference_interval(array)
-    else:
-        of_seeds = pd.DataFrame(array).mean(axis=1).to_numpy()[:, None]
-        ends = _shares(of_seeds, figure, 1 / (others * array.shape[1]))
-        low, high = ends.low[0], ends.high[0]
+    low, high = overall_mean_interval(array, unit=_unit(figure, others), within=FIGURES[figure].range)
     return {**key, "figure": figure, "value": value, "low": low, "high": high}
 
 
-def _shares(values: np.ndarray, figure: str, unit: float) -> Interval:
-    """Return the intervals of shares of decisions, or of differences of such shares."""
-    least = FIGURES[figure].range[0]
-    low, high = mean_intervals(values, unit=unit)
-    return Interval(low.clip(least, 1), high.clip(least, 1))
+def _unit(figure: str, others: int) -> float:
+    """Return by how much two seeds differ at least: one decision, of all `others` if it is their share."""
+    return 1.0 if figure == "effectiveness" else 1 / others
 
 
 def _read(values: np.ndarray, ends: Interval, i: int) -> dict[str, float | str]:
@@ -121,11 +113,12 @@ def _mnac(scored: Scored, attributes: Sequence[str], strong: Sequence[int]) -> l
             number = attributes_changed(arrays.neutral, edited, scored.threshold).mean(axis=1)
             cells[cls, attribute] = pd.Series(number, index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": "swap", "figure": "mnac"}
-            rows.append(key | _read(number, _positive(number[:, None], 1.0), 0))
-    of_seeds = pd.DataFrame(cells).mean(axis=1).to_numpy()[:, None]
-    ends = _positive(of_seeds, 1 / len(cells))
+            ends = mean_intervals(number[:, None], unit=1, within=FIGURES["mnac"].range)
+            rows.append(key | _read(number, ends, 0))
+    of_all = pd.DataFrame(cells).to_numpy(np.float64)
+    low, high = overall_mean_interval(of_all, unit=1, within=FIGURES["mnac"].range)
     means = [row["value"] for row in rows if row["n"]]
-    mean = {"value": np.mean(means) if means else np.nan, "low": ends.low[0], "high": ends.high[0]}
+    mean = {"value": np.mean(means) if means else np.nan, "low": low, "high": high}
     return [*rows, {"method": "swap", "figure": "mnac"} | mean]
 
 
@@ -145,14 +138,9 @@ def rows_of_dominance(
             rows.append(key | _read(share, rate_intervals(share[:, None]), 0))
     if not cells:
         return []
-    low, high = mean_rate_interval(pd.DataFrame(cells).to_numpy(np.float64))
+    low, high = overall_rate_interval(pd.DataFrame(cells).to_numpy(np.float64))
     known = [row["value"] for row in rows if row["n"]]
     return [*rows, figure | {"value": np.mean(known) if known else np.nan, "low": low, "high": high}]
-
-
-def _positive(values: np.ndarray, unit: float) -> Interval:
-    low, high = mean_intervals(values, unit=unit)
-    return Interval(low.clip(0), high)
 
 
 def _class_match(scored: Scored) -> list[Mapping[str, object]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.feature_distances import fidelity, vendi_score
     from latentpath.metrics.figures import Figure
     from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
-    from latentpath.metrics.intervals import Interval, mean_intervals, mean_rate_interval, rate_intervals
+    from latentpath.metrics.intervals import Interval, mean_intervals, overall_rate_interval, rate_intervals
     from latentpath.metrics.measures import figure
     from latentpath.metrics.memorisation import Nearest, copies, nearest
     from latentpath.metrics.perceptual import l1, lpips_distance, lpips_maps, lpips_or_none, ssim
@@ -70,7 +70,7 @@ _MODULES = {
     "figures": ("Figure",),
     "measures": ("figure",),
     "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
-    "intervals": ("Interval", "mean_intervals", "mean_rate_interval", "rate_intervals"),
+    "intervals": ("Interval", "mean_intervals", "overall_rate_interval", "rate_intervals"),
     "memorisation": ("Nearest", "copies", "nearest"),
     "published": ("compare_with_published", "published_cfrt"),
     "perceptual": ("l1", "lpips_distance", "lpips_maps", "lpips_or_none", "ssim"),

@@ -50,12 +50,13 @@ def commutativity_table(scored: Scored, distances: pd.DataFrame) -> pd.DataFrame
         seeds = mine.index.intersection(theirs.index)
         row = dict(zip(KEY, of, strict=True))
         for name, value in _compared(mine.loc[seeds], theirs.loc[seeds], scored).items():
-            ends = (rate_intervals if name == "decided_alike" else mean_intervals)(value[:, None])
+            rate = name == "decided_alike"
+            ends = rate_intervals(value[:, None]) if rate else mean_intervals(value[:, None], within=(0, 1))
             known = value[np.isfinite(value)]
             row |= {
                 name: float(known.mean()) if known.size else np.nan,
-                f"{name}_low": float(ends.low[0].clip(0)),
-                f"{name}_high": float(ends.high[0].clip(None, 1)),
+                f"{name}_low": float(ends.low[0]),
+                f"{name}_high": float(ends.high[0]),
             }
         table.append(row | {"n": len(seeds)})
     columns = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]

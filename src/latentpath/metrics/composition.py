@@ -50,10 +50,10 @@ def composition_table(
         row = {"class": cls, "round": number}
         for name, values, unit in zip(FIGURES, (error, changed), (0.0, 1 / decisions.shape[1]), strict=True):
             mine = values[of["place"]]
-            low, high = mean_intervals(mine[:, None], unit=unit)
+            low, high = mean_intervals(mine[:, None], unit=unit, within=(0, np.inf))
             known = mine[np.isfinite(mine)]
             mean = known.mean() if known.size else np.nan
-            row |= {name: mean, f"{name}_low": max(low[0], 0.0), f"{name}_high": high[0]}
+            row |= {name: mean, f"{name}_low": low[0], f"{name}_high": high[0]}
         rows.append(row | {"n": len(of)})
     columns = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["class", "round", *columns, "n"])

@@ -7,7 +7,7 @@ import pandas as pd
 
 from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, PLACEBO, origin_of
 from latentpath.metrics.flips import hard_label
-from latentpath.metrics.intervals import difference_intervals, mean_intervals
+from latentpath.metrics.intervals import mean_intervals
 from latentpath.metrics.outcomes import outcome_table
 from latentpath.metrics.scored import Scored
 
@@ -79,13 +79,10 @@ def _beyond_placebo(scored: Scored) -> dict[Hashable, dict[str, float]]:
         others = (
             len(scored.heads) + (len(scored.classes) > 1) - len(str(images["attribute"].iloc[0]).split(JOIN))
         )
-        effects, leaks = (v.to_numpy(np.float64)[:, None] for v in (effect, leak))
-        ends = [difference_intervals(effects), mean_intervals(leaks, unit=1 / max(others, 1))]
-        figures = [
-            value
-            for v, (low, high) in zip((effect, leak), ends, strict=True)
-            for value in (v.mean(), low[0], high[0])
-        ]
+        figures = []
+        for values, unit in ((effect, 1.0), (leak, 1 / max(others, 1))):
+            low, high = mean_intervals(values.to_numpy(np.float64)[:, None], unit=unit, within=(-1, 1))
+            figures += [values.mean(), low[0], high[0]]
         found[edit] = dict(zip(BEYOND, map(float, figures), strict=True))
     return found
 

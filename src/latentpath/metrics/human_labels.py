@@ -12,7 +12,7 @@ import pandas as pd
 from latentpath.keys import LABELLED, NEUTRAL
 from latentpath.metrics.figure_table import COLUMNS
 from latentpath.metrics.flips import hard_label
-from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
+from latentpath.metrics.intervals import overall_rate_interval, rate_intervals
 from latentpath.metrics.judge_error import prediction_powered
 from latentpath.metrics.scored import Scored
 
@@ -82,7 +82,7 @@ def human_figures(
         known = right[attribute].dropna()
         found = {"value": known.mean(), "low": ends.low[i], "high": ends.high[i], "n": len(known)}
         rows.append(agreement | {"attribute": attribute} | found)
-    low, high = mean_rate_interval(shares, counts)
+    low, high = overall_rate_interval(shares, counts)
     rows.append(agreement | {"value": right.mean().mean(), "low": low, "high": high})
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"position": "Int64", "n": "Int64", "value": float})
     return table.assign(model=scored.model, reason=table["reason"].fillna(""))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from latentpath.metrics.intervals import effective_samples, student
+from latentpath.metrics.intervals import effective_samples, least_error
 
 Array = NDArray[np.float64]
 
@@ -55,17 +55,17 @@ def corrected_share(
     """Return `rogan_gladen` of generated images, with an interval for the errors of both samples.
 
         value = rogan_gladen(p, se, sp)
-        ends  = pi + d -+ t sqrt( p (1 - p) / n + pi^2 se (1 - se) / m1 + (1 - pi)^2 sp (1 - sp) / m0 ) / j
+        ends  = pi + d -+ z sqrt( p (1 - p) / n + pi^2 se (1 - se) / m1 + (1 - pi)^2 sp (1 - sp) / m0 ) / j
         j     = se + sp - 1,   pi = (p + sp - 1) / j
-        d     = 2 t^2 ( pi se (1 - se) / m1 - (1 - pi) sp (1 - sp) / m0 )
+        d     = 2 z^2 ( pi se (1 - se) / m1 - (1 - pi) sp (1 - sp) / m0 )
 
     shares (S,): of each seed, the share p of its images that the judge says have the attribute. decisions,
     labels (m,) of 0, 1 or NaN: what the judge says of held-out images, decoded by the same VAE, and what
     they are. `groups` (m,): the patient or lesion of each, its own by default. In the interval p is moved
-    toward 1/2 by t^2 further images, se and sp by two each, which n, m1 and m0 include; these are the
-    numbers of independent images that seeds and groups are worth (`intervals.effective_samples`), and t is
-    Student's, S - 1 degrees of freedom. Clipped to [0, 1]; none where it lies outside, for then the judge
-    errs otherwise on generated than on real images. Undefined without held-out images of both kinds, for a
+    toward 1/2 by z^2 further images, se and sp by two each, which n, m1 and m0 include; these are the
+    numbers of independent images that seeds and groups are worth (`intervals.effective_samples`).
+    Clipped to [0, 1]; none where it lies outside, for then the judge errs otherwise on generated than on
+    real images. Undefined without held-out images of both kinds, for a
     judge no better than chance, and with fewer than two seeds.
     Measured coverage: experiments/interval_coverage. A bootstrap of both samples covered 0.10 to 1.00, for
     it promises certainty where all seeds agree.
@@ -88,19 +88,19 @@ def corrected_share(
     p, value = float(values.mean()), float(rogan_gladen(values.mean(), se, sp))
     if np.isnan(value):
         return Estimate(value, reason="the judge is no better than chance on held-out images")
-    t = float(student(np.array([len(values)]), level)[0])
+    z = float(stats.norm.ppf((1 + level) / 2))
     n, m1, m0 = (
-        float(effective_samples(v[:, None], w[:, None])[0])
+        float(effective_samples(v[:, None], w[:, None], level=level)[0])
         for v, w in ((values, np.ones_like(values)), (right[1], counts[1]), (right[0], counts[0]))
     )
-    p, n = (n * p + t**2 / 2) / (n + t**2), n + t**2
+    p, n = (n * p + z**2 / 2) / (n + z**2), n + z**2
     (se, m1), (sp, m0) = (((m * rate + 1) / (m + 2), m + 2) for rate, m in ((se, m1), (sp, m0)))
     j = se + sp - 1
     if j <= 0:
         return Estimate(value, reason="too few held-out images to tell the judge from chance")
     pi, spread1, spread0 = (p + sp - 1) / j, se * (1 - se) / m1, sp * (1 - sp) / m0
-    centre = pi + 2 * t**2 * (pi * spread1 - (1 - pi) * spread0)
-    half = t * np.sqrt(p * (1 - p) / n + pi**2 * spread1 + (1 - pi) ** 2 * spread0) / j
+    centre = pi + 2 * z**2 * (pi * spread1 - (1 - pi) * spread0)
+    half = z * np.sqrt(p * (1 - p) / n + pi**2 * spread1 + (1 - pi) ** 2 * spread0) / j
     if centre - half > 1 or centre + half < 0:
         return Estimate(value, reason="the judge's errors on real images do not explain what it says here")
     low, high = (float(np.clip(end, 0, 1)) for end in (centre - half, centre + half))
@@ -126,18 +126,19 @@ def prediction_powered(
 
         theta = lambda mean_N(f) + mean_m( Y - lambda f )
         lambda = cov_m(Y, f) / ( (1 + m / N) var(f) ),  in [0, 1]
-        var   = lambda^2 var_N(f) / N + v_m( Y - lambda f ) / m
-        v_m(d) = max( var_m(d), 2 unit^2 / (m + 1) )
+        half  = max over both ways to know the second part of
+                q sqrt( lambda^2 var_N(f) / N + error^2 )
+                error = sd_m( Y - lambda f ) / sqrt(m),  q Student's t, m - 1 degrees of freedom
+                error = intervals.least_error(m, unit),  q normal
 
     `predicted` (N,): f, the classifier's scores or decisions of generated images without a human label;
     `labelled` (m,): f of those with one; `truth` (m,): their human labels Y, 0 or 1. Entries are
     independent: give one a seed (its mean), not one an image. `unit` is the least difference of two entries'
-    labels, 1 for a single image. v_m is at least the variance of m seeds without a mistake and two that
-    differ by `unit`: no mistake in m images does not promise that the classifier makes none. lambda is 0 for
+    labels, 1 for a single image: no mistake in m images does not promise that the classifier makes none.
+    lambda is 0 for
     a useless classifier and without other images (N < 2), and theta then the mean of the labels alone; for a
     perfect one it is near 1. Unlike Rogan-Gladen, it needs no real images and no equal error on real and
-    generated ones. The interval is Student's, m - 1 degrees of freedom, clipped to [0, 1]. Undefined for
-    m < 2.
+    generated ones. Clipped to [0, 1]. Undefined for m < 2.
     Measured coverage: experiments/interval_coverage.
     Source: Angelopoulos, Duchi and Zrnic 2023, PPI++.
     """
@@ -156,8 +157,13 @@ def prediction_powered(
     weight = min(max(weight, 0.0), 1.0)
     rest = y - weight * g
     theta = rest.mean() + (weight * f.mean() if weight else 0.0)
-    variance = max(rest.var(ddof=1), 2 * unit**2 / (m + 1))
-    error = np.sqrt(variance / m + (weight**2 * f.var(ddof=1) / n if weight else 0.0))
-    half = stats.t.ppf((1 + level) / 2, m - 1) * error
+    of_judge = weight**2 * f.var(ddof=1) / n if weight else 0.0
+    half = max(
+        quantile * np.sqrt(of_judge + error**2)
+        for quantile, error in (
+            (stats.t.ppf((1 + level) / 2, m - 1), rest.std(ddof=1) / np.sqrt(m)),
+            (stats.norm.ppf((1 + level) / 2), float(least_error(m, unit))),
+        )
+    )
     value, low, high = (float(np.clip(x, 0, 1)) for x in (theta, theta - half, theta + half))
     return Estimate(value, low, high)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from latentpath.metrics.intervals import mean_intervals
+from latentpath.metrics.intervals import least_error, mean_intervals
 
 Array = NDArray[np.float64]
 
@@ -72,9 +72,9 @@ def unpaired_differences(
 
         mean b - mean a -+ t sqrt( s_a^2 / n_a + s_b^2 / n_b ),   t with Welch's degrees of freedom
 
-    s^2 and `unit` are those of `intervals.mean_intervals`. p is Welch's, p_adjusted Holm's among all figures;
-    n is the smaller number of seeds. NaN if either has fewer than two. Raises ValueError if the number of
-    figures differs.
+    where s^2 / n is at least `intervals.least_error`^2, with `unit`. p is Welch's, p_adjusted Holm's among
+    all figures; n is the smaller number of seeds. NaN if either has fewer than two. Raises ValueError if the
+    number of figures differs.
     Sources: Welch 1947; Holm 1979.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
@@ -86,10 +86,9 @@ def unpaired_differences(
         known = np.isfinite(values)
         n = known.sum(axis=0)
         mean = np.where(n > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(n, 1), np.nan)
-        square = np.where(known, (values - mean) ** 2, 0).sum(axis=0) + 2 * units**2
-        degrees = np.maximum(np.where(units > 0, n + 1, n - 1), 1)
+        square = np.where(known, (values - mean) ** 2, 0).sum(axis=0) / np.maximum((n - 1) * n, 1)
         means.append(mean)
-        errors.append(np.where(n > 1, square / degrees / np.maximum(n, 1), np.nan))
+        errors.append(np.where(n > 1, np.maximum(square, least_error(n, units) ** 2), np.nan))
         counts.append(n)
     error = errors[0] + errors[1]
     parts = [e**2 / np.maximum(n - 1, 1) for e, n in zip(errors, counts, strict=True)]

@@ -58,7 +58,8 @@ def reversal_table(scored: Scored, distances: pd.DataFrame) -> pd.DataFrame:
         }
         row = dict(zip(KEY, window, strict=True))
         for name, value in values.items():
-            ends = (rate_intervals if name == "still_present" else mean_intervals)(value[:, None])
+            of, rate = value[:, None], name == "still_present"
+            ends = rate_intervals(of) if rate else mean_intervals(of, within=(0, np.inf))
             row |= _read(name, value, ends)
         table.append(row | {"n": len(seeds)})
     ends = [f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")]
@@ -72,4 +73,4 @@ def _scores(rows: pd.DataFrame, heads: list[str]) -> Array:
 def _read(name: str, values: Array, ends: Interval) -> dict[str, float]:
     known = values[np.isfinite(values)]
     mean = float(known.mean()) if known.size else float("nan")
-    return {name: mean, f"{name}_low": float(ends.low[0].clip(0)), f"{name}_high": float(ends.high[0])}
+    return {name: mean, f"{name}_low": float(ends.low[0]), f"{name}_high": float(ends.high[0])}

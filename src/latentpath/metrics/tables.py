@@ -15,7 +15,7 @@ import pandas as pd
 
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
 from latentpath.metrics.flips import flip_rate, flip_step, flipped
-from latentpath.metrics.intervals import mean_rate_interval, rate_intervals
+from latentpath.metrics.intervals import overall_rate_interval, rate_intervals
 from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -74,7 +74,7 @@ def cfrt_means(
             rows = np.searchsorted(seeds, cell.seeds)
             values[rows, column] = cell.rates[figure].per_seed
             weights[rows, column] = cell.rates[figure].samples_per_seed
-        low, high = mean_rate_interval(values, np.nan_to_num(weights))
+        low, high = overall_rate_interval(values, np.nan_to_num(weights))
         means |= {f"{figure}_low": low, f"{figure}_high": high}
     return means
 
