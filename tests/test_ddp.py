@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from latentpath.commands import finetune
+from latentpath.commands import finetune, run
 
 
 @pytest.fixture
@@ -41,14 +44,23 @@ def common(tiny_sd, isic_32, tmp_path) -> list[str]:
 
 
 @pytest.fixture
-def launch(common):
-    """`launch(processes, command, *overrides)` as torchrun would: (exit statuses, standard error)."""
+def launch(common, tmp_path):
+    """`launch(processes, command, *overrides)` as torchrun would: (exit statuses, standard error).
 
-    def started(processes: int, command: str, *overrides: str, each: list[list[str]] | None = None):
+    When one process fails, the others are stopped. program: the words of Python that start latentpath.
+    """
+
+    def started(
+        processes: int,
+        command: str,
+        *overrides: str,
+        each: list[list[str]] | None = None,
+        program: Sequence[str] = ("-m", "latentpath"),
+    ):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        running = []
+        running, errors = [], []
         for rank in range(processes):
             environment = {
                 **os.environ,
@@ -61,14 +73,17 @@ def launch(common):
                 "TORCHELASTIC_RUN_ID": "test",
             }
             own = each[rank] if each else []
-            line = [sys.executable, "-m", "latentpath", command, *common, *overrides, *own]
-            running.append(
-                subprocess.Popen(
-                    line, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-                )
-            )
-        errors = [process.communicate()[1] for process in running]
-        return [process.returncode for process in running], "\n".join(errors)
+            line = [sys.executable, *program, command, *common, *overrides, *own]
+            errors.append(tmp_path / f"errors_{rank}.txt")
+            with errors[-1].open("w") as file:
+                process = subprocess.Popen(line, env=environment, stderr=file, stdout=subprocess.DEVNULL)
+            running.append(process)
+        while any(process.poll() is None for process in running):
+            time.sleep(0.1)
+            if any(process.returncode for process in running):
+                time.sleep(1)  # for the words of those who notice it themselves
+                [process.kill() for process in running]
+        return [process.returncode for process in running], "\n".join(file.read_text() for file in errors)
 
     return started
 
@@ -97,11 +112,48 @@ def test_two_processes_fine_tune_as_one_with_the_same_batch(launch, compose, com
     assert [folder.name[-12:] for folder in records] == [(tmp_path / "two/finetune/wandb_run_id").read_text()]
 
 
-def test_two_processes_do_the_whole_job(launch, tmp_path):
-    status, errors = launch(2, "run", "name=job", "trainer.devices=2", "trainer.strategy=ddp")
+# Process 1 dies by SIGKILL after it has scored the first seed of its second shard.
+KILLED_IN_EVALUATION = """
+import os, signal, sys
+from latentpath.cli import main
+from latentpath.evaluation.scoring import Scorer
+
+score, scored = Scorer.score_seed, []
+
+def counted(self, *args, **options):
+    table = score(self, *args, **options)
+    scored.append(table)
+    if os.environ["RANK"] == "1" and len(scored) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return table
+
+Scorer.score_seed = counted
+main(sys.argv[1:])
+"""
+
+
+def test_a_job_of_two_processes_killed_in_evaluation_ends_as_one_process_would(
+    launch, compose, common, tmp_path
+):
+    together = ("name=two", "trainer.devices=2", "trainer.strategy=ddp")
+    status, errors = launch(2, "run", *together, program=("-c", KILLED_IN_EVALUATION))
+    assert status[1] == -signal.SIGKILL and status[0] in (2, -signal.SIGKILL), errors
+    assert "Traceback" not in errors
+    parts = tmp_path / "two" / "evaluate" / "parts"
+    finished = {part: part.stat().st_mtime_ns for part in parts.glob("scores_*.parquet")}
+    assert finished and not (tmp_path / "two" / "evaluate" / "scores.parquet").exists()
+
+    status, errors = launch(2, "run", *together)
     assert status == [0, 0], errors
-    assert (tmp_path / "job" / "report" / "index.html").exists()
-    assert len(list((tmp_path / "job" / "traverse" / "shards").glob("*.safetensors"))) == 4
+    assert {part: part.stat().st_mtime_ns for part in finished} == finished, (
+        "finished parts were scored again"
+    )
+    assert (tmp_path / "two" / "report" / "index.html").exists()
+    assert len(list((tmp_path / "two" / "traverse" / "shards").glob("*.safetensors"))) == 4
+
+    run.run(compose("run", *common, "name=one"), tmp_path / "one")
+    one, two = (pd.read_parquet(tmp_path / name / "evaluate" / "scores.parquet") for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-2, atol=1e-3)  # two trainings, equal to rounding
 
 
 def test_a_process_with_another_configuration_aborts_all(launch, tmp_path):

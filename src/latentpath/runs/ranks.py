@@ -167,12 +167,26 @@ def connected(rank: Rank, *, accelerator: str = "auto") -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def _all_alive() -> Iterator[None]:
+    """Raise UserError if another process of the job ends while this one waits for it."""
+    try:
+        yield
+    except RuntimeError as error:  # of which torch.distributed's errors are
+        reason = str(error).partition(". ")[0]
+        raise UserError(
+            f"another process of this job has ended: its own message says why ({reason}). Start the job "
+            "again with the same command: what is finished is kept."
+        ) from None
+
+
 def barrier(rank: Rank) -> None:
     """Wait until all connected processes reach this point."""
     if rank.world_size > 1:
         import torch.distributed as dist
 
-        dist.barrier()
+        with _all_alive():
+            dist.barrier()
 
 
 def shared(value: T, rank: Rank) -> T:
@@ -182,7 +196,8 @@ def shared(value: T, rank: Rank) -> T:
     import torch.distributed as dist
 
     holder = [value]
-    dist.broadcast_object_list(holder, src=0)
+    with _all_alive():
+        dist.broadcast_object_list(holder, src=0)
     return holder[0]
 
 
@@ -198,7 +213,8 @@ def agree(text: str, rank: Rank) -> None:
     import torch.distributed as dist
 
     texts = [""] * rank.world_size
-    dist.all_gather_object(texts, text)
+    with _all_alive():
+        dist.all_gather_object(texts, text)
     for process, other in enumerate(texts):
         if other != texts[0]:
             lines = difflib.unified_diff(texts[0].splitlines(), other.splitlines(), lineterm="", n=0)
