@@ -21,9 +21,7 @@ from typing import Any
 import lpips
 import pandas as pd
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from experiments.bench_evaluation.synthetic import (
     ATTRIBUTES,
@@ -62,25 +60,25 @@ def main() -> None:
 
     result: dict[str, Any] = {k: v for k, v in vars(args).items() if k != "out"}
     result |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    console = Console()
+    seconds: dict[str, float] = {}
     if args.rows:  # first, while no network holds memory
-        result["figures"] = figures(args.rows, args.resamples)
-        console.print(_table(f"{result['figures']['rows']:,} rows", result["figures"]["seconds"]))
-        console.print(f"{result['figures']['gb']:.2f} GB of memory beyond the imported packages")
+        result["figures"] = drawn = figures(args.rows, args.resamples)
+        seconds |= {f"{drawn['rows']:,} scores, {what}": time for what, time in drawn["seconds"].items()}
+        print(f"{drawn['gb']:.2f} GB of memory for {drawn['rows']:,} scores beyond the imported packages")
     result["scoring"] = found = scoring(args)
+    seconds |= {f"scoring {found['images']} images, {way}": time for way, time in found["seconds"].items()}
     ratio = found["seconds"]["a pass a metric"] / found["seconds"]["latentpath"]
-    console.print(
-        _table(f"{found['images']} images", found["seconds"]),
-        f"{ratio:.2f} x faster, LPIPS with {found['backbone']}; figures differ by at most "
-        f"{max(found['largest_difference'].values()):.1e}",
-        sep="\n",
-        soft_wrap=True,
+    print(
+        f"scoring is {ratio:.2f} x faster, LPIPS with {found['backbone']}; figures differ by at most "
+        f"{max(found['largest_difference'].values()):.1e}"
     )
-    if args.latents:
-        result["tsne"] = {f"4 x {side} x {side}": tsne_seconds(args.latents, side) for side in args.sides}
-        console.print(_table(f"t-SNE of {args.latents:,} latents", result["tsne"]))
+    for side in args.sides if args.latents else ():
+        seconds[f"t-SNE of {args.latents:,} latents, 4 x {side} x {side}"] = tsne_seconds(args.latents, side)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=2) + "\n")
+    args.out.write_text(json.dumps(result | {"seconds": seconds}, indent=2) + "\n")
+    table = pd.DataFrame(seconds.items(), columns=["work", "seconds"])
+    table.to_csv(args.out.with_suffix(".csv"), index=False)
+    print(table.round(2).to_string(index=False))
 
 
 def scoring(args: Any) -> dict[str, Any]:
@@ -163,13 +161,6 @@ def tsne_seconds(count: int, side: int) -> float:
     began = time.perf_counter()
     tsne(latents)
     return time.perf_counter() - began
-
-
-def _table(title: str, seconds: dict[str, float]) -> Table:
-    table = Table(title, "seconds")
-    for name, value in seconds.items():
-        table.add_row(name, f"{value:.2f}")
-    return table
 
 
 if __name__ == "__main__":

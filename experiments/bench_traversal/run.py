@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import pandas as pd
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from experiments.bench_model import Model, peak_gb, seconds
 from experiments.bench_traversal.ways import Latents, plain_way, sweep_plan, tree_way
@@ -92,18 +91,25 @@ def main() -> None:
         ),
         "peak_memory_gb": peak_gb("cpu"),
     }
-    table = Table("way", "U-Net calls per seed", "best batch", "seconds (median)")
-    for way in ways:
-        table.add_row(
-            way, f"{result['unet_calls_a_seed'][way]:.0f}", str(best[way][1]), f"{best[way][0]:.2f}"
-        )
-    Console().print(
-        table,
-        f"{result['speedup']:.2f} x faster; latents differ by at most {result['largest_difference']:.1e}; "
-        f"peak memory {result['peak_memory_gb']:.1f} GB",
+    rows = [
+        {
+            "way": way,
+            "U-Net calls per seed": result["unet_calls_a_seed"][way],
+            "best batch": best[way][1],
+            "seconds": best[way][0],
+            "speed-up": best["plain"][0] / best[way][0],
+        }
+        for way in ways
+    ]
+    table = pd.DataFrame(rows)
+    print(table.round(2).to_string(index=False))
+    print(
+        f"latents differ by at most {result['largest_difference']:.1e}; "
+        f"peak memory {result['peak_memory_gb']:.1f} GB"
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=2) + "\n")
+    table.to_csv(args.out.with_suffix(".csv"), index=False)
 
 
 if __name__ == "__main__":

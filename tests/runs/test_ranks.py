@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from latentpath.errors import UserError
-from latentpath.runs.ranks import LAUNCHERS, Rank, current_rank
+from latentpath.runs.ranks import LAUNCHERS, Rank, barrier, current_rank
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +85,13 @@ def test_an_index_of_kubernetes_alone_is_one_process(monkeypatch):
     """Such a job may as well try another seed in each pod."""
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
     assert current_rank() == Rank(0, 1, 0)
+
+
+def test_a_process_that_waits_for_one_that_has_ended_says_so_and_how_to_go_on(monkeypatch):
+    def closed():
+        raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:6266. This is typically ...")
+
+    monkeypatch.setattr("torch.distributed.barrier", closed)
+    barrier(Rank(0, 1, 0))
+    with pytest.raises(UserError, match=r"another process .* \(.*closed by peer.*\). Start the job again"):
+        barrier(Rank(0, 2, 0))
