@@ -30,6 +30,7 @@ OVERRIDES = [
     "dataset.phantom.count=0",
     "dataset.attributes=[hair,ink]",
     "dataset.image_size=32",
+    "method=[swap,placebo]",
     "attribute.methods=[my_module:ramp,my_module:push]",
     "+attribute.dials.push=[1,4]",
     "metric.measures=[my_module:brightness_change]",

@@ -189,7 +189,7 @@ def test_suffixes_of_a_search_stay_on_the_device(denoise, quiet, tiny_sd):
     steps, places = [3, 1, 2], [1, 0, 1]
     seeds = [SEEDS[place] for place in places]
     starts = states_at(trunk, steps, places)
-    found = walk_suffixes(sampler, starts, letters=[1, 1, 1], steps=steps, seeds=seeds)
+    found = walk_suffixes(sampler, starts, words=[[1] * STEPS] * 3, steps=steps, seeds=seeds)
     assert found.shape == (3, *SHAPE) and found.device.type == "cuda" and quiet()
 
 

@@ -25,7 +25,7 @@ NO_WORD_IN_COMMON = [
         (["method=[swap,sega]", "method.sega.dials=[]"], r"sega\.dials is \[\]: expected one number"),
         (["method=[fcfg]"], r"method does not name swap, .* give it too, method=\[swap,\.\.\.\]"),
         (["method=[swap,mask]", "method.mask.of=[fcfg]"], r"in the sweep; give method=\[\.\.\.,fcfg,mask\]"),
-        (["method=[swap,p2p,mask]", "method.mask.of=[p2p]"], r"mask\.of is 'p2p'\. Choose from"),
+        (["method=[swap,sdedit,mask]", "method.mask.of=[sdedit]"], r"mask\.of is 'sdedit'\. "),
         (["method=[swap,placebo]", "method.placebo.caption='{neutral}'"], "caption itself: say it in"),
         (["method=[swap,placebo]", "method.placebo.caption=hello"], r"a text with \{neutral\}"),
         (["method=[swap,hspace]", "sampler=dpmpp_2m"], "leave out hspace, or give sampler=ddim"),

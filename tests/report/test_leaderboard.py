@@ -27,11 +27,12 @@ def scored(ways_run):
 def copy_of(ways_run, tmp_path):
     """copy_of(name, methods, moved=0) -> a run with some of the methods and other scores of hair."""
 
-    def copy(name, methods, moved=0.0):
+    def copy(name, methods, moved=0.0, placebo=True):
         folder = shutil.copytree(ways_run, tmp_path / name)
         file = folder / "evaluate" / "scores.parquet"
         scores = pd.read_parquet(file)
-        scores = scores[scores["method"].isin(["neutral", "placebo", *methods])]
+        placebo = ["placebo"] if placebo else []
+        scores = scores[scores["method"].isin(["neutral", *placebo, *methods])]
         scores.assign(prob_hair=scores["prob_hair"] * (1 - moved)).to_parquet(file, index=False)
         return folder
 
@@ -121,6 +122,24 @@ def test_another_judge_is_another_board(copy_of, tmp_path):
     out = tmp_path / "board"
     main([str(copy_of("a", ["swap", "fcfg"])), str(copy_of("b", ["swap", "fcfg"], 0.1)), "--out", str(out)])
     assert {file.name for file in out.iterdir()} == {"a.csv", "b.csv", "leaderboard.md", "leaderboard.html"}
+
+
+def test_without_a_placebo_there_is_no_board_but_the_command_that_adds_one(copy_of, compose, tmp_path):
+    bare, other = copy_of("bare", ["swap", "fcfg"], placebo=False), copy_of("other", ["swap", "sega"])
+    with pytest.raises(UserError, match=r"bare has no placebo .*Traverse again with method=\[swap,placebo"):
+        main([str(bare)])
+    cfg = compose(
+        "run", "experiment=demo", "dataset.root=x", "method=[swap,fcfg]", "sampler.seeds=5", "name=bare"
+    )
+    OmegaConf.save(cfg, bare / "traverse" / "config.yaml")
+    with pytest.raises(UserError, match="give bare_placebo beside bare:") as refused:
+        main([str(bare)])
+    _, _, *overrides = shlex.split(str(refused.value).splitlines()[-1])
+    again = compose("run", *overrides)
+    assert (again.name, again.from_run, again.sampler.seeds) == ("bare_placebo", "bare", 5)
+    assert [name for name, section in again.method.items() if section] == ["swap", "placebo"]
+    main([str(bare), str(other), "--out", str(tmp_path / "board")])  # the placebo of either run serves both
+    assert (tmp_path / "board" / "bare + other.csv").exists()
 
 
 def test_runs_that_cannot_be_ranked_are_named(copy_of, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -100,6 +101,8 @@ def _board(folders: Sequence[Path], runs: Sequence[RunArtefacts], tables: Sequen
 
     first, name = runs[0], " + ".join(run.name for run in runs)
     scores = pd.concat(tables, ignore_index=True).drop_duplicates(IMAGE_KEY)
+    if "placebo" not in set(scores["method"]):
+        raise _without_placebo(first.name, name, _config(folders[0]))
     scored = Scored(
         scores, first.metrics["heads"], first.classes, first.threshold, resamples=first.metrics["resamples"]
     )
@@ -158,6 +161,22 @@ def _commands(name: str, config: Mapping[str, Any], methods: Sequence[str]) -> d
         named = [f"name={name}_{method}", f"from_run={name}"]
         found[method] = shlex.join(["latentpath", "run", *overrides, *named])
     return found
+
+
+def _without_placebo(first: str, board: str, config: Mapping[str, Any] | None) -> UserError:
+    """The refusal of runs that have no placebo, with the command that adds one to the `first` of them."""
+    from latentpath.config.methods import PlaceboConfig
+
+    if config is None:
+        how = "Traverse again with method=[swap,placebo,...]."
+    else:
+        method = {**config["method"], "placebo": asdict(PlaceboConfig(swept=True))}
+        command = _commands(first, {**config, "method": method}, ["placebo"])["placebo"]
+        how = f"Sample it, and give {first}_placebo beside {board}:\n{command}"
+    return UserError(
+        f"leaderboard: {board} has no placebo (the neutral caption in other words), and methods are ranked "
+        f"by what they change beyond it. {how}"
+    )
 
 
 def _costs(run: RunArtefacts, scores: pd.DataFrame) -> dict[str, dict[str, float]]:

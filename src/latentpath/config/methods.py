@@ -16,7 +16,7 @@ INSIDE = (
     "p2p",
     "hspace",
 )  # they change or look into the U-Net, which must not be compiled
-MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "ortho", "sega", "slider", "hspace")
+MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "ortho", "sega", "leditspp", "p2p", "slider", "hspace")
 MOST_DIAL = 1000  # for weights of guidance
 
 

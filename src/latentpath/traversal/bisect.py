@@ -149,6 +149,7 @@ def bisect_wave(
     swaps = {b.attribute: b for b in plan.branches if b.method == "swap"}
     rows = [(seed, attribute) for attribute in swaps for seed in seeds]
     letters = {a: plan.letters.index(plan.edit(cls, branch)) for a, branch in swaps.items()}
+    words = {a: [letter] * plan.num_inference_steps for a, letter in letters.items()}
     strongest = min(swap_steps)
 
     def probe(wanted: Sequence[int], steps: Sequence[int]) -> Sequence[float]:
@@ -161,7 +162,7 @@ def bisect_wave(
             found = walk_suffixes(
                 sampler,
                 states_at(trunk, first, [seeds.index(seed) for seed, _ in named]),
-                letters=[letters[attribute] for attribute in attributes],
+                words=[words[attribute] for attribute in attributes],
                 steps=first,
                 seeds=[seed for seed, _ in named],
             )

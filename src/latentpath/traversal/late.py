@@ -46,27 +46,34 @@ class Trunk:
 def branch_off(trunk: Trunk) -> Tensor:
     """Sample the late branches of the plan: latents (branches x seeds, c, h, w), branch by branch.
 
-    Each row costs N - s denoised latents, besides what its method asks for in advance.
+    Each row costs N - s denoised latents, besides what its method asks for in advance. If any borrows the
+    attention of the neutral image, the rows of that go along and come first (`SweepPlan.lender`).
     """
     plan, n = trunk.plan, len(trunk.seeds)
-    first = [min(b.swap_step + plan.one_step_late, plan.num_inference_steps) for b in plan.late]
-    prompts = [plan.prompts_of(trunk.cls, branch) for branch in plan.late]
     ways = [branch.late for branch in plan.late if branch.late is not None]
+    first = [plan.first_step(branch) for branch in plan.late]
     starts = [way.start(trunk, step) for way, step in zip(ways, first, strict=True)]
-    regions = [way.region(trunk, p) for way, p in zip(ways, prompts, strict=True)]
-    letters = [plan.letters.index(plan.edit(trunk.cls, branch)) for branch in plan.late]
+    regions = [
+        way.region(trunk, plan.prompts_of(trunk.cls, branch))
+        for way, branch in zip(ways, plan.late, strict=True)
+    ]
+    words = [plan.word(trunk.cls, branch) for branch in plan.late]
     everywhere = torch.ones_like(trunk.end[:, :1], dtype=torch.bool)
+    if lender := plan.lender(trunk.cls):
+        first, starts = [min(first), *first], [trunk.states[min(first)], *starts]
+        regions, words = [~everywhere, *regions], [[lender] * plan.num_inference_steps, *words]
     inside = torch.cat([everywhere if region is None else region for region in regions])
 
     def anchor(step_index: int, latents: Tensor, rows: list[int]) -> Tensor:
         neutral = trunk.states[step_index + 1][0][[row % n for row in rows]]
         return torch.where(inside[rows], latents, neutral)
 
-    return walk_suffixes(
+    latents = walk_suffixes(
         trunk.sampler,
         tuple(torch.cat(part) for part in zip(*starts, strict=True)),
-        letters=[letter for letter in letters for _ in trunk.seeds],
+        words=[[plan.letters.index(x) for x in word] for word in words for _ in trunk.seeds],
         steps=[step for step in first for _ in trunk.seeds],
-        seeds=[*trunk.seeds] * len(plan.late),
+        seeds=[*trunk.seeds] * len(first),
         anchor=anchor,
     )
+    return latents[-n * len(plan.late) :]

@@ -75,13 +75,16 @@ class SweepPlan:
     def word(self, cls: str, branch: Branch) -> Sequence[Letter]:
         """Return the letter of each of the N steps."""
         n = self.num_inference_steps
-        first, last = (min(s + self.one_step_late, n) for s in (branch.swap_step, branch.until))
-        return branch.spell(self.prompts_of(cls, branch), range(first, last), n)
+        edited = range(self.first_step(branch), min(branch.until + self.one_step_late, n))
+        return branch.spell(self.prompts_of(cls, branch), edited, n)
+
+    def first_step(self, branch: Branch) -> int:
+        """Return the first step_index at which the letter of a branch differs; N if none does."""
+        return min(branch.swap_step + self.one_step_late, self.num_inference_steps)
 
     def edit(self, cls: str, branch: Branch) -> Letter:
         """Return the letter of the first edited step; of the last step if no step is edited."""
-        first, last = branch.swap_step + self.one_step_late, self.num_inference_steps - 1
-        return self.word(cls, branch)[min(first, last)]
+        return self.word(cls, branch)[min(self.first_step(branch), self.num_inference_steps - 1)]
 
     def text(self, cls: str, branch: Branch) -> str:
         """Return the text that a branch moves to: of the last prompt in the letter of its edit."""
@@ -104,7 +107,8 @@ class SweepPlan:
         pairs = [(cls, branch) for cls in self.classes for branch in self.branches]
         asked = [x for c, b in pairs if b.late for x in b.late.asks(self.prompts_of(c, b))]
         ends = [Mix.of((end, 1.0)) for c in self.classes for d in self.directions(c) for end in d.ends]
-        return list(dict.fromkeys([x for c, b in pairs for x in self.word(c, b)] + asked + ends))
+        lenders = [x for x in map(self.lender, self.classes) if x is not None]
+        return list(dict.fromkeys([x for c, b in pairs for x in self.word(c, b)] + asked + ends + lenders))
 
     def directions(self, cls: str) -> list[Direction]:
         """Return the directions of h-space that images of a class follow (see `traversal.directions`)."""
@@ -126,6 +130,14 @@ class SweepPlan:
         """All distinct prompts in a fixed order: the negative one, then those of the letters."""
         named = (prompt for letter in self.letters for prompt in letter.prompts)
         return list(dict.fromkeys([Prompt(self.negative_prompt), *named]))
+
+    def lender(self, cls: str) -> Letter | None:
+        """Return the letter of the neutral image beside late branches, if any of them borrows its attention.
+
+        Its latents are those of the trunk anyway, so it costs the one row whose attention is used.
+        """
+        borrowing = any(letter.borrows for branch in self.late for letter in self.word(cls, branch))
+        return Mix.of((self.prompts_of(cls, self.branches[0]).neutral, 1.0)) if borrowing else None
 
     def indexed(self, letter: Letter) -> Guidance[int]:
         """Return a letter with indices into `prompts`."""
@@ -165,9 +177,11 @@ class SweepPlan:
     def _denoised(self) -> list[list[Letter]]:
         """The letters of all latents of a seed at each step."""
         cls, levels = self.classes[0], self.tree(self.classes[0])[0]
-        late = [(branch.swap_step + self.one_step_late, self.edit(cls, branch)) for branch in self.late]
+        late = [(self.first_step(branch), self.word(cls, branch)) for branch in self.late]
+        if lender := self.lender(cls):
+            late.append((min(first for first, _ in late), [lender] * self.num_inference_steps))
         return [
-            [self.letters[x] for x in level.letters] + [letter for first, letter in late if first <= step]
+            [self.letters[x] for x in level.letters] + [word[step] for first, word in late if first <= step]
             for step, level in enumerate(levels)
         ]
 

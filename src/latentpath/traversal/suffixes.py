@@ -19,16 +19,16 @@ def walk_suffixes(
     sampler: Sampler,
     starts: State,
     *,
-    letters: Sequence[int],
+    words: Sequence[Sequence[int]],
     steps: Sequence[int],
     seeds: Sequence[int],
     anchor: Anchor | None = None,
 ) -> Tensor:
     """Sample rows, each from its own step on; all that have begun are at the same step.
 
-    Row k starts as row k of `starts` before step steps[k] and continues with letters[k] and the noise of
-    seeds[k]; `anchor` may change the latents after each step. Returns latents (rows, c, h, w). Row k costs
-    N - steps[k] U-Net calls.
+    Row k starts as row k of `starts` before step steps[k] and continues with the noise of seeds[k] and the
+    letter words[k][i] at step i; `anchor` may change the latents after each step. Returns latents
+    (rows, c, h, w). Row k costs N - steps[k] U-Net calls.
     """
     order = sorted(range(len(steps)), key=lambda k: steps[k])
     state: State = tuple(part[:0] for part in starts)
@@ -37,7 +37,7 @@ def walk_suffixes(
         state = tuple(torch.cat([part, of[joining]]) for part, of in zip(state, starts, strict=True))
         alive = order[: len(state[0])]
         state = sampler.step(
-            state, step_index, seeds=[seeds[k] for k in alive], letters=[letters[k] for k in alive]
+            state, step_index, seeds=[seeds[k] for k in alive], letters=[words[k][step_index] for k in alive]
         )
         if anchor is not None:
             state = (anchor(step_index, state[0], alive), *state[1:])

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latentpath.config.methods import MaskConfig, MethodsConfig, SdeditConfig, SegaConfig, SwapConfig
+from latentpath.config import methods as config_of_methods
+from latentpath.config.methods import (
+    MASKABLE,
+    MaskConfig,
+    MethodsConfig,
+    SdeditConfig,
+    SegaConfig,
+    SwapConfig,
+)
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.noise import SeededNoise, step_noise
 from latentpath.diffusion.sampler import Sampler
@@ -17,6 +25,7 @@ from latentpath.traversal.engine import walk
 from latentpath.traversal.late import Trunk
 from latentpath.traversal.methods import chosen
 from latentpath.traversal.methods.mask import Mask
+from latentpath.traversal.methods.p2p import P2p
 from latentpath.traversal.methods.sdedit import NOISE, Sdedit
 from latentpath.traversal.methods.sega import Sega
 from latentpath.traversal.sampling import denoiser
@@ -37,6 +46,50 @@ def test_a_mask_of_all_is_the_bare_method_and_a_mask_of_nothing_the_neutral_imag
         if method == "masked":
             neutral = latents[seed, "", "neutral", N, 1.0]
             assert torch.equal(z, bare[seed, attribute, step] if dial < 0 else neutral)
+
+
+@SOLVERS
+@pytest.mark.parametrize("name", MASKABLE)
+def test_every_method_can_be_masked(plan, sample, of, solver, name):
+    """Its letter may differ from step to step, look at attention, or borrow that of the neutral image."""
+    if name == "slider" or (name == "hspace" and solver == "dpmpp_2m"):
+        pytest.skip("no adapter here, and no asymmetric step")
+    settings = MethodsConfig(swap=SwapConfig(), mask=MaskConfig(of=[name], dials=[0.4, 1.0]))
+    section = getattr(config_of_methods, f"{name.capitalize()}Config")()
+    if hasattr(section, "quantile"):
+        section.quantile = 0.3  # of so few pixels
+    methods = chosen(replace(settings, **{name: section}))
+    bare = methods.get(name, {1.0: Swap(target)})
+    (dial,) = bare
+    masked = f"masked-{name}"
+    all_of_it = {-1.0: replace(bare[dial], late=Mask(-1.0))}
+    latents = sample(plan(methods={"bare": bare, masked: methods[masked] | all_of_it}), solver)
+    found = of(latents, "bare")
+    for (seed, attribute, method, step, threshold), z in latents.items():
+        neutral = latents[seed, "", "neutral", N, 1.0]
+        if method == masked and threshold == 1:
+            assert torch.equal(z, neutral)
+        elif method == masked and threshold == -1:
+            assert torch.equal(z, found[seed, attribute, step])
+        elif method == masked:
+            assert 0 < (z != neutral).any(dim=0).float().mean() < 1
+
+
+def test_the_neutral_image_lends_its_attention_to_masked_rows_for_one_row_a_step(plan):
+    masked = {"masked": {0.5: replace(Swap(P2p(1.0)), late=Mask(0.5))}}
+    asked, nodes = plan(methods=masked), 2 * (6 + 4 + 2)
+    assert asked.rows_per_seed - plan().rows_per_seed == 2 * nodes + 2 * 20 + 6
+
+
+def test_a_masked_image_depends_on_its_seed_alone_also_if_it_borrows(plan, sample):
+    methods = {
+        "masked": {d: replace(Swap(P2p()), late=Mask(d)) for d in (0.3, 0.5)},
+        "p2p": {0.8: Swap(P2p())},
+    }
+    among = sample(plan(methods=methods | {"sdedit": {1.0: Swap(target, late=Sdedit())}}))
+    one = {"masked": {0.5: methods["masked"][0.5]}}
+    for key, z in sample(plan(methods=one, seeds=[11], attributes=["ink"], swap_steps=[2])).items():
+        assert torch.equal(z, among[key])
 
 
 def test_outside_the_mask_the_neutral_image_stays_and_inside_it_does_not(plan, sample):

@@ -23,7 +23,8 @@ class P2p:
     The maps are those of the row of n of the neutral image at the same step, which the tree has anyway. Words
     that only p has keep their own attention (the paper's refinement; a caption that only exchanges words is
     its replacement). The defaults are those of the paper, 0.8 and 0.4; with (0, 0), or where s comes later
-    than both, it is the swap. The paper's local blend is `mask` here. Source: Hertz et al. 2022, 2208.01626.
+    than both, it is the swap. The paper's local blend is `mask` here.
+    Source: Hertz et al. 2022, 2208.01626.
     """
 
     dial: float = 0.8
