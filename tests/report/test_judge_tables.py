@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from latentpath.report.judge_tables import classifier_table
+from latentpath.report.judge_tables import classifier_table, cross_validation_table
 
 
 def table_of(**row: Any):
@@ -41,3 +41,22 @@ def test_the_auroc_after_the_vae_comes_first_with_its_interval():
     assert (of_class[1].text, of_class[1].interval) == ("0.70", "0.50–0.90")
     assert (of_class[2].text, of_class[2].interval) == ("0.95", "0.50–0.90")
     assert ink[1].text == "0.60" and ink[1].interval == ""
+
+
+def test_a_cross_validated_judge_has_a_table_of_all_images():
+    figure = {"value": 0.79, "low": 0.71, "high": 0.85}
+    row = {
+        "auroc": figure,
+        "sensitivity": figure,
+        "specificity": figure,
+        "positives": 64,
+        "negatives": 647,
+        "groups": 483,
+    }
+    found = {"folds": 10, "images": 711, "heads": {"effusion": row}}
+    table = cross_validation_table(cast(Any, SimpleNamespace(classification={"cross_validation": found})))
+    assert table is not None and "711 images" in table.caption and "10 folds" in table.caption
+    cells = table.groups[0][0]
+    assert [cell.text for cell in cells] == ["effusion", *["0.79"] * 3, *["64", "647", "483"]]
+    assert {cell.interval for cell in cells[1:4]} == {"0.71–0.85"}
+    assert cross_validation_table(cast(Any, SimpleNamespace(classification={}))) is None

@@ -25,6 +25,7 @@ from latentpath.report.headline import means_table
 from latentpath.report.judge_tables import (
     classifier_table,
     corrections_table,
+    cross_validation_table,
     faithfulness_table,
     human_table,
 )
@@ -60,6 +61,7 @@ def page_tables(run: RunArtefacts) -> PageTables:
         "geometry": geometry_table(run),
         "classifier": classifier_table(run, "test"),
         "classifier_val": classifier_table(run, "val"),
+        "cross_validation": cross_validation_table(run),
         "judge_errors": corrections_table(run),
         "human_labels": human_table(run),
         "faithfulness": faithfulness_table(run),

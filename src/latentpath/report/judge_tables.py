@@ -38,8 +38,8 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
         # of two classes, the AUROC is that of the first
         of = label if label != "class" or len(run.classes) != 2 else run.classes[0]
         ends = lookup(held_out, "originals", of, "auroc") or {}
-        figures = [_auroc(lookup(held_out, "round_trips", of, "auroc"), why)] if vae else []
-        figures.append(_auroc({**ends, "value": row.get("auroc")}, why))
+        figures = [_rate(lookup(held_out, "round_trips", of, "auroc"), why)] if vae else []
+        figures.append(_rate({**ends, "value": row.get("auroc")}, why))
         figures += [number(row.get(key), why, bar=True) for key in ("accuracy", "f1")]
         figures += [number(lookup(row, *keys), f"{name}: no labelled images", digits=3) for keys in errors]
         # a class has no positives: the images of each class, in the order of its name
@@ -52,7 +52,28 @@ def classifier_table(run: RunArtefacts, split: str) -> Table | None:
     return table
 
 
-def _auroc(found: Mapping[str, Any] | None, why: str) -> Cell:
+def cross_validation_table(run: RunArtefacts) -> Table | None:
+    """Make the table of all images, each judged by layers fitted without its group; None if there is none."""
+    found = run.classification.get("cross_validation")
+    if not found:
+        return None
+    table = Table(
+        f"{found['images']:,} images, each judged by a layer that was fitted without its patient or lesion "
+        f"({found['folds']} folds); in brackets 95 % intervals over patients or lesions",
+        ["label", "AUROC", "sensitivity", "specificity", "positives", "negatives", "patients or lesions"],
+        name="classifier_cross_validation",
+    )
+    group = []
+    for label, row in found["heads"].items():
+        why = f"{words(label)}: one of the two answers does not occur among these images"
+        figures = [_rate(row[key], why) for key in ("auroc", "sensitivity", "specificity")]
+        counts = [count(row[key]) for key in ("positives", "negatives", "groups")]
+        group.append([header(words(label)), *figures, *counts])
+    table.groups.append(group)
+    return table
+
+
+def _rate(found: Mapping[str, Any] | None, why: str) -> Cell:
     found = found or {}
     return number(found.get("value"), why, bar=True, ends=(found.get("low"), found.get("high")))
 
