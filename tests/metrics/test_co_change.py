@@ -79,8 +79,8 @@ def test_a_head_that_flips_either_way_is_more_entangled_than_one_that_creeps_up(
     """Ordered by "the interval excludes 0", the pair that was entangled most came last."""
     scores = scores.copy()
     toward_ruler = (scores["method"] == "swap") & (scores["attribute"] == "ruler")
-    either_way = np.where(scores.loc[toward_ruler, "seed"] % 2, 0.9, 0.1)
-    scores.loc[toward_ruler, "prob_hair"] = either_way  # neutral 0.3: half of the seeds flip
+    either_way = np.where(scores.loc[toward_ruler, "seed"] % 2, 0.6, 0.0)
+    scores.loc[toward_ruler, "prob_hair"] = either_way  # neutral 0.3: half of the seeds flip, the mean stays
     toward_hair = (scores["method"] == "swap") & (scores["attribute"] == "hair")
     scores.loc[toward_hair, "prob_ruler"] = 0.41  # neutral 0.45: always a little less
     table = co_change_table(Scored(scores, ATTRIBUTES, ["MEL"], resamples=500))
