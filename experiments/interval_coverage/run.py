@@ -98,7 +98,7 @@ def write(file: Path, rows: list[dict[str, object]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the coverage of the intervals of the page.")
-    parser.add_argument("--studies", type=int, default=2000, help="of each setting")
+    parser.add_argument("--studies", type=int, default=1000, help="of each setting")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args()
     rng, near, draws = (np.random.default_rng(seed) for seed in range(3))

@@ -6,8 +6,8 @@
 
 Hair brings a ruler in a share r of the training images, and neither tables nor captions say so. For each r
 phantom-sd is fine-tuned, hair is asked for, and two judges that were trained on honest phantoms say what
-came. Everything that is done is kept in --out and not done again. Writes points.csv, tracking.csv and
-figure.svg.
+came. Everything that is done is kept in --out and not done again: where the scores are there, only figures
+are computed. Writes points.csv, tracking.csv, variance.csv and figure.svg.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ from latentpath.data.phantoms import ATTRIBUTES, DIAGNOSES, write_isic2019
 from latentpath.evaluation.figures import figure_table
 from latentpath.metrics import Scored, co_change_table
 from latentpath.metrics.figures import FIGURES
+from latentpath.metrics.precision import variance_table
+from latentpath.metrics.tables import cfrt_of_seeds
 from latentpath.report.charts import Chart, Curves, Key, Line
 from latentpath.runs.figure_style import to_svg
 
@@ -58,6 +62,9 @@ FOLLOWED = {
 }
 
 
+PARTS = ("cfrt_strict", "others_kept", "cfrt_released")  # whose variance is taken apart
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much is drawn, trained and sampled."""
@@ -82,17 +89,15 @@ def main() -> None:
     sizes = TINY if args.tiny else Sizes()
     out = args.out / "tiny" if args.tiny else args.out
     out.mkdir(parents=True, exist_ok=True)
-    judges = {arch: train_judge(out, arch, sizes) for arch in JUDGES}
-    points = []
-    for run in range(args.runs):
-        for share in SHARES[:: 4 if args.tiny else 1]:
-            pipeline = fine_tune(out, share, run, sizes)
-            for arch, folder in judges.items():
-                scores = score(out / f"scores_{share:g}_{run}_{arch}.parquet", pipeline, folder, sizes)
-                points += [{"r": share, "run": run, "judge": arch} | row for row in figures_of(scores)]
-                table = pd.DataFrame(points)
-                table.to_csv(out / "points.csv", index=False)
+    points, of_seeds = [], {}
+    for run, share, arch in product(range(args.runs), SHARES[:: 4 if args.tiny else 1], JUDGES):
+        scored = Scored(score(out, share, run, arch, sizes), heads=ATTRIBUTES, classes=DIAGNOSES)
+        points += [{"r": share, "run": run, "judge": arch} | row for row in figures_of(scored)]
+        of_seeds[share, str(run), arch] = cfrt_of_seeds(scored, "swap", STRONG)
+        table = pd.DataFrame(points)
+        table.to_csv(out / "points.csv", index=False)
     tracking(table).to_csv(out / "tracking.csv", index=False)
+    variance(of_seeds).to_csv(out / "variance.csv", index=False)
     (out / "figure.svg").write_text(drawn(table), encoding="utf-8")
     print(tracking(table).to_string(index=False))
 
@@ -120,10 +125,12 @@ def stage(command: str, out: Path, name: str, root: Path, *settings: str) -> Non
     subprocess.run([sys.executable, "-m", "latentpath", command, *words], check=True)
 
 
-def score(file: Path, pipeline: Path, judge: Path, sizes: Sizes) -> pd.DataFrame:
-    """Sample neutral images, strong swaps and placebos, and let a judge score them; kept in `file`."""
+def score(out: Path, share: float, run: int, arch: str, sizes: Sizes) -> pd.DataFrame:
+    """Sample neutral images, strong swaps and placebos, and let a judge score them; kept in a file."""
+    file = out / f"scores_{share:g}_{run}_{arch}.parquet"
     if file.exists():
         return pd.read_parquet(file)
+    judge, pipeline = train_judge(out, arch, sizes), fine_tune(out, share, run, sizes)
     model, classifier = lp.load_model(str(pipeline)), lp.load_classifier(judge)
     plan = lp.plan_sweep(
         CAPTIONS,
@@ -145,9 +152,8 @@ def score(file: Path, pipeline: Path, judge: Path, sizes: Sizes) -> pd.DataFrame
     return scores
 
 
-def figures_of(scores: pd.DataFrame) -> list[dict[str, object]]:
+def figures_of(scored: Scored) -> list[dict[str, object]]:
     """Return each figure in FOLLOWED of the edits toward hair: its mean over classes, and over their ends."""
-    scored = Scored(scores, heads=ATTRIBUTES, classes=DIAGNOSES)
     geometry = pd.DataFrame(columns=["class", "attribute", "figure", "swap_step", "mean", "low", "high", "n"])
     table = figure_table(scored, attributes=ATTRIBUTES, strong=STRONG, geometry=geometry)
     table = table[(table["method"] == "swap") & table["position"].isna() & (table["attribute"] == CAUSE)]
@@ -188,6 +194,27 @@ def tracking(points: pd.DataFrame) -> pd.DataFrame:
         rows.append(row | {"rank correlation": rank, "range": (means.iloc[-1] - means.iloc[0]) / width})
     table = pd.DataFrame(rows)
     return table.sort_values("rank correlation", key=abs, ascending=False, kind="stable")
+
+
+def variance(of_seeds: Mapping[tuple[float, str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Return how much of the variance of edits toward hair is the training's, the judge's and the seeds'.
+
+    of_seeds: (r, training, judge) -> `cfrt_of_seeds`. One row per r and figure in PARTS, with the columns of
+    `metrics.precision.variance_table`: the shares are those of one training, one judge and these seeds.
+    """
+    tables = []
+    for share in dict.fromkeys(key[0] for key in of_seeds):
+        toward = {key[1:]: t[t["attribute"] == CAUSE] for key, t in of_seeds.items() if key[0] == share}
+        table = variance_table(toward)
+        table = table[table["figure"].isin(PARTS)].replace({"figure": FOLLOWED})
+        table.insert(0, "r", f"{share:g}")
+        tables.append(table)
+    names = {
+        f"{kind}_{part}": f"{kind} {part}" for kind in ("sd", "share") for part in ("run", "judge", "seed")
+    }
+    names |= {"sd_rest": "sd rest", "half_width": "half-width", "endless": "half-width, endless seeds"}
+    names = {key: name.replace("run", "training") for key, name in names.items()}
+    return pd.concat(tables, ignore_index=True).rename(columns=names | {"runs": "trainings"})
 
 
 def drawn(points: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 
 from latentpath.metrics.precision import Components, seeds_needed, variance_components
 
@@ -43,15 +44,35 @@ def test_factors_of_one_level_are_unknown_and_left_out_of_the_variance():
 
 @pytest.mark.parametrize("half_width", [0.3, 0.1, 0.02])
 def test_the_seeds_needed_are_the_first_that_are_enough(half_width):
-    values = np.random.default_rng(1).uniform(size=16)
-    needed = seeds_needed(values, half_width)
-    halves = stats.t.ppf(0.975, np.arange(2, 5000) - 1) * values.std(ddof=1) / np.sqrt(np.arange(2, 5000))
-    assert needed == 2 + int(np.argmax(halves <= half_width))
+    """As many binary seeds, in the same proportion, have an interval of just this half-width."""
+    needed = seeds_needed(np.arange(12)[:, None] < 3, half_width)
+    assert needed is not None
+
+    def half(seeds: int) -> float:
+        tails = stats.beta.cdf, seeds / 4, seeds * 3 / 4
+        low, high = (brentq(lambda q, t=t: _tail(q, *tails) - t, 0, 1) for t in (0.025, 0.975))
+        return (high - low) / 2
+
+    assert half(needed) <= half_width < half(needed - 1)
+
+
+def _tail(q, cdf, k, rest):
+    return (cdf(q, k, rest + 1) + cdf(q, k + 1, rest)) / 2
 
 
 def test_seeds_that_agree_do_not_promise_that_two_are_enough():
-    assert (seeds_needed(np.ones(16), 0.05) or 0) > 80
-    assert seeds_needed([1.0, np.nan], 0.05) is None
-    assert seeds_needed([0.0, 1.0], 1e-9) is None
+    assert seeds_needed(np.ones((16, 1)), 0.05) == 29  # (1 - 0.05^(1 / 29)) / 2 = 0.049
+    assert (
+        seeds_needed(np.ones((16, 8)), 0.05)
+    ) == 29  # nothing tells how much the cells depend on each other
+    assert seeds_needed([[1.0], [np.nan]], 0.05) is None
+    assert seeds_needed([[0.0], [1.0]], 1e-9) is None
     with pytest.raises(ValueError, match="above 0"):
-        seeds_needed([0.0, 1.0], 0)
+        seeds_needed([[0.0], [1.0]], 0)
+
+
+def test_more_cells_take_fewer_seeds_unless_they_say_the_same():
+    rng = np.random.default_rng(0)
+    one, many = rng.uniform(size=(24, 1)) < 0.7, rng.uniform(size=(24, 8)) < 0.7
+    alone, same, apart = (seeds_needed(v, 0.05) or 0 for v in (one, np.tile(one, 8), many))
+    assert alone == same and apart < alone / 3

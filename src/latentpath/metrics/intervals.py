@@ -42,7 +42,7 @@ def rate_intervals(values: ArrayLike, weights: ArrayLike | None = None, *, level
     if ((v < 0) | (v > 1)).any():
         raise ValueError("rates lie in [0, 1]")
     rate = _divide((w * v).sum(axis=0), w.sum(axis=0))
-    return _mid_p(rate, np.where(seeds >= 2, _effective(v, w, seeds, level), np.nan), level)
+    return mid_p(rate, np.where(seeds >= 2, _effective(v, w, seeds, level), np.nan), level=level)
 
 
 def overall_rate_interval(
@@ -60,10 +60,8 @@ def overall_rate_interval(
     nothing tells how much they depend on each other. Figures without any value are left out.
     Source: linearisation of a mean of ratios, as in Cochran 1977, section 6.
     """
-    u, cells = _of_all(values, weights, level)
-    _, w, seeds = _checked(u, None, level)
-    n = np.where(seeds >= 2, _effective(u, w, seeds, level, cells), np.nan)
-    low, high = _mid_p(u.mean(axis=0), n, level)
+    rate, n = overall_samples(values, weights, level=level)
+    low, high = mid_p(np.array([rate]), np.array([n]), level=level)
     return float(low[0]), float(high[0])
 
 
@@ -147,26 +145,24 @@ def effective_samples(values: ArrayLike, weights: ArrayLike | None = None, *, le
     return _effective(v, w, seeds, level)
 
 
-def student(n: Array, level: float) -> Array:
-    """Return the quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
-    return np.where(n >= 2, stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)), np.nan)
+def overall_samples(
+    values: ArrayLike, weights: ArrayLike | None = None, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the rate of `overall_rate_interval`, and how many samples its seeds are worth.
+
+    Both NaN without any value; the second with fewer than two seeds.
+    """
+    u, cells = _of_all(values, weights, level)
+    _, w, seeds = _checked(u, None, level)
+    n = _effective(u, w, seeds, level, cells)[0] if seeds[0] >= 2 else np.nan
+    return float(u.mean()), float(n)
 
 
-def _effective(v: Array, w: Array, seeds: Array, level: float, cells: float = 1.0) -> Array:
-    total = w.sum(axis=0)
-    pseudo = _divide(total, seeds) / cells**2  # the weight of each of the two pseudo-seeds
-    m = _divide((w * v).sum(axis=0) + pseudo, total + 2 * pseudo)
-    seen = (w * (v - m) ** 2).sum(axis=0)
-    square = seen + pseudo * (m**2 + (1 - m) ** 2)
-    kish = _divide(total**2, (w**2).sum(axis=0))
-    degrees = np.maximum(seeds - 1, 1) * (square / np.maximum(seen, 1e-12)) ** 2
-    quantile = (1 + level) / 2
-    shrink = (stats.norm.ppf(quantile) / stats.t.ppf(quantile, degrees)) ** 2
-    return np.maximum(kish, shrink * kish * _divide(m * (1 - m) * (total + 2 * pseudo), square))
+def mid_p(rate: Array, n: Array, *, level: float = 0.95) -> Interval:
+    """Return the ends of `rate_intervals` for rates (F,) of n (F,) samples; NaN where either is.
 
-
-def _mid_p(rate: Array, n: Array, level: float) -> Interval:
-    """Return the ends of rates (F,) of n (F,) samples, by bisection; equal cells are computed once."""
+    By bisection; equal cells are computed once.
+    """
     (p, n), places = np.unique(np.stack([rate, n]), axis=1, return_inverse=True, equal_nan=True)
     k = p * n
     rest = np.where(p < 1, n - k, 0.0)
@@ -186,6 +182,24 @@ def _mid_p(rate: Array, n: Array, level: float) -> Interval:
             low, high = np.where(left, middle, low), np.where(left, high, middle)
         ends.append(np.where(np.isfinite(k), np.where(p == sure, sure, (low + high) / 2), np.nan)[places])
     return Interval(*ends)
+
+
+def student(n: Array, level: float) -> Array:
+    """Return the quantile of Student's t with n - 1 degrees of freedom; NaN for n < 2."""
+    return np.where(n >= 2, stats.t.ppf((1 + level) / 2, np.maximum(n - 1, 1)), np.nan)
+
+
+def _effective(v: Array, w: Array, seeds: Array, level: float, cells: float = 1.0) -> Array:
+    total = w.sum(axis=0)
+    pseudo = _divide(total, seeds) / cells**2  # the weight of each of the two pseudo-seeds
+    m = _divide((w * v).sum(axis=0) + pseudo, total + 2 * pseudo)
+    seen = (w * (v - m) ** 2).sum(axis=0)
+    square = seen + pseudo * (m**2 + (1 - m) ** 2)
+    kish = _divide(total**2, (w**2).sum(axis=0))
+    degrees = np.maximum(seeds - 1, 1) * (square / np.maximum(seen, 1e-12)) ** 2
+    quantile = (1 + level) / 2
+    shrink = (stats.norm.ppf(quantile) / stats.t.ppf(quantile, degrees)) ** 2
+    return np.maximum(kish, shrink * kish * _divide(m * (1 - m) * (total + 2 * pseudo), square))
 
 
 def _of_all(values: ArrayLike, weights: ArrayLike | None, level: float) -> tuple[Array, float]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from numpy.typing import ArrayLike
+
+from latentpath.metrics.intervals import mid_p, overall_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,44 +78,36 @@ def variance_components(values: ArrayLike) -> Components:
     return Components(**found, residual=residual)
 
 
-def seeds_needed(
-    values: ArrayLike, half_width: float, *, level: float = 0.95, most: int = 1_000_000
-) -> int | None:
-    """Return how many seeds give a mean's interval this width, if they vary like the given seeds.
+def seeds_needed(values: ArrayLike, half_width: float, *, most: int = 1_000_000) -> int | None:
+    """Return how many seeds give a mean of rates an interval this wide, if they vary like the given seeds.
 
-        the smallest S with t_{S-1} s / sqrt(S) <= half_width
+        the smallest S whose interval, `intervals.mid_p` of the rate and S n / s samples, is 2 half_width wide
 
-    values (n,), one a seed, NaN left out. None if fewer than two have a value, or more than `most` are
-    needed. Where all agree, s is 0 and says nothing: it then counts as if one more seed differed by 1, s^2
-    = 1 / (n + 1).
+    values (s, F): a rate of each seed and cell, NaN left out; the figure is their mean over cells, and n
+    samples are what the s seeds are worth to it (`intervals.overall_samples`). Seeds that all agree thus do
+    not promise that two are enough. None if fewer than two have a value, or more than `most` are needed.
     Raises ValueError unless half_width > 0.
-    Source: the half-width of Student's interval.
     """
     if not half_width > 0:
         raise ValueError(f"half_width must be above 0, got {half_width}")
     v = np.asarray(values, dtype=np.float64)
-    v = v[np.isfinite(v)]
-    if len(v) < 2:
-        return None
-    deviation = _deviation(v)
+    rate, samples = overall_samples(v)
+    each = samples / np.isfinite(v).any(axis=1).sum()
     low, high = 2, most  # the half-width falls as S grows
-    if _half(deviation, most, level) > half_width:
+    if not _half(rate, most * each) <= half_width:
         return None
     while low < high:
         middle = (low + high) // 2
-        if _half(deviation, middle, level) <= half_width:
+        if _half(rate, middle * each) <= half_width:
             high = middle
         else:
             low = middle + 1
     return low
 
 
-def _deviation(v: NDArray[np.float64]) -> float:
-    return float(v.std(ddof=1)) or (1 / (len(v) + 1)) ** 0.5
-
-
-def _half(deviation: float, seeds: int, level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, seeds - 1)) * deviation / seeds**0.5
+def _half(rate: float, samples: float) -> float:
+    low, high = mid_p(np.array([rate]), np.array([samples]))
+    return float(high[0] - low[0]) / 2
 
 
 def seeds_table(of_seeds: "pd.DataFrame", half_width: float) -> "pd.DataFrame":
@@ -129,19 +122,15 @@ def seeds_table(of_seeds: "pd.DataFrame", half_width: float) -> "pd.DataFrame":
 
     rows = []
     for figure, wide in _by_figure(of_seeds):
-        means = wide.mean(axis=1).dropna()
-        if means.empty:
+        seeds = int(wide.notna().any(axis=1).sum())
+        if not seeds:
             continue
-        each = {cell: seeds_needed(values, half_width) for cell, values in wide.items()}
+        each = {cell: seeds_needed(wide[[cell]], half_width) for cell in wide}
         known = {cell: needed for cell, needed in each.items() if needed is not None}
         hardest = max(known, key=lambda cell: known[cell], default="")
-        half = (
-            _half(_deviation(means.to_numpy(np.float64)), len(means), 0.95)
-            if len(means) > 1
-            else float("nan")
-        )
-        row = {"figure": figure, "value": wide.mean().mean(), "half_width": half, "seeds": len(means)}
-        row |= {"needed": seeds_needed(means, half_width), "cell": hardest, "cell_needed": known.get(hardest)}
+        half = _half(*overall_samples(wide))
+        row = {"figure": figure, "value": wide.mean().mean(), "half_width": half, "seeds": seeds}
+        row |= {"needed": seeds_needed(wide, half_width), "cell": hardest, "cell_needed": known.get(hardest)}
         rows.append(row)
     columns = ["figure", "value", "half_width", "seeds", "needed", "cell", "cell_needed"]
     return pd.DataFrame(rows, columns=columns).astype({"needed": "Int64", "cell_needed": "Int64"})
