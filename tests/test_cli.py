@@ -108,7 +108,29 @@ MISTAKES = {
     "type": (
         "traverse sampler.seeds=many",
         2,
-        "Value 'many' of type 'str' could not be converted to Integer",
+        "sampler.seeds=many: expected a whole number from 1 to 10,000,000.",
+    ),
+    "null": ("traverse sampler.seeds=null", 2, "sampler.seeds=null: expected a whole number from 1 to"),
+    "a word for a list": ("report compare=mine", 2, "compare=mine: expected a list, compare=[...]; each"),
+    "a list for a word": (
+        "report figures=[svg]",
+        2,
+        "figures=[svg]: expected one of svg, pdf, png, or null.",
+    ),
+    "a list in a list": (
+        "traverse timesteps.swap_steps=[[1]]",
+        2,
+        "timesteps.swap_steps is [[1]], expected a list, timesteps.swap_steps=[...]; each entry is a whole",
+    ),
+    "a number for a list of lists": (
+        "traverse attribute.orders=[hair,ink]",
+        2,
+        "attribute.orders=[hair,ink]: expected a list of lists, attribute.orders=[[...]]; each entry is",
+    ),
+    "a number for named values": (
+        "traverse +attribute.dials.ramp=3",
+        2,
+        "+attribute.dials.ramp=3: expected names with values, +attribute.dials.name=...; each value is a",
     ),
     "choice": ("info dataset.layout=isic", 2, "dataset.layout is 'isic'. Did you mean 'isic2019'?"),
     "interpolation to nothing": (
@@ -163,6 +185,38 @@ MISTAKES = {
     "window": ("traverse timesteps.windows=[[5,5]]", 2, "[5, 5] is no window: expected [s, r]"),
     "combination": ("traverse attribute.combinations=[[hair,rular]]", 2, "Did you mean 'ruler'?"),
     "order of one": ("traverse attribute.orders=[[hair]]", 2, "should name two, each once"),
+    "an order twice": (
+        "traverse attribute.orders=[[hair,ink],[ink,hair]] timesteps.windows=[[1,3]]",
+        2,
+        "attribute.orders has hair and ink in two entries, expected one. One entry is edited in both orders.",
+    ),
+    "rounds of no inversion": ("traverse inversion.rounds=3", 2, "give inversion=ddim or inversion=ddpm too"),
+    "a split without images": (
+        "traverse dataset.root=x inversion=ddim inversion.split=val dataset.val_fraction=0",
+        2,
+        "inversion.split is val, and dataset.val_fraction is 0: this split has no images",
+    ),
+    "one run to compare": ("report compare=[mine]", 2, "compare names 1 run: give two or more"),
+    "a run to compare with itself": (
+        "report compare=[mine,mine]",
+        2,
+        "compare is ['mine', 'mine']: expected each",
+    ),
+    "a caption without its field": (
+        "report dataset.captions.without_attributes=normal",
+        2,
+        "both need {cls} to tell",
+    ),
+    "a caption with another field": (
+        "report dataset.captions.with_attributes='{attribute}'",
+        2,
+        "no field {attribute} in '{attribute}'; there are: {attributes}, {cls}.",
+    ),
+    "a format in a caption": (
+        "report method=[swap,placebo] method.placebo.caption='{neutral:>999999999}'",
+        2,
+        "has a format or a conversion in braces, expected plain {cls}, {neutral}",
+    ),
     "order without window": ("traverse attribute.orders=[[hair,ink]]", 2, "timesteps.windows"),
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),
     "eta of another solver": ("traverse sampler=euler sampler.eta=0.5", 2, "only ddim has it"),

@@ -80,3 +80,18 @@ def test_mistakes_are_named(tmp_path):
     }.items():
         with pytest.raises(UserError, match=said):
             main(list(words))
+
+
+def test_figures_without_a_value_are_said_to_be_none(tmp_path):
+    runs = [make_run(tmp_path / name, 0.5, seed=seed) for seed, name in enumerate(("empty", "other"))]
+    seeds = runs[0] / "evaluate" / "seeds.parquet"
+    table = pd.read_parquet(seeds)
+    for content, words, said in (
+        (table.assign(value=np.nan), runs[:1], "has no figure with a value"),
+        (table.iloc[:0], runs[:1], "has no figure with a value"),
+        (table.assign(seed=table["seed"] + 100), runs, "no figure has a value for the same seeds"),
+        (table.drop(columns="figure"), runs[:1], r"seeds\.parquet is damaged \(it has no column 'figure'\)"),
+    ):
+        write_parquet(seeds, content)
+        with pytest.raises(UserError, match=said):
+            main(list(map(str, words)))

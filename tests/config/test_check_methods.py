@@ -11,6 +11,7 @@ from latentpath.errors import UserError
 NO_WORD_IN_COMMON = [
     "dataset.captions.without_attributes='{cls}'",
     "dataset.captions.with_attributes='{attributes}'",
+    "dataset.classes=[MEL]",
 ]
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import socket
+import struct
 from threading import Thread
 
 import pytest
@@ -60,6 +61,8 @@ def test_a_wrong_edit_is_answered_in_words(server):
     for query, words in (
         ("class=NV&attribute=hare&swap_step=1", "Did you mean"),
         ("class=NV", "load it again"),
+        ("class=NV&attribute=hair&swap_step=1&method=contrast&dial=nan", "the dial is nan"),
+        ("class=NV&attribute=hair&swap_step=1&seed=x", "load it again"),
     ):
         status, content, _ = get(server, f"/edit?{query}")
         assert status == 400 and words in json.loads(content)["error"]
@@ -110,6 +113,22 @@ def test_an_upload_that_cannot_be_taken_is_answered_in_words(server, monkeypatch
     monkeypatch.setattr("latentpath.explore.server.LARGEST", 98)
     status, answer = post(server, "/upload?name=a.png", content)
     assert status == 400 and words in json.loads(answer)["error"]
+
+
+def test_a_request_that_is_cut_off_or_no_request_ends_quietly(server, png_32, capsys):
+    """Browsers leave in the middle of a request; nothing is printed, and the next request is answered."""
+    host = f"POST /upload?name=a.png HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n"
+    for content in (
+        f"{host}Content-Length: many\r\n\r\n".encode(),
+        f"{host}Content-Length: 999\r\n\r\nabc".encode(),
+        b"GET /run HT",
+        b"\0\xff\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+            connection.sendall(content)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    assert get(server, "/run")[0] == 200
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.fixture

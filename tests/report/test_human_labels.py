@@ -83,6 +83,28 @@ def test_labels_of_another_traversal_are_refused(run_dir: Path):
 
 
 @pytest.mark.parametrize(
+    "damage", ["missing", "empty", "no image", "other numbers", "no seed", "seed in words"]
+)
+def test_a_damaged_key_is_named_and_nobody_is_told_to_delete_the_labels(run_dir: Path, damage: str):
+    folder = run_dir / "human_labels"
+    key, file = pd.read_csv(folder / "key.csv"), folder / "key.csv"
+    (folder / "labels.csv").write_text(FILLED)
+    file.unlink()
+    tables = {
+        "empty": key.iloc[:0, :0],
+        "no image": key.drop(columns="image"),
+        "other numbers": key.assign(image=key["image"] + 1),
+        "no seed": key.drop(columns="seed"),
+        "seed in words": key.assign(seed="one"),
+    }
+    if damage != "missing":
+        tables[damage].to_csv(file, index=False)
+    with pytest.raises(UserError, match=r"Get it back from a copy, or rename") as raised:
+        read_run(run_dir)
+    assert str(raised.value).startswith(str(file)) and "Delete" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("2,0,0", "2,yes,0", "line 3, column 'hair': expected 1 if .* found 'yes'"),
@@ -91,6 +113,8 @@ def test_labels_of_another_traversal_are_refused(run_dir: Path):
         ("2,0,0", "9,0,0", "line 3, column 'image number': expected a number from 1 to 4, .* found '9'"),
         ("2,0,0", ",0,0", "line 3, column 'image number': .* found ''"),
         ("ink", "tattoo", "no column 'ink'; expected image number, hair, ink"),
+        ("ink", "hair ", "two columns are named 'hair'; keep one of them"),
+        ("2,0,0", '2,"0,0', "a quotation mark .* opens a value and none closes it"),
         (FILLED, "", "cannot be read as a table: it is empty"),
     ],
 )

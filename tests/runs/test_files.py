@@ -28,8 +28,8 @@ from latentpath.runs.files import (
 FAILURES = [
     (errno.ENOSPC, "No space left on device. Make room"),
     (errno.EDQUOT, "Make room"),
-    (errno.EROFS, "Read-only file system. Give a folder that you may write to"),
-    (errno.EACCES, "Give a folder that you may write to"),
+    (errno.EROFS, "Read-only file system. Give another place, to which you may write"),
+    (errno.EACCES, "Give another place, to which you may write"),
     (errno.ENAMETOOLONG, "File name too long. Choose shorter names."),
 ]
 
@@ -148,3 +148,26 @@ def test_a_file_where_a_folder_is_needed_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written: .*A file lies where a folder is needed"):
         write_text(tmp_path / "file" / "it.txt", "it")
+
+
+def test_content_of_another_kind_is_damage(tmp_path):
+    folder = tmp_path / "evaluate"
+    write_json(folder / "manifest.json", {})
+    write_json(folder / "it.json", {"classes": None})
+    write_parquet(folder / "it.parquet", pd.DataFrame({"a": [1]}))
+    (folder / "it.csv").write_text("a\n1\n")
+    for read, said in (
+        (lambda: read_json(folder / "it.json", keys={"classes": list}), "its 'classes' is None"),
+        (lambda: read_json(folder / "it.json", keys=("heads",)), "it has no 'heads'"),
+        (lambda: read_parquet(folder / "it.parquet", needs=("a", "b")), "it has no column 'b'"),
+        (lambda: read_csv(folder / "it.csv", needs=("a", "b")), "it has no column 'b'"),
+    ):
+        with pytest.raises(UserError) as caught:
+            read()
+        assert said in str(caught.value)
+        assert f"Delete {folder} and run `latentpath evaluate` again" in str(caught.value)
+
+
+def test_nobody_is_told_to_delete_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"is missing\. Run `latentpath evaluate` for this run first\."):
+        read_yaml(tmp_path / "evaluate" / "config.yaml")

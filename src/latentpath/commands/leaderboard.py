@@ -45,10 +45,7 @@ def main(argv: Sequence[str]) -> None:
     for board in boards:
         print_board(board, board_table(board))
     command = shlex.join(["latentpath", "leaderboard", *(run.name for run in args.runs)])
-    try:
-        written = write_leaderboards(boards, args.out, command)
-    except OSError as error:
-        raise UserError(f"leaderboard: --out {args.out} cannot be written: {error.strerror}.") from None
+    written = write_leaderboards(boards, args.out, command)
     print("wrote", ", ".join(str(file) for file in written))
 
 
@@ -68,14 +65,14 @@ def _boards(folders: Sequence[Path]) -> list[Board]:
     """Read the runs, and put those with the same neutral images and judge on one board."""
     import pandas as pd
 
-    from latentpath.keys import FINETUNED
+    from latentpath.keys import FINETUNED, IMAGE_KEY
     from latentpath.report.artefacts import read_run
     from latentpath.runs.files import read_parquet
 
     runs, tables, groups = [], [], {}
     for folder in folders:
         runs.append(read_run(folder))
-        tables.append(read_parquet(folder / "evaluate" / "scores.parquet"))
+        tables.append(read_parquet(folder / "evaluate" / "scores.parquet", needs=IMAGE_KEY))
         rows = tables[-1]
         neutral = rows[(rows["method"] == "neutral") & (rows["model"] == FINETUNED)]
         judged = sorted(c for c in rows if str(c).startswith(("prob_", "class_prob_")))
@@ -146,7 +143,7 @@ def _config(folder: Path) -> dict[str, Any] | None:
 
     try:
         config = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(folder / "traverse" / "config.yaml"))
-    except (OmegaConfBaseException, OSError):
+    except OmegaConfBaseException:
         return None
     return cast(dict[str, Any], OmegaConf.to_container(config, enum_to_str=True))
 

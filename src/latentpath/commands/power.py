@@ -42,6 +42,11 @@ def main(argv: Sequence[str]) -> None:
         print_seeds(table, args.runs[0].absolute().name, args.half_width)
     else:
         table = variance_table(_crossed(args.runs))
+        if table.empty:
+            raise UserError(
+                "power: no figure has a value for the same seeds in all of these runs, so its variance is "
+                "unknown. Give runs with more seeds."
+            )
         print_variance(table)
     if args.json is not None:
         write_json(args.json, {"half_width": args.half_width, "figures": records_of(table)})
@@ -60,12 +65,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _of_seeds(run: Path) -> pd.DataFrame:
+    from latentpath.metrics.tables import OF_SEEDS
     from latentpath.runs.files import read_parquet
 
     file = run / "evaluate" / "seeds.parquet"
     if not file.is_file():
         raise UserError(f"power: no {file}: run `latentpath evaluate` for this run first.")
-    return read_parquet(file)
+    table = read_parquet(file, needs=OF_SEEDS)
+    if table["value"].isna().all():
+        raise UserError(
+            f"power: {file} has no figure with a value, so there is no precision to speak of. The note below "
+            "the table of `latentpath evaluate` says why each figure is undefined."
+        )
+    return table
 
 
 def _crossed(runs: Sequence[Path]) -> dict[tuple[str, str], pd.DataFrame]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from string import Formatter
 
 from latentpath.config.methods import INSIDE, MethodsConfig
 from latentpath.config.schema import Config
+from latentpath.config.templates import check_template
 from latentpath.errors import UserError, near
 
 
@@ -73,10 +73,8 @@ def _check_words(cfg: Config) -> None:
                 "cls": _words_of(cls, captions.class_names),
                 "attributes": _words_of(name, captions.attribute_names),
             }
-            neutral, target = (
-                _filled(f"dataset.captions.{key}", getattr(captions, key), words)
-                for key in ("without_attributes", "with_attributes")
-            )
+            neutral = captions.without_attributes.format(**words)
+            target = captions.with_attributes.format(**words)
             if not {*neutral.lower().split()} & {*target.lower().split()}:
                 raise UserError(
                     f"method=p2p uses the attention to words that both captions have, and {neutral!r} and "
@@ -88,25 +86,12 @@ def _words_of(key: str, names: Mapping[str, str] | None) -> str:
     return (names or {}).get(key, key.replace("_", " "))
 
 
-def _filled(key: str, template: str, words: dict[str, str]) -> str:
-    try:
-        return template.format(**words)
-    except (KeyError, IndexError, ValueError):
-        raise UserError(f"{key} is {template!r}, expected a text with {{cls}} and {{attributes}}.") from None
-
-
 def check_placebo(caption: str, neutral: str) -> None:
     """Raise UserError unless `caption` is another template than `neutral`, with {neutral} or {cls}."""
-    try:
-        words = {field for _, field, _, _ in Formatter().parse(caption) if field is not None}
-    except ValueError as error:
-        raise UserError(f"method.placebo.caption: {caption!r} is not a valid template: {error}.") from None
-    if not words or words - {"neutral", "cls"}:
-        raise UserError(
-            f"method.placebo.caption is {caption!r}, expected a text with {{neutral}} or {{cls}}."
-        )
+    key = "method.placebo.caption"
+    if not check_template(key, caption, ("neutral", "cls")):
+        raise UserError(f"{key} is {caption!r}, expected a text with {{neutral}} or {{cls}}.")
     if caption.strip() in ("{neutral}", neutral.strip()):
         raise UserError(
-            "method.placebo.caption is the neutral caption itself: say it in other words, such as "
-            "'this is {neutral}'."
+            f"{key} is the neutral caption itself: say it in other words, such as 'this is {{neutral}}'."
         )

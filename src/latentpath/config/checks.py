@@ -14,6 +14,7 @@ from latentpath.config.names import check_label, check_run_name
 from latentpath.config.overrides import has_no_value
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
+from latentpath.config.templates import check_captions
 from latentpath.errors import UserError, near
 from latentpath.keys import INTERPOLATIONS, JOIN, METHODS, RESERVED
 
@@ -34,6 +35,9 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
     for key, run in (("from_run", cfg.from_run), *(("compare", run) for run in cfg.compare)):
         if run is not None:
             check_run_name(key, run)
+    if len(cfg.compare) == 1:
+        raise UserError(f"compare names 1 run: give two or more, compare=[{cfg.compare[0]},other].")
+    _check_once("compare", cfg.compare)
     dataset = cfg.dataset
     labels = {"dataset.classes": dataset.classes, "dataset.attributes": dataset.attributes}
     for key, names in (labels | {"attribute.names": cfg.attribute.names}).items():
@@ -42,6 +46,7 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
         for name in names:
             check_label(key, name)
         _check_once(key, names)
+    check_captions(dataset.captions.with_attributes, dataset.captions.without_attributes, dataset.classes)
     _check_attributes(cfg, "attribute.names", cfg.attribute.names)
     _check_attributes(cfg, "sliders.attributes", cfg.sliders.attributes)
     if dataset.val_fraction + dataset.test_fraction >= 1:
@@ -187,7 +192,11 @@ def _check_edits(cfg: Config) -> None:
                 many, wrong = "two", len(names) != 2
             if wrong or len(set(names)) < len(names):
                 raise UserError(f"attribute.{key}: {list(names)} should name {many}, each once.")
-        _check_once(f"attribute.{key}", [JOIN.join(sorted(names)) for names in groups])
+        pairs = [JOIN.join(sorted(names)) for names in groups]
+        if twice := [pair for pair in pairs if pairs.count(pair) > 1]:
+            both = " One entry is edited in both orders." if key == "orders" else ""
+            names = " and ".join(twice[0].split(JOIN))
+            raise UserError(f"attribute.{key} has {names} in two entries, expected one.{both}")
     if attribute.orders and not cfg.timesteps.windows:
         raise UserError(
             "attribute.orders asks for one attribute in a window of steps and for both afterwards: give "
@@ -198,7 +207,18 @@ def _check_edits(cfg: Config) -> None:
 
 def _check_inversion(cfg: Config) -> None:
     if cfg.inversion.method is None:
+        if cfg.inversion.rounds > 1:
+            raise UserError(
+                f"inversion.rounds is {cfg.inversion.rounds}, but the sweep starts from noise and inverts no "
+                "image: give inversion=ddim or inversion=ddpm too, or leave it out."
+            )
         return
+    share = {"val": cfg.dataset.val_fraction, "test": cfg.dataset.test_fraction}
+    if share.get(split := cfg.inversion.split, 1) == 0:
+        raise UserError(
+            f"inversion.split is {split}, and dataset.{split}_fraction is 0: this split has no images. Give "
+            "another split or another fraction."
+        )
     if cfg.sampler.solver != "ddim" or cfg.sampler.eta:
         raise UserError(
             f"inversion.method={cfg.inversion.method} brings its own noise: it needs sampler.solver=ddim "

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import TypeVar, get_args, get_type_hints
+from enum import Enum
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from latentpath.config.plugins import is_reference
 from latentpath.errors import UserError, near
@@ -94,14 +96,20 @@ def rule_of(a_field: Field[object]) -> Bounds | Choices | None:
 
 def check_fields(schema: type, section: object, prefix: str = "") -> None:
     """Raise UserError for the first value of `section` that breaks the rule of its field in `schema`."""
+    types = get_type_hints(schema)
     for a_field in fields(schema):
-        key = f"{prefix}{a_field.name}"
-        if (kind := section_of(schema, a_field.name)) is not None:
+        key, kind, rule = f"{prefix}{a_field.name}", types[a_field.name], rule_of(a_field)
+        if (part := section_of(schema, a_field.name)) is not None:
             if (chosen := getattr(section, a_field.name)) is not None:
-                check_fields(kind, chosen, f"{key}.")
-        elif rule := rule_of(a_field):
-            for item in _scalars(getattr(section, a_field.name)):
-                rule.check(key, item)
+                check_fields(part, chosen, f"{key}.")
+        elif rule or get_origin(_without_null(kind)) is list:
+            for item in _entries(getattr(section, a_field.name), kind):
+                if isinstance(item, Iterable) and not isinstance(item, str):
+                    raise UserError(
+                        f"{key} is {getattr(section, a_field.name)}, expected {in_words(kind, a_field, key)}."
+                    )
+                if rule:
+                    rule.check(key, item)
 
 
 def settings(schema: type, prefix: str = "") -> Iterator[tuple[str, object, Field[object]]]:
@@ -120,15 +128,49 @@ def section_of(schema: type, name: str) -> type | None:
     return next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None)
 
 
-def _scalars(value: object) -> Iterator[object]:
-    """Yield the single values in lists and mappings of any depth, or the value itself, without nulls."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, Iterable) and not isinstance(value, str):
+def _entries(value: object, kind: Any) -> Iterator[object]:
+    """Yield the single values in a setting of the type `kind`, such as list[list[int]], without nulls."""
+    kind = _without_null(kind)
+    if isinstance(value, Mapping) and get_origin(kind) is dict:
+        value, kind = list(value.values()), list[get_args(kind)[1]]
+    if isinstance(value, Iterable) and get_origin(kind) is list:
         for item in value:
-            yield from _scalars(item)
+            yield from _entries(item, get_args(kind)[0])
     elif value is not None:
         yield value
+
+
+def in_words(kind: Any, a_field: Field[object], key: str) -> str:
+    """Say which values a setting takes: `a whole number from 1 to 100`, `a list, key=[...], each entry ...`.
+
+    kind: the type of `a_field` of the schema; key: its full name, for examples.
+    """
+    rule, plain = rule_of(a_field), _without_null(kind)
+    null = ", or null" if plain is not kind else ""
+    if get_origin(plain) is dict:
+        return (
+            f"names with values, +{key}.name=...; each value is {in_words(get_args(plain)[1], a_field, '')}"
+        )
+    if get_origin(plain) is list:
+        entry, brackets = get_args(plain)[0], "[...]"
+        if get_origin(entry) is list:
+            entry, brackets = get_args(entry)[0], "[[...]]"
+        shown = f", {key}={brackets}" if key else f" {brackets}"
+        lists = "a list of lists" if brackets == "[[...]]" else "a list"
+        return f"{lists}{shown}{null}; each entry is {in_words(entry, a_field, '')}"
+    if isinstance(plain, type) and issubclass(plain, Enum):
+        return f"one of {', '.join(plain.__members__)}{null}"
+    if isinstance(rule, Bounds):
+        return (str(rule).replace("a number", "a whole number") if plain is not float else str(rule)) + null
+    if isinstance(rule, Choices):
+        return f"one of {', '.join(rule.names)}{', or my_module:function' if rule.functions else ''}{null}"
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(plain, "a text") + null
+
+
+def _without_null(kind: Any) -> Any:
+    """Return the type without None: `int | None` becomes int."""
+    rest = [part for part in get_args(kind) if part is not NoneType]
+    return rest[0] if NoneType in get_args(kind) and len(rest) == 1 else kind
 
 
 def _written(number: float | None) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 200  # bytes of a run's name: most disks allow 255, and temporary files add a few
 LONGEST_FILE = 100  # bytes of a file's name that comes from a label
-PATHS = ("output_dir", "weights_dir", "dataset.root", "model.name", "model.vae")  # where `~` means the home
+# where `~` means the home folder
+PATHS = ("output_dir", "weights_dir", "dataset.root", "model.name", "model.vae", "model.config")
 
 
 def check_run_name(key: str, name: str) -> None:

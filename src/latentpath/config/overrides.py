@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, get_type_hints
 
-from latentpath.config.fields import section_of, settings
+from latentpath.config.fields import in_words, section_of, settings
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
@@ -135,6 +135,12 @@ def _types() -> dict[str, str]:
     return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind, _ in settings(Config)}
 
 
+@cache
+def _expected() -> dict[str, str]:
+    """Map each key of the schema to the values that it takes, in words."""
+    return {key: in_words(kind, field, key) for key, kind, field in settings(Config)}
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn errors of Hydra and OmegaConf about a value or an interpolation into a UserError of one sentence.
@@ -189,7 +195,21 @@ def plainly(error: Exception) -> UserError:
     lines = [_first_sentence(cause) for cause in causes if cause.strip()]
     message = ": ".join(dict.fromkeys(lines)).removeprefix("Error merging override ")
     key = getattr(error, "full_key", None)
+    if (refused := _refused(error)) is not None:
+        return refused
     return UserError(f"{key}: {message}." if key and key not in message else f"{message}.")
+
+
+def _refused(error: Exception) -> UserError | None:
+    """Say which values a setting takes, if `error` is of an override with a value of another type."""
+    from omegaconf.errors import ConfigTypeError, ValidationError
+
+    _, _, override = str(error).partition("Error merging override ")
+    key = override.partition("=")[0].lstrip("+")
+    words = _expected().get(key) or _expected().get(key.rpartition(".")[0])  # names in a mapping are free
+    if not isinstance(error.__cause__, ConfigTypeError | ValidationError) or words is None:
+        return None
+    return UserError(f"{override}: expected {words}.")
 
 
 def has_no_value(key: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import Formatter
 
 from latentpath.config.schema import CaptionsConfig
+from latentpath.config.templates import check_captions
 from latentpath.errors import UserError, near
 
 
@@ -25,16 +25,7 @@ class CaptionTemplate:
     attribute_names: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        _check_fields("with_attributes", self.with_attributes, {"cls", "attributes"})
-        _check_fields("without_attributes", self.without_attributes, {"cls"})
-        if "{attributes}" not in self.with_attributes:
-            raise UserError("captions.with_attributes has no {attributes}: the caption would not name them")
-        if len(self.class_names) > 1 and not all(
-            "{cls}" in template for template in (self.with_attributes, self.without_attributes)
-        ):
-            raise UserError(
-                f"captions: both templates need {{cls}} to tell {', '.join(self.class_names)} apart"
-            )
+        check_captions(self.with_attributes, self.without_attributes, list(self.class_names))
 
     def caption(self, cls: str, present: Sequence[str] = ()) -> str:
         """Return the caption of an image of `cls`, with the attributes `present` in the template's order.
@@ -68,15 +59,3 @@ def caption_template(
         class_names={key: class_names.get(key, key.replace("_", " ")) for key in classes},
         attribute_names={key: attribute_names.get(key, key.replace("_", " ")) for key in attributes},
     )
-
-
-def _check_fields(name: str, template: str, known: set[str]) -> None:
-    try:
-        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-    except ValueError as error:
-        raise UserError(f"captions.{name}: {template!r} is not a valid template: {error}") from error
-    if unknown := sorted(fields - known):
-        fields_there = ", ".join(f"{{{field}}}" for field in sorted(known))
-        raise UserError(
-            f"captions.{name}: no field {{{unknown[0]}}} in {template!r}; there are: {fields_there}"
-        )

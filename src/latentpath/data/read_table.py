@@ -38,8 +38,13 @@ def read_table(file: Path) -> pd.DataFrame:
     """
     try:
         rows = _read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
-    except (ValueError, OSError, csv.Error, EOFError, zlib.error, ArrowException) as error:
-        raise UserError(f"{file} cannot be read as a table: {str(error).strip()}") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read as a table: {error.strerror or error}.") from error
+    except (ValueError, csv.Error, EOFError, zlib.error, ArrowException) as error:
+        reason = str(error).strip()
+        if "EOF inside string" in reason:
+            reason = 'a quotation mark (") opens a value and none closes it'
+        raise UserError(f"{file} cannot be read as a table: {reason}.") from error
     names: list[str] = []
     for name in rows.columns:
         plain = plain_name(str(name))

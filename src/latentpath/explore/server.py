@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
@@ -70,7 +73,8 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
 
         def _content(self) -> bytes:
             """Read the body of the request. Raises UserError if it is empty or too large."""
-            length = int(self.headers.get("Content-Length") or 0)
+            said = self.headers.get("Content-Length") or "0"
+            length = int(said) if said.isdecimal() else 0
             if not 0 < length <= LARGEST:
                 raise UserError(f"the image has {length:,} bytes, expected 1 to {LARGEST:,}")
             return self.rfile.read(length)
@@ -106,8 +110,15 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
         def log_message(self, format: str, *args: object) -> None:
             """Write no line per request."""
 
+    class Server(ThreadingHTTPServer):
+        """Keeps quiet about browsers that leave in the middle of a request."""
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), OSError):
+                super().handle_error(request, client_address)
+
     try:
-        return ThreadingHTTPServer((HOST, port), Handler)
+        return Server((HOST, port), Handler)
     except (OSError, OverflowError) as error:
         raise UserError(f"port {port} cannot be used ({error}). Give another one: --port 7861") from None
 
@@ -116,6 +127,8 @@ def choice(query: dict[str, list[str]]) -> Choice:
     """Read a choice from a query string. Raises UserError for a value that is missing or no number."""
     try:
         one = {key: values[0] for key, values in query.items()}
+        if "dial" in one and not math.isfinite(float(one["dial"])):
+            raise ValueError(f"the dial is {one['dial']}")
         return Choice(
             one["class"],
             one["attribute"],

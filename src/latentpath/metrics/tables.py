@@ -79,6 +79,9 @@ def cfrt_means(
     return means
 
 
+OF_SEEDS = ["class", "attribute", "figure", "seed", "value"]
+
+
 def cfrt_of_seeds(scored: Scored, method: str, positions: Sequence[int] | None = None) -> pd.DataFrame:
     """What each seed says of each figure of `cfrt_table`: columns class, attribute, figure, seed, value.
 
@@ -94,7 +97,7 @@ def cfrt_of_seeds(scored: Scored, method: str, positions: Sequence[int] | None =
             for figure, rate in cell.rates.items()
         ],
         ignore_index=True,
-    )[["class", "attribute", "figure", "seed", "value"]]
+    )[OF_SEEDS]
 
 
 def cfrt_by_position(

@@ -10,16 +10,21 @@ import yaml
 
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
-from latentpath.keys import INTERPOLATIONS, trajectories_in
+from latentpath.keys import IMAGE_KEY, INTERPOLATIONS, trajectories_in
 from latentpath.metrics import Scored
-from latentpath.metrics.figure_table import FigureTable
+from latentpath.metrics.figure_table import COLUMNS, FigureTable
+from latentpath.metrics.tables import OF_SEEDS
 from latentpath.report.human_labels import read_human_figures
 from latentpath.runs.files import Json, read_csv, read_json, read_parquet, read_yaml
 from latentpath.runs.masking import mask_config, mask_text, paths_in
 from latentpath.runs.stages import stage_dir
 
 STAGES = ("finetune", "classify", "traverse", "evaluate")
-NEEDED = ("classes", "attributes", "heads", "threshold", "swap_steps", "strong_swap_steps")  # of metrics.json
+NEEDED = {  # of metrics.json
+    **dict.fromkeys(("classes", "attributes", "heads", "swap_steps", "strong_swap_steps"), list),
+    "threshold": float,
+    "num_inference_steps": int,
+}
 NAMES = ("classes", "attributes", "heads")  # of metrics.json; a name with a slash is no path
 _KEY = ["class", "seed", "attribute", "method", "position", "strength", "model"]
 
@@ -161,18 +166,18 @@ def read_run(run_dir: Path) -> RunArtefacts:
             if config
         },
         tables=_tables(run_dir / "evaluate" / "tables"),
-        of_seeds=read_parquet(seeds) if seeds.exists() else None,
+        of_seeds=read_parquet(seeds, needs=OF_SEEDS) if seeds.exists() else None,
         training=read_csv(losses) if (losses := folders["finetune"] / "metrics.csv").exists() else None,
     )
 
 
 def _figures(run_dir: Path, metrics: Json) -> pd.DataFrame:
     """Read the figures of the evaluation, and add those of a human's labels if there are any."""
-    figures = read_parquet(run_dir / "evaluate" / "figures.parquet")
+    figures = read_parquet(run_dir / "evaluate" / "figures.parquet", needs=COLUMNS)
     folder = human_labels_folder(run_dir)
     if not (folder / "labels.csv").exists():
         return figures
-    scores = read_parquet(run_dir / "evaluate" / "scores.parquet")
+    scores = read_parquet(run_dir / "evaluate" / "scores.parquet", needs=IMAGE_KEY)
     scored = Scored(scores, metrics["heads"], metrics["classes"], metrics["threshold"])
     found = read_human_figures(folder, scored, metrics["attributes"], metrics["strong_swap_steps"])
     return figures if found is None else pd.concat([figures, found], ignore_index=True)
@@ -198,7 +203,7 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     listing = folder / "examples.parquet"
     if not listing.exists():
         return pd.DataFrame(columns=[*_KEY, "file", "lpips_map"]), None
-    table = _positioned(read_parquet(listing))
+    table = _positioned(read_parquet(listing, needs=[*IMAGE_KEY, "file", "lpips_map"]))
     found = pd.DataFrame(
         {
             "file": _found(folder / "examples", table["file"]),
@@ -211,7 +216,7 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     table = table[table["file"].notna()]
     scores_file = folder / "scores.parquet"
     seeds = [("seed", "in", table["seed"].unique().tolist() or [-1])]
-    scores = _positioned(read_parquet(scores_file, filters=seeds))
+    scores = _positioned(read_parquet(scores_file, needs=IMAGE_KEY, filters=seeds))
     heads = [name for name in scores.columns if str(name).startswith(("prob_", "class_prob_"))]
     table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
     frames = scores.loc[scores["method"].isin(INTERPOLATIONS), "position"]

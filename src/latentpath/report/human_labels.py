@@ -34,7 +34,7 @@ def read_human_figures(
     file = folder / "labels.csv"
     if not file.exists():
         return None
-    sample = read_csv(folder / "key.csv", dtype=NAMES, keep_default_na=False)
+    sample = read_key(folder)
     labels = read_labels(file, attributes, len(sample))
     if labels.isna().all(axis=None):
         return None
@@ -47,13 +47,34 @@ def read_human_figures(
     return human_figures(scored, attributes, strong, sample, labels)
 
 
+def read_key(folder: Path) -> pd.DataFrame:
+    """Read key.csv, which says what each labelled image is. Raises UserError if it is not as it was written.
+
+    The message never says to delete the folder, in which the work of a human lies.
+    """
+    file = folder / "key.csv"
+    remedy = (
+        "Without it nobody knows what the labels beside it are of. Get it back from a copy, or rename "
+        f"{folder} and draw new sheets: latentpath report to_label=..."
+    )
+    sample = read_csv(file, needs=("image", *KEY), remedy=remedy, dtype=NAMES, keep_default_na=False)
+    if sample["image"].astype(str).tolist() != [str(number) for number in range(1, len(sample) + 1)]:
+        raise UserError(f"{file}: expected the images 1, 2, 3 and so on, a row each. {remedy}")
+    if not all(pd.api.types.is_integer_dtype(sample[column]) for column in ("seed", "swap_step")):
+        raise UserError(f"{file}: expected whole numbers as seed and swap_step. {remedy}")
+    return sample
+
+
 def read_labels(file: Path, attributes: Sequence[str], images: int) -> pd.DataFrame:
     """Read a filled-in labels.csv: a row an image number, a column an attribute, of 1, 0 or NaN.
 
     Images may be missing and columns may be added. Raises UserError that names file, line and value.
     """
     table = read_table(file)
+    twice = {str(name).partition("\n")[0] for name in table.columns if "\n" in str(name)}
     for column in (NUMBER, *attributes):
+        if column in twice:
+            raise UserError(f"{file}: two columns are named {column!r}; keep one of them.")
         if column not in table:
             raise UserError(
                 f"{file}: there is no column {column!r}; expected {', '.join([NUMBER, *attributes])}, as in "

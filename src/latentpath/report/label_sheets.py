@@ -10,8 +10,8 @@ from latentpath.keys import FINETUNED
 from latentpath.metrics.human_labels import KEY, draw_sample
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.grids import INK, PAPER, fitted
-from latentpath.report.human_labels import NUMBER
-from latentpath.runs.files import read_csv, write_csv, write_image
+from latentpath.report.human_labels import NUMBER, read_key
+from latentpath.runs.files import write_csv, write_image
 
 ACROSS, DOWN, SIDE, TEXT, GAP = 6, 7, 160, 22, 14  # of a sheet: images, and px
 
@@ -23,7 +23,7 @@ def write_sheets(run: RunArtefacts, folder: Path, seeds: int) -> list[Path]:
     are sheets of another number of seeds, or if pictures of fewer seeds are stored.
     """
     if (folder / "key.csv").exists():
-        if (there := read_csv(folder / "key.csv")["seed"].nunique()) == seeds:
+        if (there := read_key(folder)["seed"].nunique()) == seeds:
             return sorted(folder.glob("sheet_*.png"))
         raise UserError(
             f"to_label={seeds}: {folder} holds sheets of {there} seeds, and perhaps labels of them in "

@@ -16,6 +16,7 @@ from latentpath.report.export import to_csv, to_markdown
 from latentpath.report.page import environment, page_script
 from latentpath.report.pictures import words
 from latentpath.report.slider import copies_payload, script_hash
+from latentpath.runs.files import write_text
 from latentpath.runs.masking import mask_text
 
 
@@ -77,7 +78,6 @@ def board_table(board: Board) -> Table:
 def write_leaderboards(boards: Sequence[Board], out: Path, command: str) -> list[Path]:
     """Write `out`/leaderboard.md, leaderboard.html and <board>.csv; return the files."""
     tables = [board_table(board) for board in boards]
-    out.mkdir(parents=True, exist_ok=True)
     parts = [f"# Ways of editing, by what else they change\n\n```\n{command}\n```"]
     for board, table in zip(boards, tables, strict=True):
         facts = "\n".join(f"- {name}: {text}" for name, text in board.facts.items())
@@ -89,7 +89,7 @@ def write_leaderboards(boards: Sequence[Board], out: Path, command: str) -> list
     files |= {out / f"{board.name}.csv": to_csv(table) for board, table in zip(boards, tables, strict=True)}
     files[out / "leaderboard.html"] = _page(boards, tables, command)
     for file, text in files.items():
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
     return list(files)
 
 

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]  # an object of a JSON or YAML file, whose values are of many types
 
 _ROOM = "Make room and run the same command again; what was finished before stays."
-_PLACE = "Give a folder that you may write to, such as output_dir=..."
+_PLACE = "Give another place, to which you may write; output_dir=... is that of all runs."
 REMEDIES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -176,15 +176,17 @@ def reading(path: Path, *, remedy: str = "") -> Iterator[None]:
         raise
     except Exception as error:  # from json, yaml, pyarrow, pandas, numpy or safetensors
         stage = _stage_of(path)
+        again = f"Delete {stage} and run `latentpath {stage.name}` again with the same overrides."
         if not path.exists():
             what = "is missing"
+            if not (stage / "manifest.json").exists():  # there is nothing to delete
+                again = f"Run `latentpath {stage.name}` for this run first."
         elif path.is_dir():
             what = "is a folder, expected a file"
         else:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             what = f"is damaged ({reason[:200]})"
-        remedy = remedy or f"Delete {stage} and run `latentpath {stage.name}` again with the same overrides."
-        raise UserError(f"{path} {what}. {remedy}") from None
+        raise UserError(f"{path} {what}. {remedy or again}") from None
 
 
 def check_whole(path: Path) -> None:
@@ -198,8 +200,8 @@ def _stage_of(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "manifest.json").exists()), path.parent)
 
 
-def read_json(path: Path, keys: tuple[str, ...] = ()) -> Json:
-    """Read a JSON file that holds an object, and require that the object has `keys`.
+def read_json(path: Path, keys: Collection[str] | Mapping[str, type] = ()) -> Json:
+    """Read a JSON file that holds an object, and require that the object has `keys`, of these types if given.
 
     Raises UserError, naming the file, if it is missing, damaged, or holds something else.
     """
@@ -209,6 +211,9 @@ def read_json(path: Path, keys: tuple[str, ...] = ()) -> Json:
             raise ValueError("expected a JSON object" + (f" with {', '.join(keys)}" if keys else ""))
         if missing := [key for key in keys if key not in content]:
             raise ValueError(f"it has no {missing[0]!r}")
+        types = keys if isinstance(keys, Mapping) else {}
+        if wrong := [key for key, kind in types.items() if not isinstance(content[key], kind)]:
+            raise ValueError(f"its {wrong[0]!r} is {str(content[wrong[0]])[:60]}")
         check_seal(content)
         return content
 
@@ -225,23 +230,42 @@ def read_yaml(path: Path) -> Json:
 
 
 def read_parquet(
-    path: Path, *, columns: list[str] | None = None, filters: list[tuple] | None = None
+    path: Path,
+    *,
+    needs: Collection[str] = (),
+    columns: list[str] | None = None,
+    filters: list[tuple] | None = None,
 ) -> pd.DataFrame:
-    """Read a table from a parquet file. Raises UserError, naming the file, if it is missing or damaged."""
+    """Read a table from a parquet file. needs: columns that it must have.
+
+    Raises UserError, naming the file, if it is missing or damaged or lacks a column.
+    """
     import pandas as pd
 
     with reading(path):
         if path.is_dir():  # pandas would read it as a table in many files
             raise IsADirectoryError
-        return pd.read_parquet(path, columns=columns, filters=filters)
+        table = pd.read_parquet(path, columns=columns, filters=filters)
+        _check_columns(table, needs)
+        return table
 
 
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a table from a CSV file. Raises UserError, naming the file, if it is missing or damaged."""
+def read_csv(path: Path, *, needs: Collection[str] = (), remedy: str = "", **options: Any) -> pd.DataFrame:
+    """Read a table from a CSV file. needs: columns that it must have; remedy: see `reading`.
+
+    Raises UserError, naming the file, if it is missing or damaged or lacks a column.
+    """
     import pandas as pd
 
-    with reading(path):
-        return pd.read_csv(path, **options)
+    with reading(path, remedy=remedy):
+        table = pd.read_csv(path, **options)
+        _check_columns(table, needs)
+        return table
+
+
+def _check_columns(table: pd.DataFrame, needs: Collection[str]) -> None:
+    if missing := [column for column in needs if column not in table]:
+        raise ValueError(f"it has no column {missing[0]!r}")
 
 
 def read_image(path: Path) -> Image.Image:
