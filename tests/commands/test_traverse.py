@@ -201,6 +201,19 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(run, capsys, made):
     assert "n/a" not in out
 
 
+def test_a_dry_run_tells_the_cost_of_sliders_that_are_not_trained(run, capsys):
+    run("dry_run=true", "method=[swap,slider]", "method.slider.dials=[0.5,1]")
+    out = capsys.readouterr().out
+    assert f"U-Net rows    {2 * 3 * 2 * (6 + 3 * 2 * (6 + 4 + 2)):,}" in out
+    assert "time          n/a: no step was timed" in out
+
+
+def test_a_dry_run_counts_the_direction_of_h_space_once_a_class(run, capsys):
+    run("dry_run=true", "method=[swap,hspace]", "method.hspace.seeds=5")
+    rows = 3 * (2 * (6 + 2 * 12) + 3 * 2 * 12) + 5 * 6 * (3 + 2)
+    assert f"U-Net rows    {2 * rows:,}" in capsys.readouterr().out
+
+
 def test_the_cost_of_a_model_is_told_without_its_weights(compose, tiny_sdxl, isic_32, tmp_path, capsys):
     folder = shutil.copytree(tiny_sdxl, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors"))
     own = [f"model.name={folder}", f"dataset.root={isic_32}", "dataset.image_size=32", "dry_run=true"]

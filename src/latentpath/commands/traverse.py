@@ -9,6 +9,7 @@ from latentpath.commands import TRAVERSE
 from latentpath.config.schema import Config
 from latentpath.data.images import ImageSpec
 from latentpath.data.load import load_dataset
+from latentpath.diffusion.adapters import ADAPTER
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.execution import dtype_of
 from latentpath.errors import UserError
@@ -35,7 +36,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
     plan = _plan(cfg)
     if cfg.dry_run:
         model = tuned if Path(tuned.source).is_dir() else _base(cfg)
-        _traversal(cfg, plan, run_dir).print_cost(plan, model, measure=model.has_weights)
+        traversal = _traversal(cfg, plan, run_dir)
+        trained = all((folder / ADAPTER).is_file() for folder in traversal.sliders.values())
+        traversal.print_cost(plan, model, measure=model.has_weights and trained)
         return None
     rank = current_rank(cfg.sampler.process, cfg.sampler.processes)
     if cfg.overwrite and rank.world_size > 1:
