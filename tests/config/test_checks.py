@@ -172,7 +172,7 @@ def test_only_the_methods_that_are_named_are_swept_whatever_dials_an_experiment_
     for cfg in (named, whole):
         resolve(cfg)
     assert [name for name, section in named.method.items() if section is not None] == ["swap", "mask"]
-    assert list(named.method.mask.dials) == [0.3, 0.5, 0.7]
+    assert list(named.method.mask.dials) == [0.2, 0.3, 0.5]
     assert list(whole.method.sega.dials) == [3, 5, 8]
 
 
