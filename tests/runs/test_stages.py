@@ -301,3 +301,5 @@ def test_a_stage_is_sought_along_the_runs_that_were_made_from_one_another(tmp_pa
     assert found("finetune") == tmp_path / "first" / "finetune"
     assert found("traverse") == tmp_path / "second" / "traverse"
     assert found("classify") == tmp_path / "second" / "classify"  # is in none
+    of_second = stage_dir(tmp_path / "second", "finetune", config(where, "from_run=second"))
+    assert of_second == found("finetune")  # what the sweep that third takes from second was made from

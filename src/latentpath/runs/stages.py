@@ -163,8 +163,9 @@ def open_stage(
 
 def stage_dir(run_dir: Path, name: str, cfg: Config) -> Path:
     """Return the folder of a stage: in this run, else in `cfg.from_run`, else in the run that it is from."""
-    places, outputs, run = [run_dir / name], Path(cfg.output_dir), cfg.from_run
-    while run and outputs / run / name not in places:
+    places, outputs, run, followed = [run_dir / name], Path(cfg.output_dir), cfg.from_run, []
+    while run and run not in followed:
+        followed.append(run)
         places.append(outputs / run / name)
         run = _from_run_of(outputs / run)
     return next((place for place in places if place.exists()), places[:2][-1])
