@@ -194,9 +194,11 @@ def main() -> None:
         parser.error("--run and a README go together")
     if args.run is not None:
         take_from(args.run, args.readme.resolve())
-    if not args.check:
-        for readme in readmes():
+    for readme in () if args.check else readmes():
+        try:
             readme.write_text(rewritten(readme), encoding="utf-8")
+        except ValueError as error:
+            print(f"{readme.parent.name}/{readme.name} is left as it is: {error}", file=sys.stderr)
     if wrong := list(problems(readmes())):
         sys.exit("\n".join(wrong))
 

@@ -3,7 +3,7 @@
     latentpath run experiment=isic2019_64 dataset.root=/data/isic2019                  # once
     python experiments/real_images/run.py dataset.root=/data/isic2019                  # minutes
 
-Each inversion is a sweep with one swap on 16 images of each class, one image a lesion. What is complete is
+Each inversion is a sweep with one swap on 6 images of each class, one image a lesion. What is complete is
 not made again. Writes outputs/reconstruction/reconstruction.csv: means over images, 95 % intervals (t).
 """
 
@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
     for name, (scales, overrides) in INVERSIONS.items():
         for scale in scales:
             run = f"reconstruction_{name}_{scale:g}".replace(" ", "_").replace(",", "").replace(".", "_")
-            settings = [f"name={run}", "from_run=isic2019_64", "sampler.seeds=16", "timesteps.swap_steps=[0]"]
+            settings = [f"name={run}", "from_run=isic2019_64", "sampler.seeds=6", "timesteps.swap_steps=[0]"]
             command = [sys.executable, "-m", "latentpath", "traverse", "experiment=isic2019_64", *settings]
             subprocess.run([*command, *overrides, f"sampler.guidance_scale={scale}", *words], check=True)
             found = pd.read_parquet(Path(outputs) / run / "traverse" / "originals.parquet")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +173,19 @@ def test_content_of_another_kind_is_damage(tmp_path):
 def test_nobody_is_told_to_delete_what_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"is missing\. Run `latentpath evaluate` for this run first\."):
         read_yaml(tmp_path / "evaluate" / "config.yaml")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_a_table_is_read_without_other_threads_which_a_limit_on_memory_may_refuse(tmp_path):
+    write_parquet(tmp_path / "it.parquet", pd.DataFrame({"seed": range(1000), "name": "x"}))
+    program = """
+import os, sys
+from pathlib import Path
+import pandas, pyarrow.parquet
+from latentpath.runs.files import read_parquet
+threads = len(os.listdir("/proc/self/task"))
+assert len(read_parquet(Path(sys.argv[1]))) == 1000
+print(len(os.listdir("/proc/self/task")) - threads)
+"""
+    line = [sys.executable, "-c", program, tmp_path / "it.parquet"]
+    assert subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip() == "0"

@@ -14,6 +14,7 @@ import pandas as pd
 from pyarrow import ArrowException
 
 from latentpath.errors import UserError
+from latentpath.runs.files import parquet_table
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".parquet")
 SEPARATORS = ",;\t|"
@@ -61,7 +62,7 @@ def plain_name(name: str) -> str:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    rows = pd.read_parquet(file).reset_index(drop=True)
+    rows = parquet_table(file).reset_index(drop=True)
     rows.index += 1
     return rows
 

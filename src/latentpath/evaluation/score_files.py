@@ -12,6 +12,7 @@ from latentpath.metrics.predictions import Predictions, as_predictions
 from latentpath.metrics.predictions_cfrt import cfrt_of_predictions, neutral_faults, scope
 from latentpath.metrics.scored import Scored
 from latentpath.metrics.tables import cfrt_table
+from latentpath.runs.files import parquet_table
 
 SCORES = {"class", "seed", "attribute", "method"}  # what tells our tables from the authors'
 
@@ -111,7 +112,7 @@ def read_scores(path: Path) -> tuple[Path, pd.DataFrame]:
         raise UserError(f"cfrt: no file {path}.")
     try:
         if path.suffix == ".parquet":
-            return path, pd.read_parquet(path)
+            return path, parquet_table(path)
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
         separator = ";" if header.count(";") > header.count(",") else ","

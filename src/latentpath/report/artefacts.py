@@ -215,8 +215,8 @@ def _examples(folder: Path) -> tuple[pd.DataFrame, int | None]:
     table = table[_KEY].join(found)
     table = table[table["file"].notna()]
     scores_file = folder / "scores.parquet"
-    seeds = [("seed", "in", table["seed"].unique().tolist() or [-1])]
-    scores = _positioned(read_parquet(scores_file, needs=IMAGE_KEY, filters=seeds))
+    scores = _positioned(read_parquet(scores_file, needs=IMAGE_KEY))
+    scores = scores[scores["seed"].isin(table["seed"])]
     heads = [name for name in scores.columns if str(name).startswith(("prob_", "class_prob_"))]
     table = table.merge(scores[[*_KEY, *heads]].drop_duplicates(_KEY), on=_KEY, how="left")
     frames = scores.loc[scores["method"].isin(INTERPOLATIONS), "position"]

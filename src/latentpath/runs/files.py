@@ -230,24 +230,30 @@ def read_yaml(path: Path) -> Json:
 
 
 def read_parquet(
-    path: Path,
-    *,
-    needs: Collection[str] = (),
-    columns: list[str] | None = None,
-    filters: list[tuple] | None = None,
+    path: Path, *, needs: Collection[str] = (), columns: list[str] | None = None
 ) -> pd.DataFrame:
     """Read a table from a parquet file. needs: columns that it must have.
 
     Raises UserError, naming the file, if it is missing or damaged or lacks a column.
     """
-    import pandas as pd
-
     with reading(path):
-        if path.is_dir():  # pandas would read it as a table in many files
-            raise IsADirectoryError
-        table = pd.read_parquet(path, columns=columns, filters=filters)
+        table = parquet_table(path, columns)
         _check_columns(table, needs)
         return table
+
+
+def parquet_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table from a parquet file in this thread; errors are those of pyarrow.
+
+    pandas.read_parquet lets other threads read, and waits for ever if the system cannot start one, as under a
+    limit on memory.
+    """
+    import pyarrow.parquet as pq
+
+    if path.is_dir():  # a table in many files, which none of ours is
+        raise IsADirectoryError
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        return file.read(columns=columns, use_threads=False).to_pandas(use_threads=False)
 
 
 def read_csv(path: Path, *, needs: Collection[str] = (), remedy: str = "", **options: Any) -> pd.DataFrame:
