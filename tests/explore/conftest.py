@@ -54,7 +54,12 @@ def real(finished: Path, compose, tiny_sd: Path, isic_32: Path, tmp_path_factory
     """The folder of a run of the same model that edits real images by `inversion=ddpm`."""
     folder = tmp_path_factory.mktemp("real")
     shutil.copytree(finished, folder / "tiny", ignore=shutil.ignore_patterns("traverse"))
-    mine = ["attribute.removal=false", "method=[swap,contrast]", "inversion=ddpm", "inversion.split=train"]
+    mine = [
+        "attribute.removal=false",
+        "method=[swap,contrast,hspace]",
+        "inversion=ddpm",
+        "inversion.split=train",
+    ]
     own = [f"output_dir={folder}", f"dataset.root={isic_32}", f"model.name={tiny_sd}"]
     traverse.run(compose("traverse", *OVERRIDES, *mine, *own), folder / "tiny")
     return folder / "tiny"

@@ -38,9 +38,10 @@ def word(explorer, photograph) -> str:
         Choice("NV", "hair", "swap", 1, 0),
         Choice("NV", "ink", "swap", 1, 4),
         Choice("NV", "ink", "contrast", 1, 2),
+        Choice("NV", "ink", "hspace", 1, 2),
         Choice("NV", "hair", "swap", 1, N),
     ],
-    ids=["strongest", "weak", "contrast", "none"],
+    ids=["strongest", "weak", "contrast", "hspace", "none"],
 )
 def test_an_upload_is_edited_as_the_sweep_edits_a_real_image(explorer, real, stored, edit):
     originals = pd.read_parquet(real / "traverse" / "originals.parquet")

@@ -22,6 +22,7 @@ from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.noise import step_noise
 from latentpath.traversal.engine import Leaf, walk
 from latentpath.traversal.methods.contrast import Contrast
+from latentpath.traversal.methods.hspace import Hspace
 from latentpath.traversal.methods.leditspp import Leditspp
 from latentpath.traversal.methods.p2p import P2p
 from latentpath.traversal.plan import SweepPlan, plan_sweep
@@ -162,9 +163,10 @@ def test_pooled_embedding_and_size_matter(tiny_sdxl):
         assert (sampler.denoise(z, 500, [0]) - whole).abs().max() > 1e-3
 
 
-def test_methods_look_into_the_attention_of_sdxl_as_well(tiny_sdxl):
+def test_methods_reach_into_the_network_of_sdxl_as_well(tiny_sdxl):
     model = BaseModel(str(tiny_sdxl))
     methods = {"p2p": {0.8: Swap(P2p())}, "leditspp": {5.0: Swap(Leditspp(quantile=0.5))}}
+    methods |= {"hspace": {1.0: Swap(Hspace(300.0, seeds=2))}}  # random weights have small directions
     captions = CaptionTemplate("{cls} showing {attributes}", "{cls}", {"MEL": "melanoma"}, {"hair": "hair"})
     plan = plan_sweep(
         captions, classes=["MEL"], attributes=["hair"], swap_steps=[0], num_inference_steps=4, seeds=[3],
@@ -173,5 +175,7 @@ def test_methods_look_into_the_attention_of_sdxl_as_well(tiny_sdxl):
     sampler = build_sampler(plan, model, image_size=32)
     leaves, latents = walk(plan, sampler, cls="MEL", seeds=[3])
     of = {leaf.branch.method: z for leaf, z in zip(leaves, latents, strict=True)}
-    assert sampler.denoise.rows == plan.rows_per_seed
-    assert (of["p2p"] - of["swap"]).abs().max() > 1e-4 and (of["leditspp"] - of["neutral"]).abs().max() > 1e-4
+    assert sampler.denoise.rows == plan.unet_rows
+    assert (of["p2p"] - of["swap"]).abs().max() > 1e-4
+    for method in ("leditspp", "hspace"):
+        assert (of[method] - of["neutral"]).abs().max() > 1e-4
