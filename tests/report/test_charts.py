@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -32,7 +33,7 @@ def _texts(svg: str) -> list[str]:
 
 
 def _curves(**changes: object) -> Curves:
-    lines = [Line("hair", [0.0, None, 1.0], "c0", low=[0.0, None, 0.8], high=[0.2, None, 1.0])]
+    lines = [Line("hair", [0.0, nan, 1.0], "c0", low=[0.0, nan, 0.8], high=[0.2, nan, 1.0])]
     return Curves(
         **{"title": "a", "positions": [0, 5, 10], "labels": ["neutral", "20", "5"], "lines": lines} | changes
     )
@@ -97,7 +98,7 @@ def test_labels_that_would_touch_are_left_out() -> None:
 
 
 def test_one_position_and_no_value() -> None:
-    lone = _curves(positions=[3], labels=["3"], lines=[Line("hair", [None], "c0", low=[None], high=[None])])
+    lone = _curves(positions=[3], labels=["3"], lines=[Line("hair", [nan], "c0", low=[nan], high=[nan])])
     assert "3" in _texts(str(Chart([lone], [], name="a").svgs()[0]))
 
 

@@ -1,7 +1,9 @@
 """Tables of the page as plain data: each cell has a text and its exact value, or a reason why it is n/a."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Row = Mapping[Any, Any]  # a row of a table as pandas gives it, by the names of its columns
@@ -55,6 +57,19 @@ class Table:
         cells = (cell for group in self.groups for row in group for cell in row)
         return list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether a column holds numbers and n/a only."""
+        rows = [row for group in self.filled() for row in group]
+        columns = [[row[i][0] for row in rows] for i in range(len(self.head))]
+        return [all(not c.header and (c.value is not None or c.reason) for c in cells) for cells in columns]
+
+    def without(self, names: Collection[str]) -> Table:
+        """Return the table without the columns `names`; no cell may span rows."""
+        kept = [k for k, name in enumerate(self.head) if name not in names]
+        groups = [[[row[k] for k in kept] for row in group] for group in self.groups]
+        return replace(self, head=[self.head[k] for k in kept], groups=groups)
+
     def mark(self, cell: Cell) -> str:
         """Return the letter of the cell's footnote."""
         return self.letter(self.reasons.index(cell.reason))
@@ -91,7 +106,7 @@ def number(
     *,
     digits: int = 2,
     bar: bool = False,
-    ends: Sequence[Any] = (None, None),
+    ends: Sequence[float | None] = (None, None),
     says: str = "",
 ) -> Cell:
     """Return a cell with a number and its interval, or 'n/a' with its reason."""
@@ -99,9 +114,25 @@ def number(
         return Cell("n/a", reason=reason or "not in this run's artefacts")
     value = float(value)
     share = min(max(value, 0.0), 1.0) if bar else None
-    known = all(end is not None and end == end for end in ends)
-    low, high = (float(end) for end in ends) if known else (None, None)
+    known = [float(end) for end in ends if end is not None and end == end]
+    low, high = known if len(known) == 2 else (None, None)
     return Cell(f"{value:.{digits}f}", value=value, bar=share, low=low, high=high, says=says)
+
+
+def difference(
+    value: float | None,
+    reason: str = "",
+    *,
+    digits: int = 2,
+    tint: float | None = None,
+    ends: Sequence[float | None] = (None, None),
+    says: str = "",
+) -> Cell:
+    """Return a cell with a signed difference, in a colour of strength `tint`, cut to [-1, 1]; None: none."""
+    cell = number(value, reason, digits=digits, ends=ends, says=says)
+    if cell.value is None:
+        return cell
+    return replace(cell, text=signed(cell.value, digits), tint=tint and max(-1.0, min(1.0, tint)))
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
+from rich.console import Console
 
 from latentpath.metrics.measures import figure
-from latentpath.report.cells import Row
-from latentpath.report.terminal import wide_console
+from latentpath.report.cells import Cell, Table, count, difference, header, number
+from latentpath.report.terminal import print_table
 
 _SHOWN = (
     "cfrt_released",
@@ -25,67 +24,59 @@ _SHOWN = (
 def print_cfrt(
     tables: Sequence[pd.DataFrame], comparison: pd.DataFrame, notes: Sequence[str], *, threshold: float
 ) -> None:
-    """`tables` of `cfrt_table` with a column source, `comparison` of `compare_with_published`, sentences."""
-    console = wide_console(140)
+    """Print each table of `cfrt_table`, which here has a column `source`, then the comparison and the notes.
+
+    comparison: of `compare_with_published`, may be empty. notes: sentences.
+    """
     for table in tables:
-        console.print(_grid(table, threshold))
-    for why, where in _reasons(pd.concat(tables)).items():
-        console.print(escape(f"n/a: {why} ({where})"), style="dim")
+        print_table(_figures(table, threshold), columns=140)
     if not comparison.empty:
-        console.print(_comparison(comparison))
+        print_table(_comparison(comparison), columns=140)
     for note in notes:
-        console.print(escape(note))
+        Console().print(note, markup=False)
 
 
-def _grid(table: pd.DataFrame, threshold: float) -> Table:
-    records = table.to_dict("records")
-    first = records[0]
-    strong = f"strong end {_span(first['positions'])}; threshold {threshold:g}"
-    title = f"{first['source']}: {first['method']}; {strong}"
-    grid = Table(title=escape(title), title_justify="left")
-    for name in ("class", "attribute"):
-        grid.add_column(name, no_wrap=True)
-    for name in ("seeds", *(figure(key).label for key in _SHOWN)):
-        grid.add_column(name, justify="right")
-    for row in records:
-        cells = [_cell(row, key) for key in _SHOWN]
-        grid.add_row(escape(row["class"]) or "-", escape(row["attribute"]), f"{row['n_seeds']:,}", *cells)
-    return grid
+def _figures(table: pd.DataFrame, threshold: float) -> Table:
+    rows, group = table.to_dict("records"), []
+    for row in rows:
+        reasons = dict(part.split(": ", 1) for part in row["reason"].split("; ") if part)
+        cells = [
+            number(
+                row[key], reasons.get(key, ""), digits=3, ends=(row.get(f"{key}_low"), row.get(f"{key}_high"))
+            )
+            for key in _SHOWN
+        ]
+        names = [header(row["class"] or "-"), header(row["attribute"])]
+        group.append([*names, count(row["n_seeds"]), *cells])
+    strong = f"strong end {_span(rows[0]['positions'])}; threshold {threshold:g}"
+    caption = f"{rows[0]['source']}: {rows[0]['method']}; {strong}"
+    return Table(caption, ["class", "attribute", "seeds", *(figure(key).label for key in _SHOWN)], [group])
 
 
 def _comparison(comparison: pd.DataFrame) -> Table:
-    title = "CFRT as published and here. The notebooks are the authors' own and hold the released definition"
-    grid = Table(title=title, title_justify="left")
-    for name in ("method", "class", "attribute"):
-        grid.add_column(name)
-    for name in ("poster", "notebook", "released", "- poster", "- notebook", "strict", "- poster"):
-        grid.add_column(name, justify="right")
-    grid.add_column("who reproduces the poster")
+    head = [
+        "method",
+        "class",
+        "attribute",
+        "poster",
+        "notebook",
+        "released",
+        "- poster",
+        "- notebook",
+        "strict",
+    ]
+    group = []
     for row in comparison.to_dict("records"):
-        grid.add_row(
-            row["method"],
-            escape(row["class"]) or "-",
-            escape(row["attribute"]),
-            f"{row['poster']:.2f}",
-            f"{row['notebook']:.3f}",
-            _number(row["released"]),
-            _number(row["released_minus_poster"], "+.3f"),
-            _number(row["released_minus_notebook"], "+.4f"),
-            _number(row["strict"]),
-            _number(row["strict_minus_poster"], "+.3f"),
-            row["reproduces_poster"] or "-",
-        )
-    return grid
-
-
-def _cell(row: Row, key: str) -> str:
-    low, high = row.get(f"{key}_low", float("nan")), row.get(f"{key}_high", float("nan"))
-    interval = "" if low != low else f"\n[dim]{low:.2f}-{high:.2f}[/dim]"
-    return _number(row[key]) + interval
-
-
-def _number(value: float, style: str = ".3f") -> str:
-    return "n/a" if value != value else format(value, style)
+        names = [header(row["method"]), header(row["class"] or "-"), header(row["attribute"])]
+        published = [number(row["poster"]), number(row["notebook"], digits=3)]
+        released = [number(row["released"], digits=3), difference(row["released_minus_poster"], digits=3)]
+        strict = [number(row["strict"], digits=3), difference(row["strict_minus_poster"], digits=3)]
+        here = [*released, difference(row["released_minus_notebook"], digits=4), *strict]
+        group.append([*names, *published, *here, Cell(row["reproduces_poster"] or "-")])
+    caption = (
+        "CFRT as published and here. The notebooks are the authors' own and hold the released definition"
+    )
+    return Table(caption, [*head, "- poster", "who reproduces the poster"], [group])
 
 
 def _span(positions: Sequence[int]) -> str:
@@ -94,18 +85,3 @@ def _span(positions: Sequence[int]) -> str:
     if len(positions) > 3 and list(positions) == list(range(first, last + 1)):
         return f"{first}..{last}"
     return ", ".join(map(str, positions))
-
-
-def _reasons(table: pd.DataFrame) -> dict[str, str]:
-    """Return {why a figure is undefined: where}, with each reason once."""
-    found: dict[str, list[str]] = {}
-    for row in table.to_dict("records"):
-        for part in row["reason"].split("; "):
-            key, _, why = part.partition(": ")
-            if key in _SHOWN and row[key] != row[key]:
-                place = " ".join(filter(None, (figure(key).label, row["class"], row["attribute"])))
-                found.setdefault(why, []).append(place)
-    return {
-        why: ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
-        for why, where in found.items()
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Look = Literal["solid", "dashed", "broad"]
 GAP = 16  # px between the panels of a file
 # matplotlib's arguments for the looks of lines and the shapes of points; style.css has a class for each.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -44,15 +46,20 @@ class Panel:
 
 @dataclass(frozen=True)
 class Line:
-    """values: one a position, None if undefined; low, high: the band around them, if there is one; colour:
+    """values: one a position, NaN if undefined; low, high: the band around them, if there is one; colour:
     its name in `PALETTE`."""
 
     name: str
-    values: Sequence[float | None]
+    values: Sequence[float]
     colour: str
-    look: Literal["solid", "dashed", "broad"] = "solid"
-    low: Sequence[float | None] = ()
-    high: Sequence[float | None] = ()
+    look: Look = "solid"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+    @property
+    def ends(self) -> list[tuple[float, float]]:
+        """The band at each position; NaN where there is none."""
+        return list(zip(self.low, self.high, strict=True)) or [(math.nan, math.nan)] * len(self.values)
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,10 @@ class Curves(Panel):
     def draw(self, axes: Axes) -> None:
         for line in reversed(self.lines):
             paint = COLOURS[line.colour]
-            if any(end is not None for end in line.low):
-                low, high = np.array([line.low, line.high], float).clip(self.low, self.high)
+            if np.isfinite(line.low).any():
+                low, high = np.clip([line.low, line.high], self.low, self.high)
                 axes.fill_between(self.positions, low, high, color=paint, alpha=0.12, linewidth=0)
-            values = np.array(line.values, float)
-            (drawn,) = axes.plot(self.positions, values, color=paint, clip_on=False, **LOOKS[line.look])
+            (drawn,) = axes.plot(self.positions, line.values, color=paint, clip_on=False, **LOOKS[line.look])
             set_tips(drawn, self._tips(line))
         axes.set(title=self.title, xlabel=self.x_title, ylim=(self.low, self.high))
         axes.set_xlim(self.positions[0], self.positions[-1] + (len(self.positions) == 1))
@@ -98,11 +104,10 @@ class Curves(Panel):
         return list(next(fit))
 
     def _tips(self, line: Line) -> list[str]:
-        ends = list(zip(line.low, line.high, strict=True)) or [(None, None)] * len(line.values)
         return [
-            f"{line.name}, {label}: {value:.3g}" + ("" if low is None else f" ({low:.3g} to {high:.3g})")
-            for label, value, (low, high) in zip(self.labels, line.values, ends, strict=True)
-            if value is not None and value == value
+            f"{line.name}, {label}: {value:.3g}" + ("" if low != low else f" ({low:.3g} to {high:.3g})")
+            for label, value, (low, high) in zip(self.labels, line.values, line.ends, strict=True)
+            if value == value
         ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.cells import Cell, Table, difference, header, number
 from latentpath.report.charts import Chart, HeatMap, Key
 from latentpath.report.pictures import Gallery, Picture, words
 
@@ -120,6 +120,4 @@ def _cell(row: dict) -> Cell:
         f"{row['high']:+.3f}); moves by {row['abs_change']:.3f} either way; decision changes in "
         f"{row['label_changes']:.0%} of images; {int(row['n'])} seeds"
     )
-    low, high = (None if pd.isna(row[end]) else float(row[end]) for end in ("low", "high"))
-    tint = max(-1.0, min(1.0, float(change)))
-    return Cell(signed(change), value=float(change), low=low, high=high, tint=tint, says=says)
+    return difference(change, tint=change, ends=(row["low"], row["high"]), says=says)

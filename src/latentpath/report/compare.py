@@ -13,7 +13,7 @@ from latentpath.errors import UserError
 from latentpath.metrics import figure
 from latentpath.metrics.measures import MEASURES
 from latentpath.report.artefacts import RunArtefacts, read_run
-from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.cells import Cell, Table, difference, header
 from latentpath.report.compare_seeds import compared
 from latentpath.report.encode import data_uri
 from latentpath.report.page import environment, page_script
@@ -92,11 +92,10 @@ def _line(cells: Sequence[Cell]) -> list[Cell]:
     """Return the first cell, then each other cell with its difference to the first."""
     line = [cells[0]]
     for cell in cells[1:]:
-        if cell.value is None or cells[0].value is None:
-            line += [cell, number(None, "one of the two is n/a")]
-            continue
-        value, digits = cell.value - cells[0].value, len(cell.text.partition(".")[2])
-        line += [cell, Cell(signed(value, digits), value=value, tint=max(-1.0, min(1.0, value)))]
+        first, value = cells[0].value, cell.value
+        by = None if first is None or value is None else value - first
+        digits = len(cell.text.partition(".")[2])
+        line += [cell, difference(by, "one of the two is n/a", digits=digits, tint=by)]
     return line
 
 

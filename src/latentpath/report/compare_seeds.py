@@ -9,7 +9,7 @@ import pandas as pd
 from latentpath.metrics import figure
 from latentpath.metrics.paired import Differences, paired_differences, unpaired_differences
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, header, number, signed
+from latentpath.report.cells import Cell, Table, difference, header, number, signed
 from latentpath.report.pictures import words
 
 FIGURES = ("cfrt_strict", "all_strict", "cfrt_released", "flipped", "class_kept", "others_kept")
@@ -71,9 +71,8 @@ def _table(
             shown[key] = number(None, "fewer than two seeds have it")
             continue
         says = f"p = {found.p_adjusted[i]:.3g} among all differences of this table; {found.n[i]} seeds"
-        mean, low, high = (float(end[i]) for end in (found.mean, found.low, found.high))
-        tint = max(-1.0, min(1.0, mean))
-        shown[key] = Cell(signed(mean), value=mean, low=low, high=high, tint=tint, says=says)
+        mean, ends = found.mean[i], (found.low[i], found.high[i])
+        shown[key] = difference(mean, tint=mean, ends=ends, says=says)
     head = ["class", "attribute", *(figure(key).label for key in FIGURES)]
     table = Table(f"{what}, with 95 % intervals", head, name=f"differences_{what.partition(' ')[0]}")
     table.groups.append([[header("mean"), header(""), *(shown["mean", "", key] for key in FIGURES)]])

@@ -57,17 +57,12 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """Return a LaTeX `table` with `booktabs` rules; n/a is a dash with its reason in a comment."""
-    numeric = [
-        all(not row[i][0].header and (row[i][0].value is not None or row[i][0].reason) for row in rows)
-        for rows in [[row for group in table.filled() for row in group]]
-        for i in range(len(table.head))
-    ]
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{latex(table.caption)}}}",
         rf"  \label{{tab:{table.name.replace('_', '-')}}}",
-        rf"  \begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+        rf"  \begin{{tabular}}{{{''.join('r' if right else 'l' for right in table.numeric)}}}",
         r"    \toprule",
         f"    {' & '.join(map(latex, table.head))} \\\\",
     ]

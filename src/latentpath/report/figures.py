@@ -1,6 +1,6 @@
 """The page's charts of curves: flip curves, directions of the trajectories, and their numbers."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -27,8 +27,8 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
             if rows.empty:
                 continue
             steps, x, labels = axis(run, rows.index)
-            others, prob = (_column(rows, key, steps) for key in ("others_probability", "probability"))
-            newly, low, high = (_column(rows, f"flipped{end}", steps) for end in ("", "_low", "_high"))
+            newly, low, high = columns_at(rows, steps, "flipped", "flipped_low", "flipped_high")
+            prob, others = columns_at(rows, steps, "probability", "others_probability")
             lines = [
                 Line(NEWLY, newly, paint, low=low, high=high),
                 Line(PROBABILITY, prob, paint, "dashed"),
@@ -55,9 +55,8 @@ def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
     for panel in panels:
         group = []
         for line in panel.lines:
-            ends = list(zip(line.low, line.high, strict=True)) or [(None, None)] * len(line.values)
-            known = dict(zip(panel.labels, zip(line.values, ends, strict=True), strict=True))
-            found = [known.get(label, (None, (None, None))) for label in labels]
+            known = dict(zip(panel.labels, zip(line.values, line.ends, strict=True), strict=True))
+            found = [known.get(label, (None, ())) for label in labels]
             cells = [number(value, "undefined at this position", ends=band) for value, band in found]
             group.append([header(panel.title), header(line.name), *cells])
         table.groups.append(group)
@@ -105,12 +104,11 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
         lines = []
         for index, attribute in enumerate(run.attributes):
             rows = _rows(of_figure, cls, attribute, "swap_step")
-            mean, low, high = (_column(rows, key, steps) for key in ("mean", "low", "high"))
+            mean, low, high = columns_at(rows, steps, "mean", "low", "high")
             lines.append(Line(words(attribute), mean, colour(index), low=low, high=high))
-        known = [v for line in lines for v in (*line.values, *line.low, *line.high) if v is not None]
-        if known:
+        if any(value == value for line in lines for value in line.values):
             lines += _null(geometry, cls, figure, steps)
-            known += [v for v in lines[-1].values if v is not None]
+            known = [v for line in lines for v in (*line.values, *line.low, *line.high) if v == v]
             low = min(known) - 0.05 if min(known) < 0 else 0.0
             high = 1.0 if figure.startswith(("cosine", "direction")) else 1.05 * max(known) or 1.0
             title = panel_name(run, cls, name)
@@ -118,7 +116,7 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
     return panels
 
 
-def _null(geometry: pd.DataFrame, cls: str, figure: str, steps: Sequence[int]) -> list[Line]:
+def _null(geometry: pd.DataFrame, cls: str, figure: str, steps: list[int]) -> list[Line]:
     """Return the line of what a figure is where directions say nothing, if it has one."""
     if figure in UNRELATED:
         return [Line("unrelated images", [UNRELATED[figure]] * len(steps), "quiet", "dashed")]
@@ -126,7 +124,8 @@ def _null(geometry: pd.DataFrame, cls: str, figure: str, steps: Sequence[int]) -
         return []
     rows = geometry[(geometry["figure"] == "direction_null") & (geometry["class"] == cls)]
     rows = rows.assign(swap_step=rows["swap_step"].astype(int)).set_index("swap_step")
-    return [Line("attributes exchanged", _column(rows, "mean", steps), "quiet", "dashed")]
+    (mean,) = columns_at(rows, steps, "mean")
+    return [Line("attributes exchanged", mean, "quiet", "dashed")]
 
 
 def geometry_table(run: RunArtefacts) -> Table | None:
@@ -150,7 +149,8 @@ def geometry_table(run: RunArtefacts) -> Table | None:
             line = [header(words(cls)), header(words(attribute))]
             for key, (_, digits) in figures.items():
                 row = rows.get(key, {})
-                line.append(number(row.get("mean"), "no trajectory", digits=digits, ends=_ends(row)))
+                ends = row.get("low"), row.get("high")
+                line.append(number(row.get("mean"), "no trajectory", digits=digits, ends=ends))
                 inner = [row.get("q10"), row.get("q90")]
                 spread = all(v is not None and v == v for v in inner)
                 line.append(Cell("–".join(f"{v:.{digits}f}" for v in inner) if spread else ""))
@@ -180,17 +180,13 @@ def _rows(table: pd.DataFrame, cls: str, attribute: str, position: str) -> pd.Da
     return rows.drop_duplicates(position).set_index(position)
 
 
-def _column(rows: pd.DataFrame, name: str, positions: Sequence[int]) -> list[float | None]:
-    values = rows[name].dropna().to_dict() if name in rows else {}
-    return [values.get(position) for position in positions]
-
-
-def _ends(row: Mapping[Hashable, float]) -> tuple[float | None, float | None]:
-    return row.get("low"), row.get("high")
+def columns_at(rows: pd.DataFrame, positions: list[float] | list[int], *names: str) -> list[list[float]]:
+    """Return each column of `rows` at the positions, which are its index; NaN where it has no value."""
+    return rows.reindex(index=positions, columns=list(names)).astype(float).T.to_numpy().tolist()
 
 
 def _describe(name: str, line: Line, labels: Sequence[str]) -> str:
-    known = [(label, value) for label, value in zip(labels, line.values, strict=True) if value is not None]
+    known = [(label, value) for label, value in zip(labels, line.values, strict=True) if value == value]
     if not known:
         return f"{name}: no scores"
     (first, low), (last, high) = known[0], known[-1]

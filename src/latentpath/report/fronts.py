@@ -1,5 +1,6 @@
 """The section that compares ways of editing: their fronts as curves, and leaks at equal effect in a table."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -8,7 +9,7 @@ from latentpath.metrics import figure
 from latentpath.metrics.front_table import AREA, AT, EQUAL
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Cell, Table, header, number, signed
-from latentpath.report.charts import Chart, Curves, Key, Line
+from latentpath.report.charts import Chart, Curves, Key, Line, Look
 from latentpath.report.pictures import words
 from latentpath.runs.figure_style import CYCLE, colour
 
@@ -83,9 +84,8 @@ def _panel(title: str, rows: pd.DataFrame, methods: Sequence[str], high: float) 
     lines = []
     for method, own in by_method.items():
         k = methods.index(str(method))
-        low, high_end = (_known(reference + own[f"difference_{end}"]) for end in ("low", "high"))
-        band = {"low": [None, *low], "high": [None, *high_end]}
-        lines.append(Line(words(str(method)), [0.0, *_known(own["value"])], colour(k), _look(k), **band))
+        band = {end: [math.nan, *(reference + own[f"difference_{end}"])] for end in ("low", "high")}
+        lines.append(Line(words(str(method)), [0.0, *own["value"]], colour(k), _look(k), **band))
     levels = [float(level) for level in reference.index]
     return Curves(
         title,
@@ -101,11 +101,7 @@ def _panel(title: str, rows: pd.DataFrame, methods: Sequence[str], high: float) 
     )
 
 
-def _known(values: pd.Series) -> list[float | None]:
-    return [None if value != value else float(value) for value in values]
-
-
-def _look(index: int):
+def _look(index: int) -> Look:
     return "solid" if index < CYCLE else "dashed"
 
 

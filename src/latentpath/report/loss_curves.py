@@ -22,9 +22,8 @@ def loss_curves(run: RunArtefacts) -> Chart | None:
     bins = [key for key in map(str, rows) if key.startswith(f"{there[-1]}_t")]
     looks = zip(there, ("solid", "dashed"), strict=False)
     mean = [Line(WEIGHTS[key], rows[key].tolist(), "ink", look) for key, look in looks]
-    each = [
-        Line(f"t = {key.rpartition('_t')[2]}", rows[key].tolist(), colour(k)) for k, key in enumerate(bins)
-    ]
+    names = [f"t = {key.rpartition('_t')[2]}" for key in bins]
+    each = [Line(names[k], rows[key].tolist(), colour(k)) for k, key in enumerate(bins)]
     panels = [_panel("mean over all timesteps", rows, mean)]
     panels += [_panel(f"{WEIGHTS[there[-1]]}, by timestep", rows, each)] if each else []
     legend = [Key(line.name, line.colour, line.look) for line in (*mean, *each)]
@@ -35,7 +34,7 @@ def _panel(title: str, rows: pd.DataFrame, lines: list[Line]) -> Curves:
     steps = rows["step"].astype(int).tolist()
     first, last = lines[0].values[0], lines[0].values[-1]
     says = f"{title}, {lines[0].name}: {first:.3f} at step {steps[0]}, {last:.3f} at step {steps[-1]}"
-    high = 1.05 * max(v for line in lines for v in line.values if v is not None and v == v)
+    high = 1.05 * max(v for line in lines for v in line.values if v == v)
     labels = [f"{step:,}" for step in steps]
     return Curves(
         title, steps, labels, lines, high=high, x_title="training step", says=says, width=320, height=190

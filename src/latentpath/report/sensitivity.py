@@ -5,7 +5,7 @@ import pandas as pd
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table, header, number
 from latentpath.report.charts import Chart, Curves, Line
-from latentpath.report.figures import attribute_legend, panel_name
+from latentpath.report.figures import attribute_legend, columns_at, panel_name
 from latentpath.report.pictures import words
 from latentpath.runs.figure_style import colour
 
@@ -77,11 +77,8 @@ def _panel(run: RunArtefacts, cls: str, name: str, rows: pd.DataFrame, by: str, 
     labels = [str(int(end - p)) if by == "strength" else f"{p:g}" for p in positions]
     lines = []
     for index, attribute in enumerate(run.attributes):
-        of = rows[rows["attribute"] == attribute].drop_duplicates(by).set_index(by).reindex(positions)
-        values, low, high = (
-            [None if pd.isna(v) else float(v) for v in of[key]] if key in of else []
-            for key in (figure, f"{figure}_low", f"{figure}_high")
-        )
+        of = rows[rows["attribute"] == attribute].drop_duplicates(by).set_index(by)
+        values, low, high = columns_at(of, positions, figure, f"{figure}_low", f"{figure}_high")
         lines.append(Line(words(attribute), values, colour(index), low=low, high=high))
     heading = panel_name(run, cls, f"CFRT, {name}")
     says = f"{heading}, by {title}"
