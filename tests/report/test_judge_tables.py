@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from latentpath.report.judge_tables import classifier_table, cross_validation_table
 
@@ -11,7 +11,7 @@ from latentpath.report.judge_tables import classifier_table, cross_validation_ta
 def table_of(**row: Any):
     scores = {"accuracy": 0.9, "f1": 0.8, "auroc": 0.95, "positives": 3, "count": 9, **row}
     run: Any = SimpleNamespace(classes=["chest"], classification={"test": {"edema": scores}})
-    table = classifier_table(run, "test")
+    table = classifier_table(run.classification, run.classes, "test")
     assert table is not None
     return table.head, [cell.text for cell in table.groups[0][0]]
 
@@ -35,7 +35,7 @@ def test_the_auroc_after_the_vae_comes_first_with_its_interval():
     found = {"MEL": {"auroc": {"value": 0.7, "low": 0.5, "high": 0.9}}, "ink": {"auroc": {"value": 0.6}}}
     held_out = {"originals": found, "round_trips": found}
     run: Any = SimpleNamespace(classes=["MEL", "NV"], classification={"test": scores, "held_out": held_out})
-    table = classifier_table(run, "test")
+    table = classifier_table(run.classification, run.classes, "test")
     assert table is not None and table.head[:3] == ["label", "AUROC after the VAE", "AUROC"]
     of_class, ink = table.groups[0]
     assert (of_class[1].text, of_class[1].interval) == ("0.70", "0.50–0.90")
@@ -54,9 +54,9 @@ def test_a_cross_validated_judge_has_a_table_of_all_images():
         "groups": 483,
     }
     found = {"folds": 10, "images": 711, "heads": {"effusion": row}}
-    table = cross_validation_table(cast(Any, SimpleNamespace(classification={"cross_validation": found})))
+    table = cross_validation_table({"cross_validation": found})
     assert table is not None and "711 images" in table.caption and "10 folds" in table.caption
     cells = table.groups[0][0]
     assert [cell.text for cell in cells] == ["effusion", *["0.79"] * 3, *["64", "647", "483"]]
     assert {cell.interval for cell in cells[1:4]} == {"0.71–0.85"}
-    assert cross_validation_table(cast(Any, SimpleNamespace(classification={}))) is None
+    assert cross_validation_table({}) is None

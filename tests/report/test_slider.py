@@ -78,7 +78,9 @@ def test_any_size_of_picture(make_run: MakeRun, side: int) -> None:
 
 def test_the_payload_cannot_end_its_element(make_run: MakeRun) -> None:
     run = read_run(make_run(attributes=("<!--<b>", "a&b"), examples=False))
-    text = str(payload({}, latent_map(run), co_change_tables(run), run=run))
+    mapped = latent_map(run)
+    assert mapped is not None
+    text = str(payload(co_change_tables(run), map=mapped.data(run, [])))
     assert not set("<>&") & set(text)
     content = json.loads(text)
     assert content["map"]["attributes"] == ["<!--<b>", "a&b"]

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
 import yaml
-from markupsafe import Markup
 
 from latentpath.errors import UserError
 from latentpath.metrics import figure
@@ -16,9 +14,9 @@ from latentpath.report.artefacts import RunArtefacts, read_run
 from latentpath.report.cells import Cell, Table, difference, header
 from latentpath.report.compare_seeds import compared
 from latentpath.report.encode import data_uri
-from latentpath.report.page import environment, page_script
+from latentpath.report.page import fill
 from latentpath.report.pictures import Gallery, Grid, words
-from latentpath.report.slider import payload, script_hash
+from latentpath.report.slider import payload
 from latentpath.report.tables import figure_cell
 from latentpath.runs.files import write_text
 
@@ -59,25 +57,18 @@ def write_comparison(run_dirs: Sequence[Path], out: Path) -> Path:
     tables = _tables(runs, classes, attributes)
     found = [compared(runs[0], other, classes, attributes) for other in runs[1:]]
     comparisons = [comparison for comparison in found if comparison is not None]
-    shown = [_overall(runs), *(comparison.table for comparison in comparisons), *tables]
-    script = page_script()
-    page = (
-        environment()
-        .get_template("compare.html.j2")
-        .render(
-            runs=runs,
-            made=datetime.now(UTC).strftime("%-d %B %Y"),
-            overall=_overall(runs),
-            comparisons=comparisons,
-            tables=tables,
-            settings=_settings(runs),
-            sides=_sides(runs, classes),
-            uri=cache(data_uri),
-            threshold=runs[0].threshold,
-            script=Markup(script),
-            script_hash=Markup(script_hash(script)),
-            payload=payload({}, None, shown, run=runs[0]),
-        )
+    overall = _overall(runs)
+    page = fill(
+        "compare.html.j2",
+        payload([overall, *(comparison.table for comparison in comparisons), *tables]),
+        runs=runs,
+        overall=overall,
+        comparisons=comparisons,
+        tables=tables,
+        settings=_settings(runs),
+        sides=_sides(runs, classes),
+        uri=cache(data_uri),
+        threshold=runs[0].threshold,
     )
     write_text(out / "compare.html", page)
     return out / "compare.html"

@@ -1,11 +1,10 @@
 """Tables of other edits than plain swaps, of flip points, and of the cost."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from latentpath.keys import JOIN
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, count, header, number
+from latentpath.report.cells import Cell, Row, Table, count, header, number
 from latentpath.report.pictures import words
 
 EDITS = {
@@ -15,177 +14,144 @@ EDITS = {
     "order": "one after the other",
     "removal": "from with to without",
 }
+Column = Callable[[Row], Cell]  # makes the cell of a row
 
 
 def edits_table(run: RunArtefacts) -> Table | None:
     """Make the table of combinations, strengths, windows, removals and own methods; None without any."""
-    table = run.tables.get("edits")
-    edits = [] if table is None else table[table["method"] != "swap"].to_dict("records")
+    found = run.tables.get("edits")
+    edits = [] if found is None else found[found["method"] != "swap"].to_dict("records")
     if not edits:
         return None
-    head = ["edit", "class", "attribute", "steps", "strength"]
-    table = Table(
-        "Other edits than plain swaps, as shares of seeds",
-        [
-            *head,
-            "there before",
-            "there after",
-            "all attributes as asked",
-            "others kept",
-            "effect over placebo",
-            "leak over placebo",
-            "seeds",
-        ],
-        name="edits",
-    )
+    unknown = "a named attribute has no head, or no score"
+    columns: dict[str, Column] = {
+        "class": lambda row: header(words(row["class"])),
+        "attribute": lambda row: header(_joined(row, " then " if row["method"] == "order" else " and ")),
+        "steps": lambda row: Cell(_steps(row, run.num_inference_steps)),
+        "strength": lambda row: number(row["strength"], digits=1),
+        "there before": lambda row: number(row["before"], unknown, bar=True),
+        "there after": lambda row: number(row["after"], unknown, bar=True),
+        "all attributes as asked": lambda row: number(row["match"], unknown, bar=True),
+        "others kept": lambda row: number(row["others_kept"], unknown, bar=True),
+        "effect over placebo": _with_interval("effectiveness", "no placebo is like it"),
+        "leak over placebo": _with_interval("leak", "no placebo is like it"),
+        "seeds": lambda row: count(row["n"]),
+    }
+    table = Table("Other edits than plain swaps, as shares of seeds", ["edit", *columns], name="edits")
     own = {edit["method"]: words(edit["method"]) for edit in edits if edit["method"] not in EDITS}
     for method, name in (EDITS | own).items():
-        rows = [edit for edit in edits if edit["method"] == method]
-        group = []
-        for k, edit in enumerate(rows):
-            back = edit["until"] < run.num_inference_steps
-            steps = f"{edit['swap_step']} to {edit['until']}" if back else f"from {edit['swap_step']}"
-            between = " and "
-            if method == "order":
-                steps, between = f"{edit['swap_step']}, then {edit['until']}", " then "
-            shares = [
-                number(edit[key], "a named attribute has no head, or no score", bar=True)
-                for key in ("before", "after", "match", "others_kept")
-            ]
-            first = [header(name, len(rows))] if k == 0 else []
-            named = [header(words(edit["class"])), header(words(edit["attribute"].replace(JOIN, between)))]
-            middle = [Cell(steps), number(edit["strength"], digits=1)]
-            beyond = [
-                number(edit[key], "no placebo is like it", ends=(edit[f"{key}_low"], edit[f"{key}_high"]))
-                for key in ("effectiveness", "leak")
-            ]
-            group.append([*first, *named, *middle, *shares, *beyond, count(edit["n"])])
+        group = [[cell(row) for cell in columns.values()] for row in edits if row["method"] == method]
         if group:
+            group[0].insert(0, header(name, len(group)))
             table.groups.append(group)
     return table
 
 
 def reversibility_table(run: RunArtefacts) -> Table | None:
     """Make the table of how far windows come back to the neutral image; None without windows."""
-    return _axiom_table(
+    unknown = "no swap at this step, or no seed that tells"
+    return _by_class(
         run,
         "reversibility",
         "Reversibility: what is left of an edit if the prompt goes back to neutral, with 95 % intervals",
         {
             "attribute": lambda row: header(words(row["attribute"])),
             "steps": lambda row: Cell(f"{row['swap_step']} to {row['until']}"),
+            "distance left": _with_interval("remaining", unknown),
+            "attribute still there": _with_interval("still_present", unknown),
+            "scores moved by the swap": _with_interval("scores_edited", unknown),
+            "scores moved after the window": _with_interval("scores_back", unknown),
+            "seeds": lambda row: count(row["n"]),
         },
-        {
-            "remaining": "distance left",
-            "still_present": "attribute still there",
-            "scores_edited": "scores moved by the swap",
-            "scores_back": "scores moved after the window",
-        },
-        unknown="no swap at this step, or no seed that tells",
     )
 
 
 def commutativity_table(run: RunArtefacts) -> Table | None:
     """Make the table of how far two edits end apart in their two orders; None without orders."""
-    return _axiom_table(
+    unknown = "no seed has both orders"
+    return _by_class(
         run,
         "commutativity",
         "Commutativity: two edits in one order against the same in the other order, with 95 % intervals",
         {
-            "attributes": lambda row: header(words(row["attribute"].replace(JOIN, " and "))),
+            "attributes": lambda row: header(_joined(row, " and ")),
             "steps": lambda row: Cell(f"{row['swap_step']}, then {row['until']}"),
+            "distance apart": _with_interval("apart", unknown),
+            "scores apart": _with_interval("scores_apart", unknown),
+            "decided alike": _with_interval("decided_alike", unknown),
+            "seeds": lambda row: count(row["n"]),
         },
-        {"apart": "distance apart", "scores_apart": "scores apart", "decided_alike": "decided alike"},
-        unknown="no seed has both orders",
     )
 
 
 def composition_table(run: RunArtefacts) -> Table | None:
     """Make the table of real images that are inverted and sampled again; None with one round."""
-    return _axiom_table(
+    return _by_class(
         run,
         "composition",
         "Composition: real images inverted and sampled again, one round from the other, with 95 % intervals",
-        {"rounds": lambda row: count(row["round"])},
-        {"latent_error": "latents off by", "decisions_changed": "decisions changed"},
-        unknown="no scores",
-        counted="images",
-        digits=3,
+        {
+            "rounds": lambda row: count(row["round"]),
+            "latents off by": _with_interval("latent_error", "no scores", digits=3),
+            "decisions changed": _with_interval("decisions_changed", "no scores", digits=3),
+            "images": lambda row: count(row["n"]),
+        },
     )
-
-
-def _axiom_table(
-    run: RunArtefacts,
-    name: str,
-    title: str,
-    named: Mapping[str, Callable[[Mapping[Any, Any]], Cell]],
-    figures: Mapping[str, str],
-    *,
-    unknown: str,
-    counted: str = "seeds",
-    digits: int = 2,
-) -> Table | None:
-    """Make the table `name` of a run, a group per class; None if the run has no such table.
-
-    named: head of a column -> cell of a row. figures: key -> head; each has its interval or, where it is
-    undefined, the reason `unknown`.
-    """
-    found = run.tables.get(name)
-    if found is None:
-        return None
-    table = Table(title, ["class", *named, *figures.values(), counted], name=name)
-    for cls, rows in found.groupby("class", sort=False):
-        group = []
-        for row in rows.to_dict("records"):
-            first = [header(words(str(cls))), *(cell(row) for cell in named.values())]
-            cells = [
-                number(row[key], unknown, digits=digits, ends=(row[f"{key}_low"], row[f"{key}_high"]))
-                for key in figures
-            ]
-            group.append([*first, *cells, count(row["n"])])
-        table.groups.append(group)
-    return table
 
 
 def flip_points_table(run: RunArtefacts) -> Table | None:
     """Make the table of flip points; None if the traversal did not search for them."""
-    points = run.tables.get("flip_points")
-    if points is None:
-        return None
-    keys = {"flips": "flips", "never": "never", "already_present": "present before"}
-    table = Table(
+    return _by_class(
+        run,
+        "flip_points",
         "Flip points: the latest swap step at which the attribute is present, found by bisection",
-        [
-            "class",
-            "attribute",
-            "median flip step",
-            *(f"seeds: {label}" for label in keys.values()),
-            "not monotone",
-        ],
-        name="flip_points",
+        {
+            "attribute": lambda row: header(words(row["attribute"])),
+            "median flip step": lambda row: number(row["median"], "no seed flips", digits=0),
+            "seeds: flips": lambda row: count(row["flips"]),
+            "seeds: never": lambda row: count(row["never"]),
+            "seeds: present before": lambda row: count(row["already_present"]),
+            "not monotone": lambda row: count(row["not_monotone"]),
+        },
     )
-    for _, rows in points.groupby("class", sort=False):
-        table.groups.append(
-            [
-                [
-                    header(words(row["class"])),
-                    header(words(row["attribute"])),
-                    number(row["median"], "no seed flips", digits=0),
-                    *(count(row[key]) for key in keys),
-                    count(row["not_monotone"]),
-                ]
-                for row in rows.to_dict("records")
-            ]
-        )
-    return table
 
 
 def cost_table(run: RunArtefacts) -> Table:
     """Make the table of each stage's wall time."""
-    table = Table("Wall time of each stage", ["stage", "seconds", "status"], name="cost")
-    group = []
-    for stage, manifest in run.manifests.items():
-        seconds = number(manifest.get("seconds"), "the stage did not record its time", digits=1)
-        group.append([header(stage), seconds, Cell(str(manifest.get("status", "")))])
-    table.groups.append(group)
-    return table
+    why = "the stage did not record its time"
+    group = [
+        [header(stage), number(made.get("seconds"), why, digits=1), Cell(str(made.get("status", "")))]
+        for stage, made in run.manifests.items()
+    ]
+    return Table("Wall time of each stage", ["stage", "seconds", "status"], [group], name="cost")
+
+
+def _by_class(run: RunArtefacts, name: str, caption: str, columns: Mapping[str, Column]) -> Table | None:
+    """Make the table of evaluate/tables/`name`.csv, a group per class; None if the run has none.
+
+    columns: head -> what makes the cell of a row; before them is the class.
+    """
+    found = run.tables.get(name)
+    if found is None:
+        return None
+    columns = {"class": lambda row: header(words(row["class"])), **columns}
+    groups = [
+        [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+        for _, rows in found.groupby("class", sort=False)
+    ]
+    return Table(caption, list(columns), groups, name=name)
+
+
+def _with_interval(key: str, unknown: str, *, digits: int = 2) -> Column:
+    return lambda row: number(row[key], unknown, digits=digits, ends=(row[f"{key}_low"], row[f"{key}_high"]))
+
+
+def _joined(row: Row, between: str) -> str:
+    return words(row["attribute"].replace(JOIN, between))
+
+
+def _steps(row: Row, last: int) -> str:
+    """Say in which steps an edit follows the target prompt; `last` is the number of all steps."""
+    if row["method"] == "order":
+        return f"{row['swap_step']}, then {row['until']}"
+    return f"{row['swap_step']} to {row['until']}" if row["until"] < last else f"from {row['swap_step']}"

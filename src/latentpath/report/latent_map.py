@@ -1,6 +1,6 @@
 """The t-SNE map of the latents, with the identity of each point."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -10,6 +10,7 @@ from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.charts import MARKERS, Chart, Cloud, Key, Scatter
 from latentpath.report.pictures import words
 from latentpath.runs.figure_style import colour
+from latentpath.runs.files import Json
 
 MAX_POINTS = 5000  # of the map: about 300 kB
 WIDTH, HEIGHT, MARGIN = 720, 480, 14  # px of the map
@@ -24,7 +25,17 @@ class LatentMap:
     """
 
     chart: Chart
-    points: list[list[float]] = field(default_factory=list)
+    points: list[list[float]]
+
+    def data(self, run: RunArtefacts, steps: list[int]) -> Json:
+        """Return what the page's script gets; steps: the swap steps of the slider, which the map leads to."""
+        return {
+            "points": self.points,
+            "classes": [words(c) for c in run.classes],
+            "attributes": [words(a) for a in run.attributes],
+            "steps": steps,
+            "neutral": run.num_inference_steps,
+        }
 
 
 def latent_map(run: RunArtefacts) -> LatentMap | None:

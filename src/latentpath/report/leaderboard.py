@@ -2,20 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
 from latentpath.metrics import figure
 from latentpath.metrics.front_table import AREA
 from latentpath.report.cells import Cell, Row, Table, header, number, signed
 from latentpath.report.charts import Chart
 from latentpath.report.export import to_csv, to_markdown
-from latentpath.report.page import environment, page_script
+from latentpath.report.page import fill
 from latentpath.report.pictures import words
-from latentpath.report.slider import copies_payload, script_hash
+from latentpath.report.slider import payload
 from latentpath.runs.files import write_text
 from latentpath.runs.masking import mask_text
 
@@ -94,19 +92,8 @@ def write_leaderboards(boards: Sequence[Board], out: Path, command: str) -> list
 
 
 def _page(boards: Sequence[Board], tables: Sequence[Table], command: str) -> str:
-    script = page_script()
-    return (
-        environment()
-        .get_template("leaderboard.html.j2")
-        .render(
-            boards=list(zip(boards, tables, strict=True)),
-            command=command,
-            made=datetime.now(UTC).strftime("%-d %B %Y"),
-            script=Markup(script),
-            script_hash=Markup(script_hash(script)),
-            payload=copies_payload(tables),
-        )
-    )
+    shown = list(zip(boards, tables, strict=True))
+    return fill("leaderboard.html.j2", payload(tables), boards=shown, command=command)
 
 
 def _compared(row: Row, name: str) -> list[Cell]:

@@ -48,56 +48,53 @@ def write_report(run_dir: Path, out: Path) -> Path:
 def _render(run: RunArtefacts, gallery: Gallery) -> str:
     encode = cache(data_uri)
     mapped, explored, tables = latent_map(run), explorer(run, gallery), page_tables(run)
-    script = page_script()
-    return (
-        environment()
-        .get_template("template.html.j2")
-        .render(
-            run=run,
-            uri=encode,
-            question=QUESTION,
-            headline=headline(run),
-            made=datetime.now(UTC).strftime("%-d %B %Y"),
-            explored=bool(explored),
-            script=Markup(script),
-            script_hash=Markup(script_hash(script)),
-            payload=payload(explored, mapped, every_table(tables), run=run),
-            **_pictures(run, gallery, encode),
-            **tables,
-            pairs=entangled_pairs(run, gallery),
-            class_matches=class_matches(run),
-            **page_charts(run),
-            front_charts=front_charts(run),
-            tsne=mapped.chart if mapped else None,
-            configs=_distinct_configs(run),
-            cost=_cost(run),
-        )
+    steps = explored["tracks"][0]["steps"] if explored else []
+    return fill(
+        "template.html.j2",
+        payload(every_table(tables), explorer=explored, map=mapped.data(run, steps) if mapped else None),
+        run=run,
+        uri=encode,
+        question=QUESTION,
+        headline=headline(run),
+        explored=bool(explored),
+        **_pictures(run, gallery, encode),
+        **tables,
+        pairs=entangled_pairs(run, gallery),
+        class_matches=class_matches(run),
+        **page_charts(run),
+        front_charts=front_charts(run),
+        tsne=mapped.chart if mapped else None,
+        configs=_distinct_configs(run),
+        cost=_cost(run),
     )
 
 
-def environment() -> Environment:
-    """Return the Jinja environment of the templates and the style; all other text is escaped."""
-    names = ("template.html.j2", "compare.html.j2", "leaderboard.html.j2", "macros.html.j2", "style.css")
+def fill(template: str, payload: Markup, **content: object) -> str:
+    """Fill a template with `content`, the style, the script and its data; all other text is escaped."""
+    names = (template, "macros.html.j2", "style.css")
     sources = {name: _resource(name) for name in names}
     sources["style.css"] = colour_variables() + sources["style.css"]
-    made = Environment(
+    environment = Environment(
         loader=DictLoader(sources),
         autoescape=lambda name: name != "style.css",
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {
+    environment.filters |= {
         "words": words,
         "label": lambda key: figure(key).label,
         "meaning": lambda key: figure(key).definition,
         "definition": definition,
     }
-    return made
-
-
-def page_script() -> str:
-    return "\n" + "\n".join(_resource(name) for name in ("slider.js", "map.js", "copy.js"))
+    script = "\n" + "\n".join(_resource(name) for name in ("slider.js", "map.js", "copy.js"))
+    return environment.get_template(template).render(
+        made=datetime.now(UTC).strftime("%-d %B %Y"),
+        script=Markup(script),
+        script_hash=Markup(script_hash(script)),
+        payload=payload,
+        **content,
+    )
 
 
 def _pictures(run: RunArtefacts, gallery: Gallery, encode: Callable[[Path, Path | None, bool], str]) -> Json:

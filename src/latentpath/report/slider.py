@@ -11,7 +11,6 @@ from latentpath.keys import INTERPOLATIONS
 from latentpath.report.artefacts import RunArtefacts
 from latentpath.report.cells import Table
 from latentpath.report.export import to_csv, to_latex
-from latentpath.report.latent_map import LatentMap
 from latentpath.report.pictures import Gallery, thinned, words
 from latentpath.report.sprites import Sheet, encode_sheets
 from latentpath.report.tables import METHOD_NAMES
@@ -60,35 +59,10 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
     }
 
 
-def payload(
-    explored: Json, mapped: LatentMap | None, tables: Iterable[Table], *, run: RunArtefacts
-) -> Markup:
-    """Return the page's JSON, escaped so that it cannot end its script element."""
-    content: Json = {"copies": _copies(tables)}
-    if explored:
-        content["explorer"] = explored
-    if mapped:
-        steps = explored["tracks"][0]["steps"] if explored else []
-        content["map"] = {
-            "points": mapped.points,
-            "classes": [words(c) for c in run.classes],
-            "attributes": [words(a) for a in run.attributes],
-            "steps": steps,
-            "neutral": run.num_inference_steps,
-        }
-    return _escaped(content)
-
-
-def copies_payload(tables: Iterable[Table]) -> Markup:
-    """Return the JSON of a page whose script only copies tables."""
-    return _escaped({"copies": _copies(tables)})
-
-
-def _copies(tables: Iterable[Table]) -> dict[str, dict[str, str]]:
-    return {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
-
-
-def _escaped(content: Json) -> Markup:
+def payload(tables: Iterable[Table], **parts: Json | None) -> Markup:
+    """Return the JSON of the page's script, the tables to copy and `parts`, which cannot end its element."""
+    copies = {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
+    content = {"copies": copies} | {name: part for name, part in parts.items() if part}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from rich.table import Table
 from torch import Tensor
 
 from latentpath.data.pixels import to_model_range
@@ -88,50 +87,3 @@ def _mean_over_groups(values: np.ndarray, groups: ArrayLike) -> dict[str, float 
     found = (means.mean(), ends.low[0], ends.high[0]) if ends else (np.nan,) * 3
     names = ("value", "low", "high")
     return {k: float(v) if np.isfinite(v) else None for k, v in zip(names, found, strict=True)}
-
-
-def round_trip_table(figures: Json) -> Table:
-    """Make the terminal's table of what is left of each head after the VAE; originals -> round trips."""
-    quality = figures["psnr"]["value"]
-    decibels = "" if quality is None else f", PSNR {quality:.1f} dB"
-    title = f"{figures['images']:,} held-out images -> after the VAE of {figures['vae']}{decibels}"
-    grid = Table(title=title, title_justify="left")
-    grid.add_column("label", no_wrap=True)
-    for column in ("AUROC", "sensitivity", "specificity", "positives", "negatives", "groups"):
-        grid.add_column(column, justify="right")
-    for label, before in figures["originals"].items():
-        after = figures["round_trips"][label]
-        cells = [
-            f"{_written(before[k])} -> {_written(after[k])}" for k in ("auroc", "sensitivity", "specificity")
-        ]
-        counts = [f"{before[k]:,}" for k in ("positives", "negatives", "groups")]
-        grid.add_row(label, *cells, *counts)
-    return grid
-
-
-def cross_validation_table(figures: Json) -> Table:
-    """Make the terminal's table of all images, each judged by layers that were fitted without its group."""
-    title = f"{figures['images']:,} images, each judged without its group: {figures['folds']} folds"
-    grid = Table(title=title, title_justify="left")
-    grid.add_column("label", no_wrap=True)
-    for column in (
-        "AUROC",
-        "95 % interval",
-        "sensitivity",
-        "specificity",
-        "positives",
-        "negatives",
-        "groups",
-    ):
-        grid.add_column(column, justify="right")
-    for label, row in figures["heads"].items():
-        ends = row["auroc"]
-        interval = "" if ends["low"] is None else f"{ends['low']:.2f} to {ends['high']:.2f}"
-        rates = [_written(row[k]) for k in ("sensitivity", "specificity")]
-        counts = [f"{row[k]:,}" for k in ("positives", "negatives", "groups")]
-        grid.add_row(label, _written(ends), interval, *rates, *counts)
-    return grid
-
-
-def _written(figure: dict[str, float | None]) -> str:
-    return "n/a" if figure["value"] is None else f"{figure['value']:.3f}"

@@ -6,24 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from latentpath.config.choices import Calibrate
 from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
+from latentpath.report.judge_tables import classifier_table, cross_validation_table, round_trip_table
+from latentpath.report.terminal import print_table
 from latentpath.runs.files import Json, write_json
 from latentpath.training.classify import LabelWeights
 from latentpath.training.fit_head import Change, twice
-from latentpath.training.held_out import (
-    RoundTrip,
-    after_round_trip,
-    cross_validation_table,
-    held_out_figures,
-    round_trip_table,
-)
+from latentpath.training.held_out import RoundTrip, after_round_trip, held_out_figures
 from latentpath.training.labelled_images import ImageData, LabelledImages
 
 
@@ -80,11 +74,12 @@ def judge_splits(
         metrics["cross_validation"] = cross_validation()
     classifier.save(folder)
     write_json(folder / "metrics.json", metrics)
-    Console(markup=False).print(metrics_table(metrics["test"], len(test)))
+    if table := classifier_table(metrics, classifier.classes, "test"):
+        print_table(table)
     if "round_trips" in metrics["held_out"]:
-        Console(markup=False).print(round_trip_table(metrics["held_out"]))
-    if "cross_validation" in metrics:
-        Console(markup=False).print(cross_validation_table(metrics["cross_validation"]))
+        print_table(round_trip_table(metrics["held_out"]))
+    if table := cross_validation_table(metrics):
+        print_table(table)
     return {name: _mean_accuracy(metrics[name]) for name in logits}
 
 
@@ -103,20 +98,3 @@ def split_logits(
         pixels = to_model_range(batch["images"])
         logits.append(classifier.logits(change(pixels) if change else pixels))
     return torch.cat(logits)
-
-
-def metrics_table(metrics: dict[str, Json], images: int) -> Table:
-    """Make the paper's table of the classifier for the terminal, with calibration errors."""
-    calibrated = any(row["uncalibrated"] for row in metrics.values())
-    grid = Table(title=f"classifier on {images:,} held-out test images", title_justify="left")
-    grid.add_column("label", no_wrap=True)
-    columns = ["accuracy", "F1", "AUROC", *(["ECE before", "ECE after"] if calibrated else ["ECE"])]
-    for column in (*columns, "positives", "images"):
-        grid.add_column(column, justify="right")
-    for label, row in metrics.items():
-        before = [row["uncalibrated"]["ece"]] if calibrated else []
-        figures = (row["accuracy"], row["f1"], row["auroc"], *before, row["ece"])
-        scores = ("n/a" if figure is None else f"{figure:.3f}" for figure in figures)
-        positives = "" if row["positives"] is None else f"{row['positives']:,}"
-        grid.add_row(label, *scores, positives, f"{row['count']:,}")
-    return grid
