@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from latentpath.config import methods as config_of_methods
 from latentpath.config.choices import SOLVERS
+from latentpath.config.finetune import FinetuneConfig
 from latentpath.config.methods import MethodsConfig
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.autoencoder import decode, encode
@@ -259,8 +260,9 @@ def task(unet, tiny_sd, monkeypatch) -> UNetFinetuner:
     monkeypatch.setattr(UNetFinetuner, "trainer", trainer)
     monkeypatch.setattr(UNetFinetuner, "log", lambda *args, **options: None)
     captions = Conditioning(torch.randn(4, 7, 16))
-    options = {"scaling_factor": 0.18, "seed": 0, "max_steps": 5, "lr": 1e-3, "min_snr_gamma": 5.0}
-    return UNetFinetuner(unet.train(), captions=captions, schedule=schedule, noise_offset=0.1, **options)
+    settings = FinetuneConfig(max_steps=5, lr=1e-3, min_snr_gamma=5.0, noise_offset=0.1)
+    model = {"schedule": schedule, "scaling_factor": 0.18, "seed": 0}
+    return UNetFinetuner(unet.train(), settings, captions=captions, **model)
 
 
 def test_a_training_step_stays_on_the_device_and_never_waits(task, gpu, quiet):

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from experiments.bench_model import Model
+from latentpath.config.finetune import FinetuneConfig
 from latentpath.data.batches import LatentBatches
 from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache
@@ -160,12 +161,11 @@ def ours(args: Any, unet: Any, cache: Any) -> float:
     warm = 3
     task = UNetFinetuner(
         unet,
+        FinetuneConfig(max_steps=10**9, lr=1e-5),
         captions=Conditioning(cache.prompt_embeds),
         schedule=schedule,
         scaling_factor=0.18215,
         seed=0,
-        max_steps=10**9,
-        lr=1e-5,
     )
     stopwatch = Stopwatch(warm, args.device)
     trainer = L.Trainer(

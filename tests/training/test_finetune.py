@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
+from latentpath.config.finetune import FinetuneConfig
 from latentpath.data.load import load_dataset
 from latentpath.diffusion import cached_latents
 from latentpath.diffusion.components import BaseModel
@@ -178,15 +179,8 @@ def test_a_unet_of_full_size_takes_the_same_path(config, parameters, pooled):
         captions = Conditioning(
             torch.empty(3, 77, width), None if pooled is None else torch.empty(3, pooled), 8 * size
         )
-        task = UNetFinetuner(
-            unet,
-            captions=captions,
-            schedule=schedule,
-            scaling_factor=0.18215,
-            seed=0,
-            max_steps=1,
-            lr=1e-5,
-        )
+        model = {"schedule": schedule, "scaling_factor": 0.18215, "seed": 0}
+        task = UNetFinetuner(unet, FinetuneConfig(max_steps=1, lr=1e-5), captions=captions, **model)
         latents, timestep = torch.empty(2, 4, size, size), torch.tensor([1, 2])
         prompts = task.captions[torch.tensor([0, 2])]
         output = task.unet(latents, timestep, **prompts.unet_arguments()).sample

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
+from latentpath.config.finetune import FinetuneConfig
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.training.averaging import WeightEMA
@@ -31,11 +32,10 @@ class _Batches(torch.utils.data.Dataset):
 
 def _task(tiny_sd, **options) -> UNetFinetuner:
     base = BaseModel(str(tiny_sd))
-    options = {"lr": 1e-3, "seed": 0, "max_steps": STEPS} | options
+    settings = FinetuneConfig(**{"lr": 1e-3, "max_steps": STEPS} | options)
     captions = Conditioning(torch.randn(4, 7, 16, generator=torch.Generator().manual_seed(9)))
-    return UNetFinetuner(
-        base.unet().train(), captions=captions, schedule=base.schedule(), scaling_factor=0.18, **options
-    )
+    model = {"schedule": base.schedule(), "scaling_factor": 0.18, "seed": 0}
+    return UNetFinetuner(base.unet().train(), settings, captions=captions, **model)
 
 
 def _fit(task, tmp_path, precision: str, *callbacks: L.Callback, clip: float = 1.0) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from latentpath.commands import finetune, sliders
 from latentpath.config.checks import check
+from latentpath.config.finetune import SlidersConfig
 from latentpath.config.schema import CaptionsConfig
 from latentpath.data.captions import caption_template
 from latentpath.data.records import ImageTable
@@ -135,13 +136,12 @@ def test_the_target_is_the_published_formula(unet):
     make_trainable(unet, "lora", rank=2, alpha=1)
     task = SliderTrainer(
         unet,
+        SlidersConfig(eta=3.0),
         without=without,
         with_it=with_it,
         schedule=schedule,
         scaling_factor=0.18,
         seed=0,
-        eta=3.0,
-        lr=1e-3,
     )
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     inner = unet.forward

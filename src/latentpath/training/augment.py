@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from latentpath.config.schema import ClassifierConfig
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Every image has its own chance and angle; randomness is torch's global generator.
 
-    rotation: degrees, at most so much to either side. color_jitter: brightness, contrast and saturation each
-    by a factor in 1 +- color_jitter. blur: pixels, half of the images blurred by up to this sigma. 0: off.
+def augment(images: Tensor, how: ClassifierConfig) -> Tensor:
+    """Change images (n, 3, size, size) in [-1, 1]; shape and range stay the same.
+
+    Every image has its own chance and angle; randomness is torch's global generator.
     """
-
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    rotation: float = 0.0
-    color_jitter: float = 0.0
-    blur: float = 0.0
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(n, 3, size, size) in [-1, 1] -> the same shape and range."""
-        for dim, on in ((3, self.horizontal_flip), (2, self.vertical_flip)):
-            if on:
-                images = torch.where(_coin(images), images.flip(dim), images)
-        if self.rotation > 0:
-            images = rotate(images, self.rotation)
-        if self.color_jitter > 0:
-            images = jitter(images, self.color_jitter)
-        if self.blur > 0:
-            # Decoded latents are softer than photographs; a judge that leans on single pixels misjudges.
-            sigma = float(torch.rand(())) * self.blur + 1e-3
-            size = [2 * math.ceil(2 * self.blur) + 1] * 2
-            images = torch.where(
-                _coin(images), gaussian_blur(images, kernel_size=size, sigma=[sigma] * 2), images
-            )
-        return images
+    for dim, on in ((3, how.horizontal_flip), (2, how.vertical_flip)):
+        if on:
+            images = torch.where(_coin(images), images.flip(dim), images)
+    if how.rotation > 0:
+        images = rotate(images, how.rotation)
+    if how.color_jitter > 0:
+        images = jitter(images, how.color_jitter)
+    if how.blur > 0:
+        # Decoded latents are softer than photographs; a judge that leans on single pixels misjudges.
+        sigma = float(torch.rand(())) * how.blur + 1e-3
+        size = 2 * math.ceil(2 * how.blur) + 1
+        images = torch.where(_coin(images), gaussian_blur(images, [size] * 2, [sigma] * 2), images)
+    return images
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import lightning as L
@@ -14,10 +14,12 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from latentpath.config.schema import ClassifierConfig
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.judge.classifier import class_outputs
 from latentpath.metrics.classification import mean_auroc
+from latentpath.training.augment import augment
 from latentpath.training.labelled_images import label_tensors
 
 HEAVIEST = 10.0  # a rare label weighs at most this much
@@ -27,45 +29,37 @@ class AttributeClassifier(L.LightningModule):
     """Fits a network that maps images in [-1, 1] to logits (n, C + A), such as a `Classifier`.
 
     Batches: images (n, 3, h, w) uint8, class_labels (n,) int64, attribute_labels (n, A): 0, 1, nan (unknown).
-    class_weights (C,) and pos_weights (A,): as `balance` gives them; None: all equal. `augment` maps training
-    images to training images. Logs val/loss and val/auroc, the mean over the labels that have one.
+    Logs val/loss and val/auroc, the mean over the labels that have one.
     """
 
-    class_weights: Tensor | None
-    pos_weights: Tensor | None
+    class_weights: Tensor
+    pos_weights: Tensor
 
     def __init__(
         self,
         network: nn.Module,
+        settings: ClassifierConfig,
         *,
         classes: Sequence[str],
         attributes: Sequence[str],
-        lr: float,
-        weight_decay: float,
-        seed: int = 0,
-        class_weights: Tensor | None = None,
-        pos_weights: Tensor | None = None,
-        augment: Callable[[Tensor], Tensor] | None = None,
+        weights: LabelWeights,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.network, self.classes, self.attributes = network, tuple(classes), tuple(attributes)
+        self.network, self.settings, self.seed = network, settings, seed
+        self.classes, self.attributes = tuple(classes), tuple(attributes)
         self.class_outputs = class_outputs(classes)
-        self.lr, self.weight_decay, self.seed, self.augment = lr, weight_decay, seed, augment
         self.judged: list[tuple[Tensor, Tensor, Tensor]] = []  # of this validation: logits and labels
-        self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_buffer("pos_weights", pos_weights, persistent=False)
+        self.register_buffer("class_weights", weights.classes, persistent=False)
+        self.register_buffer("pos_weights", weights.positives, persistent=False)
 
     def on_train_epoch_start(self) -> None:
         # Randomness is a function of (seed, epoch, rank): a resumed run draws what it would have drawn.
-        state = np.random.SeedSequence((self.seed, self.current_epoch, self.global_rank)).generate_state(
-            1, np.uint64
-        )
-        torch.manual_seed(int(state[0]))
+        entropy = np.random.SeedSequence((self.seed, self.current_epoch, self.global_rank))
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        images = to_model_range(batch["images"])
-        if self.augment is not None:
-            images = self.augment(images)
+        images = augment(to_model_range(batch["images"]), self.settings)
         loss = self._loss(self.network(images), batch)
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
@@ -73,9 +67,8 @@ class AttributeClassifier(L.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self.network(to_model_range(batch["images"]))
         self.log("val/loss", self._loss(logits, batch), prog_bar=True, sync_dist=True, batch_size=len(logits))
-        self.judged.append(
-            (logits.float().cpu(), batch["class_labels"].cpu(), batch["attribute_labels"].cpu())
-        )
+        labels = batch["class_labels"].cpu(), batch["attribute_labels"].cpu()
+        self.judged.append((logits.float().cpu(), *labels))
 
     def on_validation_epoch_end(self) -> None:
         logits, *labels = map(torch.cat, zip(*self.judged, strict=True))
@@ -84,9 +77,10 @@ class AttributeClassifier(L.LightningModule):
         self.log("val/auroc", float("nan") if auroc is None else auroc, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = param_groups_weight_decay(self.network, self.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        scheduler = one_cycle(optimizer, self.lr, steps=int(self.trainer.estimated_stepping_batches))
+        lr, steps = self.settings.lr, int(self.trainer.estimated_stepping_batches)
+        groups = param_groups_weight_decay(self.network, self.settings.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=lr)
+        scheduler = one_cycle(optimizer, lr, steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from latentpath.config.finetune import FinetuneConfig
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import diffusion_loss, draw, prediction_error, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
@@ -62,28 +63,18 @@ class UNetFinetuner(L.LightningModule):
     def __init__(
         self,
         unet: UNet,
+        settings: FinetuneConfig,
         *,
         captions: Conditioning,
         held_out_captions: Conditioning | None = None,
         schedule: NoiseSchedule,
         scaling_factor: float,
         seed: int,
-        max_steps: int,
-        lr: float,
-        warmup_steps: int = 0,
-        lr_decay: bool = False,
-        betas: tuple[float, float] = (0.9, 0.999),
-        weight_decay: float = 1e-2,
-        min_snr_gamma: float = 0.0,
-        noise_offset: float = 0.0,
     ) -> None:
         super().__init__()
-        self.unet, self.captions = unet, captions
+        self.unet, self.settings, self.captions = unet, settings, captions
         self.held_out_captions = captions if held_out_captions is None else held_out_captions
         self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
-        self.max_steps, self.lr, self.warmup_steps, self.lr_decay = max_steps, lr, warmup_steps, lr_decay
-        self.betas, self.weight_decay = betas, weight_decay
-        self.min_snr_gamma, self.noise_offset = min_snr_gamma, noise_offset
         self.loss: Tensor | None = None  # of the last step, if this process has made one
         self.sums: dict[str, Tensor] = {}  # of the running validation: (BINS, 2), sum of losses and rows
         self.validated: dict[str, float] = {}  # the last validation's means, and its step
@@ -97,13 +88,8 @@ class UNetFinetuner(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         moments = batch["moments"]
         shape = (moments.shape[1] // 2, *moments.shape[2:])
-        draws = draw(
-            self.seed,
-            batch["places"].tolist(),
-            shape,
-            len(self.schedule.alphas_cumprod),
-            offset=self.noise_offset,
-        )
+        places, timesteps = batch["places"].tolist(), len(self.schedule.alphas_cumprod)
+        draws = draw(self.seed, places, shape, timesteps, offset=self.settings.noise_offset)
         loss = diffusion_loss(
             self.unet,
             sample_latents(moments, self.scaling_factor, draws.posterior.to(moments)),
@@ -111,7 +97,7 @@ class UNetFinetuner(L.LightningModule):
             self.schedule,
             noise=draws.noise.to(moments),
             timestep=draws.timestep.to(moments.device),
-            min_snr_gamma=self.min_snr_gamma,
+            min_snr_gamma=self.settings.min_snr_gamma,
         )
         self.loss = loss.detach()
         self.log("train/loss", self.loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
@@ -188,8 +174,10 @@ class UNetFinetuner(L.LightningModule):
         # A fused AdamW divides by the loss scale itself, after clipping: gradients would be clipped scaled.
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         fused = parameters[0].device.type in ("cuda", "cpu") and not scaled
+        how = self.settings
+        betas = how.adam_beta1, how.adam_beta2
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=fused
+            parameters, lr=how.lr, betas=betas, weight_decay=how.weight_decay, fused=fused
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -212,7 +200,6 @@ class UNetFinetuner(L.LightningModule):
         return [p for p in self.unet.parameters() if p.requires_grad]
 
     def _lr_factor(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return warm * (
-            0.5 * (1 + math.cos(math.pi * min(1.0, step / self.max_steps))) if self.lr_decay else 1.0
-        )
+        warm = min(1.0, (step + 1) / (self.settings.warmup_steps + 1))
+        done = min(1.0, step / self.settings.max_steps)
+        return warm * (0.5 * (1 + math.cos(math.pi * done)) if self.settings.lr_decay else 1.0)

@@ -15,15 +15,13 @@ from latentpath.config.schema import ClassifierConfig, TrainerConfig
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier, class_outputs
-from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank, barrier
 from latentpath.runs.temporary import remove
-from latentpath.training.augment import Augmentation
 from latentpath.training.checkpoints import is_whole, newest_checkpoint, read_checkpoint
 from latentpath.training.classify import AttributeClassifier, LabelWeights
 from latentpath.training.fit import Patience, fit
 from latentpath.training.labelled_images import ImageData
-from latentpath.training.launch import trainer_options
+from latentpath.training.launch import build_trainer
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +52,11 @@ def fit_classifier(
     barrier(rank)
     task = AttributeClassifier(
         classifier,
+        settings,
         classes=table.classes,
         attributes=table.attributes,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
+        weights=weights,
         seed=seed,
-        class_weights=weights.classes,
-        pos_weights=weights.positives,
-        augment=Augmentation(
-            horizontal_flip=settings.horizontal_flip,
-            vertical_flip=settings.vertical_flip,
-            rotation=settings.rotation,
-            color_jitter=settings.color_jitter,
-            blur=settings.blur,
-        ),
     )
     validate = len(table.split("val")) > 0
     better = "min" if settings.monitor == "loss" else "max"
@@ -83,18 +72,16 @@ def fit_classifier(
     ]
     if validate and settings.patience:
         callbacks.append(Patience(patience=settings.patience, **watched))
-    trainer = L.Trainer(
-        **trainer_options(trainer_config, rank),
+    trainer = build_trainer(
+        trainer_config,
+        rank,
+        folder,
+        loggers,
+        callbacks,
         max_epochs=settings.epochs,
-        logger=loggers,
-        callbacks=[*callbacks, *([lightning_bar()] if rank.is_zero else [])],
-        enable_progress_bar=on_terminal() and rank.is_zero,
         log_every_n_steps=10,
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if validate else 0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
     )
     fit(trainer, task, datamodule=data, last=checkpoints / "last.ckpt")
     best = read_checkpoint(checkpoints / f"{next(iter(wanted))}.ckpt")

@@ -12,7 +12,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from latentpath.config.schema import TrainerConfig
-from latentpath.data.pixels import to_model_range
 from latentpath.diffusion.execution import device_of
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.stage_features import StageFeatures
@@ -138,9 +137,7 @@ def split_features(
     assert isinstance(classifier.network, StageFeatures)
     found = [np.zeros((0, classifier.network.head.in_features), np.float32)]
     with bar("features of images", len(images)) as advance:
-        for start in range(0, len(images), batch_size):
-            batch = images[list(range(start, min(start + batch_size, len(images))))]
-            pixels = to_model_range(batch["images"])
+        for pixels in images.batches(batch_size):
             pixels = change(pixels) if change else pixels
             found.append(classifier.predict_with_features(pixels)[2].numpy())
             advance(len(found[-1]))

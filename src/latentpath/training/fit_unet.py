@@ -23,13 +23,12 @@ from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import device_of, should_compile
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.runs.files import read_csv
-from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.averaging import WeightEMA
 from latentpath.training.checkpoints import read_checkpoint
 from latentpath.training.finetune import UNetFinetuner
 from latentpath.training.fit import Patience, fit
-from latentpath.training.launch import trainer_options
+from latentpath.training.launch import build_trainer
 from latentpath.training.sample_grid import SampleGrid
 from latentpath.training.trainable import make_trainable, merge_lora, restore_frozen, save_lora
 from latentpath.training.validation import CheckpointAfterValidation, HeldOut, steps_between
@@ -79,25 +78,17 @@ def fit_unet(
     )
     task = UNetFinetuner(
         unet,
+        settings,
         captions=captions,
         held_out_captions=held_out_captions,
         schedule=schedule,
         scaling_factor=base.scaling_factor(),
         seed=seed,
-        max_steps=settings.max_steps,
-        lr=settings.lr,
-        warmup_steps=settings.warmup_steps,
-        lr_decay=settings.lr_decay,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        weight_decay=settings.weight_decay,
-        min_snr_gamma=settings.min_snr_gamma,
-        noise_offset=settings.noise_offset,
     )
     checkpoints = folder / "checkpoints"
     averages = settings.ema_decay > 0
     every = steps_between(settings, len(held_out.image_ids)) if held_out is not None else 0
     callbacks: list[L.Callback] = [
-        lightning_bar(),
         grid,
         *([WeightEMA(settings.ema_decay, every=settings.ema_every)] if averages else []),
         *(_monitoring(checkpoints, settings) if settings.monitor else []),
@@ -107,8 +98,13 @@ def fit_unet(
             checkpoints, filename="{step}", every_n_train_steps=settings.checkpoint_every, save_last="link"
         ),
     ]
-    trainer = L.Trainer(
-        **trainer_options(trainer_config, rank, static_graph=settings.accumulate == 1),
+    trainer = build_trainer(
+        trainer_config,
+        rank,
+        folder,
+        loggers,
+        callbacks,
+        static_graph=settings.accumulate == 1,
         max_epochs=1,
         max_steps=settings.max_steps,
         accumulate_grad_batches=settings.accumulate,
@@ -116,13 +112,7 @@ def fit_unet(
         log_every_n_steps=min(settings.log_every, settings.max_steps),
         val_check_interval=every * settings.accumulate or None,
         check_val_every_n_epoch=None if every else 1,
-        use_distributed_sampler=False,  # our batches are dealt out already
         num_sanity_val_steps=-1 if every else 0,  # all of it: the loss before the first step
-        logger=loggers,
-        callbacks=callbacks,
-        default_root_dir=folder,
-        enable_model_summary=False,
-        enable_progress_bar=on_terminal(),
     )
     batches = LatentBatches(
         cache,

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from latentpath.data.pixels import to_model_range
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.held_out import head_figures, psnr
 from latentpath.metrics.intervals import mean_intervals
@@ -62,9 +61,7 @@ def after_round_trip(classifier: Classifier, images: LabelledImages, round_trip:
     chosen = images.subset(np.linspace(0, len(images) - 1, most).astype(int))
     before, after, quality = [], [], []
     with bar("images after the VAE", len(chosen)) as advance:
-        for start in range(0, len(chosen), CHUNK):
-            batch = chosen[list(range(start, min(start + CHUNK, len(chosen))))]
-            originals = to_model_range(batch["images"])
+        for originals in chosen.batches(CHUNK):
             decoded = round_trip.function(originals)
             before.append(classifier.logits(originals))
             after.append(classifier.logits(decoded))

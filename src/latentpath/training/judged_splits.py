@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from latentpath.config.choices import Calibrate
-from latentpath.data.pixels import to_model_range
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier
 from latentpath.metrics.classification import classification_metrics
@@ -93,8 +92,6 @@ def split_logits(
 ) -> torch.Tensor:
     """Return the logits (n, C + A) of a split, as trained: not calibrated."""
     logits = [torch.zeros(0, classifier.class_outputs + len(classifier.attributes))]
-    for start in range(0, len(data), batch_size):
-        batch = data[list(range(start, min(start + batch_size, len(data))))]
-        pixels = to_model_range(batch["images"])
+    for pixels in data.batches(batch_size):
         logits.append(classifier.logits(change(pixels) if change else pixels))
     return torch.cat(logits)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from latentpath.data.batches import affordable_workers
 from latentpath.data.images import ImageSpec, load_images
+from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.runs.arrays import read_array, save_array
@@ -49,6 +50,11 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
             self.attribute_labels[places],
             self.groups[places],
         )
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Yield the images in order, `size` at a time, as (n, 3, h, w) in [-1, 1]."""
+        for start in range(0, len(self), size):
+            yield to_model_range(self[list(range(start, min(start + size, len(self))))]["images"])
 
     def __getstate__(self) -> object:
         """Pickle a memory map as its file name, so that a spawned process maps the file without a copy."""

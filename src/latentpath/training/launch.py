@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
 from latentpath.config.schema import TrainerConfig
+from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.checkpoints import WholeCheckpoints
 
 
+def build_trainer(
+    settings: TrainerConfig,
+    rank: Rank,
+    folder: Path,
+    loggers: Sequence[Logger],
+    callbacks: Sequence[L.Callback],
+    *,
+    static_graph: bool | None = None,
+    **options: Any,  # Any: arguments of L.Trainer
+) -> L.Trainer:
+    """Build a trainer that writes to `folder` and shows its progress on rank 0.
+
+    static_graph: as in `trainer_options`. Batches are dealt out to the processes already, by our own data.
+    """
+    arguments = trainer_options(settings, rank, static_graph=static_graph)
+    arguments |= {"default_root_dir": folder, "logger": loggers, "use_distributed_sampler": False}
+    arguments |= {"callbacks": [*([lightning_bar()] if rank.is_zero else []), *callbacks]}
+    arguments |= {"enable_progress_bar": on_terminal() and rank.is_zero, "enable_model_summary": False}
+    return L.Trainer(**arguments | options)
+
+
 def trainer_options(
     settings: TrainerConfig, rank: Rank, *, static_graph: bool | None = None
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # Any: arguments of L.Trainer
     """Return the arguments of `L.Trainer` for device, processes and precision.
 
     static_graph: for DDP, whether each backward pass has the same graph; None uses Lightning's own DDP.

@@ -22,11 +22,10 @@ from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
-from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import SINGLE
 from latentpath.training.finetune import check_loss
 from latentpath.training.fit import fit
-from latentpath.training.launch import trainer_options
+from latentpath.training.launch import build_trainer
 from latentpath.training.trainable import make_trainable
 
 if TYPE_CHECKING:
@@ -50,20 +49,18 @@ class SliderTrainer(L.LightningModule):
     def __init__(
         self,
         unet: UNet,
+        settings: SlidersConfig,
         *,
         without: Conditioning,
         with_it: Conditioning,
         schedule: NoiseSchedule,
         scaling_factor: float,
         seed: int,
-        eta: float,
-        lr: float,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds the adapter, not the U-Net
-        self.unet, self.without, self.with_it = unet, without, with_it
-        self.schedule, self.scaling_factor = schedule, scaling_factor
-        self.seed, self.eta, self.lr = seed, eta, lr
+        self.unet, self.settings, self.without, self.with_it = unet, settings, without, with_it
+        self.schedule, self.scaling_factor, self.seed = schedule, scaling_factor, seed
 
     def on_fit_start(self) -> None:
         """Move the tensors that every step reads to the device once."""
@@ -85,7 +82,7 @@ class SliderTrainer(L.LightningModule):
             self.unet.disable_adapters()
             there, beyond = self._unet(noisy, t, without), self._unet(noisy, t, with_it)
             self.unet.enable_adapters()
-        step = self.eta * (beyond - there)
+        step = self.settings.eta * (beyond - there)
         loss = (self._unet(noisy, t, without) - (there + step)).square().mean()
         self.log("train/loss", loss.detach(), prog_bar=True)
         # 1: the adapter does nothing yet; 0: it does all of it.
@@ -106,7 +103,8 @@ class SliderTrainer(L.LightningModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW([p for p in self.unet.parameters() if p.requires_grad], lr=self.lr)
+        trained = [p for p in self.unet.parameters() if p.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.settings.lr)
 
 
 def fit_slider(
@@ -132,30 +130,26 @@ def fit_slider(
     make_trainable(unet.train(), "lora", rank=settings.rank, alpha=settings.alpha)
     task = SliderTrainer(
         unet,
+        settings,
         without=without,
         with_it=with_it,
         schedule=schedule,
         scaling_factor=scaling_factor,
         seed=seed,
-        eta=settings.eta,
-        lr=settings.lr,
     )
     checkpoints, every = folder / "checkpoints", settings.checkpoint_every
-    options: dict[str, Any] = trainer_options(trainer_config, SINGLE) | {"devices": 1, "num_nodes": 1}
-    trainer = L.Trainer(
-        **options,
+    trainer = build_trainer(
+        trainer_config,
+        SINGLE,
+        folder,
+        loggers,
+        [ModelCheckpoint(checkpoints, filename="{step}", every_n_train_steps=every, save_last="link")],
+        devices=1,
+        num_nodes=1,
         max_epochs=1,
         max_steps=settings.max_steps,
         gradient_clip_val=1.0,
         log_every_n_steps=min(10, settings.max_steps),
-        logger=loggers,
-        callbacks=[
-            ModelCheckpoint(checkpoints, filename="{step}", every_n_train_steps=every, save_last="link"),
-            lightning_bar(),
-        ],
-        default_root_dir=folder,
-        enable_model_summary=False,
-        enable_progress_bar=on_terminal(),
     )
     batches = LatentBatches(
         replace(cache, caption_of=np.array(pairs), folder=None),
