@@ -29,9 +29,9 @@ def print_cfrt(
     comparison: of `compare_with_published`, may be empty. notes: sentences.
     """
     for table in tables:
-        print_table(_figures(table, threshold), columns=140)
+        print_table(_figures(table, threshold), columns=160)
     if not comparison.empty:
-        print_table(_comparison(comparison), columns=140)
+        print_table(_comparison(comparison), columns=160)
     for note in notes:
         Console().print(note, markup=False)
 

@@ -1,11 +1,12 @@
 """Tables and images of co-change: how other outputs of the judge change under an edit toward an attribute."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
 from latentpath.report.artefacts import RunArtefacts
-from latentpath.report.cells import Cell, Table, difference, header, number
+from latentpath.report.cells import Cell, Row, Table, difference, header, number
 from latentpath.report.charts import Chart, HeatMap, Key
 from latentpath.report.pictures import Gallery, Picture, words
 
@@ -37,33 +38,22 @@ class Pair:
 
 def co_change_tables(run: RunArtefacts) -> list[Table]:
     """Make one table per class, with one row per target attribute and one column per output of the judge."""
+    caption = "mean change of each probability on the strong end, in brackets 95 % intervals over seeds"
     found = []
-    for cls, rows in _by_class(run):
-        heads = list(dict.fromkeys(rows["head"]))
-        cells = {(row["attribute"], row["head"]): _cell(row) for row in rows.to_dict("records")}
-        caption = "mean change of each probability on the strong end, in brackets 95 % intervals over seeds"
+    for cls, heads, matrix in _matrices(run):
         name = f"co_change_{words(cls).replace(' ', '_')}" if len(run.classes) > 1 else "co_change"
-        table = Table(f"{words(cls)}: {caption}", ["toward", *map(words, heads)], name=name)
-        absent = number(None, "this head was not scored")
-        table.groups.append(
-            [[header(words(a)), *(cells.get((a, head), absent) for head in heads)] for a in run.attributes]
-        )
-        found.append(table)
+        group = [[header(words(a)), *cells] for a, cells in zip(run.attributes, matrix, strict=True)]
+        found.append(Table(f"{words(cls)}: {caption}", ["toward", *map(words, heads)], [group], name=name))
     return found
 
 
 def co_change_chart(run: RunArtefacts) -> Chart | None:
     """Return the same matrix as a chart, for print."""
     panels = []
-    for cls, rows in _by_class(run):
-        heads = list(dict.fromkeys(rows["head"]))
-        known = {(row["attribute"], row["head"]): _cell(row) for row in rows.to_dict("records")}
-        cells = [
-            [(cell.value, cell.text) if (cell := known.get((a, h))) else (None, "n/a") for h in heads]
-            for a in run.attributes
-        ]
+    for cls, heads, matrix in _matrices(run):
         title = f"{words(cls)}: change of the classifier’s probabilities, by what was asked for"
         names = [words(a) for a in run.attributes], [words(h) for h in heads]
+        cells = [[(cell.value, cell.text) for cell in cells] for cells in matrix]
         width, height = 110 + 76 * len(heads), 50 + 30 * len(run.attributes)
         panels.append(HeatMap(title, *names, cells, width, height, title))
     legend = [Key("rises", "c0", "square"), Key("falls", "c1", "square")]
@@ -104,14 +94,21 @@ def _examples(gallery: Gallery, cls: str, attribute: str, head: str) -> list[Exa
     return sorted(found, key=lambda e: -abs(e.after - e.before))[:MAX_EXAMPLES]
 
 
-def _by_class(run: RunArtefacts) -> list[tuple[str, pd.DataFrame]]:
+def _matrices(run: RunArtefacts) -> Iterator[tuple[str, list[str], list[list[Cell]]]]:
+    """Yield each class with its heads, and a row of cells, one a head, for each attribute of the run."""
     table = run.tables.get("co_change")
     if table is None:
-        return []
-    return [(cls, rows) for cls in run.classes if len(rows := table[table["class"] == cls])]
+        return
+    for cls in run.classes:
+        rows = table[table["class"] == cls].to_dict("records")
+        cells = {(row["attribute"], row["head"]): _cell(row) for row in rows}
+        heads = list(dict.fromkeys(row["head"] for row in rows))
+        absent = number(None, "this head was not scored")
+        if rows:
+            yield cls, heads, [[cells.get((a, head), absent) for head in heads] for a in run.attributes]
 
 
-def _cell(row: dict) -> Cell:
+def _cell(row: Row) -> Cell:
     change = row["change"]
     if pd.isna(change):
         return number(None, str(row.get("reason") or "no scores"))

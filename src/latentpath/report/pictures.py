@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from latentpath.keys import INTERPOLATIONS
+from latentpath.keys import BASE, FINETUNED, INTERPOLATIONS
 from latentpath.report.artefacts import RunArtefacts
+from latentpath.report.cells import Row
 
+KEY = ("class", "seed", "attribute", "method", "position", "model")
 MAX_COLUMNS = 10  # neutral and nine edits; with the change column they fit a screen and a printed page
 
 
@@ -29,7 +32,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     label: str
     pictures: list[Picture | None]
 
@@ -40,7 +43,7 @@ class Grid:
 
     caption: str
     columns: list[str]
-    rows: list[Row] = field(default_factory=list)
+    rows: list[GridRow] = field(default_factory=list)
 
     @property
     def pictures(self) -> Iterator[Picture]:
@@ -59,6 +62,17 @@ def thinned(values: Sequence[int], count: int) -> list[int]:
     return [values[i] for i in np.unique(np.linspace(0, len(values) - 1, max(count, 1)).round().astype(int))]
 
 
+class Place(NamedTuple):
+    """What identifies a stored image; position: swap step or frame, and of the neutral image all steps."""
+
+    cls: str
+    seed: int
+    attribute: str
+    method: str
+    position: int
+    model: str = FINETUNED
+
+
 class Gallery:
     """The stored images of a run, by class, seed, attribute, method and position."""
 
@@ -66,60 +80,51 @@ class Gallery:
         self.run = run
         ways = run.ways
         self._rows = {
-            (row["class"], row["seed"], row["attribute"], row["method"], row["position"], row["model"]): row
+            Place(*(row[name] for name in KEY)): row
             for row in run.examples.to_dict("records")
             if row["strength"] == ways.get(row["method"], row["strength"])
         }
-        self._there = {key[:4] for key in self._rows if key[5] == "finetuned"}
-
-    def has(self, cls: str, seed: int, attribute: str, method: str) -> bool:
-        return (cls, seed, attribute, method) in self._there
 
     def seeds(
-        self, cls: str, attribute: str = "", method: str = "neutral", model: str = "finetuned"
+        self, cls: str, attribute: str = "", method: str = "neutral", model: str = FINETUNED
     ) -> list[int]:
-        return sorted(
-            {key[1] for key in self._rows if (key[0], *key[2:4], key[5]) == (cls, attribute, method, model)}
-        )
+        wanted = (cls, attribute, method, model)
+        return sorted({p.seed for p in self._rows if (p.cls, p.attribute, p.method, p.model) == wanted})
 
     def all_seeds(self) -> list[int]:
-        return sorted({key[1] for key in self._rows if key[5] == "finetuned"})
+        return sorted({place.seed for place in self._rows if place.model == FINETUNED})
+
+    def positions(self, method: str, attribute: str | None = None, model: str = FINETUNED) -> list[int]:
+        """Return the swap steps or frames with stored images, ascending; of all attributes or of one."""
+        own = [place for place in self._rows if (place.method, place.model) == (method, model)]
+        return sorted({place.position for place in own if attribute in (None, place.attribute)})
+
+    def steps(self, method: str = "swap") -> list[int]:
+        """Return the swap steps with stored images, late to early."""
+        return self.positions(method)[::-1]
 
     def score(
         self, cls: str, seed: int, attribute: str, position: int | None, column: str, method: str = "swap"
     ) -> float | None:
         """Return a score of one image, or of the neutral image if `position` is None."""
-        step = self.run.num_inference_steps if position is None else position
-        kind = "neutral" if position is None else method
-        row = self._rows.get((cls, seed, attribute, kind, step, "finetuned")) or {}
-        value = row.get(column)
-        return None if value is None or pd.isna(value) else float(value)
+        if position is None:
+            return _score(self._neutral(cls, seed), column)
+        return _score(self._rows.get(Place(cls, seed, attribute, method, position)), column)
 
-    def steps(self, method: str = "swap") -> list[int]:
-        """The swap steps with stored images, late to early."""
-        return sorted(
-            {key[4] for key in self._rows if key[3] == method and key[5] == "finetuned"}, reverse=True
-        )
-
-    def frames(self, method: str) -> list[int]:
-        return sorted({key[4] for key in self._rows if key[3] == method})
-
-    def neutral(self, cls: str, seed: int, attribute: str, model: str = "finetuned") -> Picture | None:
-        key = (cls, seed, "", "neutral", self.run.num_inference_steps, model)
-        row = self._rows.get(key)
+    def neutral(self, cls: str, seed: int, attribute: str, model: str = FINETUNED) -> Picture | None:
+        row = self._neutral(cls, seed, model)
         if row is None:
             return None
         prob = _prob(row, attribute)
         return Picture(row["file"], f"{words(cls)}, seed {seed}, neutral{_said(attribute, prob)}", prob)
 
     def edit(
-        self, cls: str, seed: int, attribute: str, method: str, position: int, model: str = "finetuned"
+        self, cls: str, seed: int, attribute: str, method: str, position: int, model: str = FINETUNED
     ) -> Picture | None:
-        row = self._rows.get((cls, seed, attribute, method, position, model))
+        row = self._rows.get(Place(cls, seed, attribute, method, position, model))
         if row is None:
             return None
-        neutral = self._rows.get((cls, seed, "", "neutral", self.run.num_inference_steps, model))
-        prob, changes = _prob(row, attribute), self._changes(neutral, row, attribute)
+        prob, changes = _prob(row, attribute), self._changes(self._neutral(cls, seed, model), row, attribute)
         curve = method in INTERPOLATIONS
         named = "" if curve or method == "swap" else f"{words(method)}, "
         where = f"{method} frame {position}" if curve else f"{named}swap step {position}"
@@ -127,11 +132,13 @@ class Gallery:
         alt = f"{words(cls)}, seed {seed}, toward {words(attribute)}, {where}{_said(attribute, prob)}{also}"
         return Picture(row["file"], alt, prob, changes)
 
-    def _changes(self, neutral: dict | None, edited: dict, attribute: str) -> tuple[str, ...]:
+    def _neutral(self, cls: str, seed: int, model: str = FINETUNED) -> Row | None:
+        return self._rows.get(Place(cls, seed, "", "neutral", self.run.num_inference_steps, model))
+
+    def _changes(self, neutral: Row | None, edited: Row, attribute: str) -> tuple[str, ...]:
         if neutral is None:
             return ()
-        found = []
-        limit = self.run.threshold
+        found, limit = [], self.run.threshold
         for other in (key.removeprefix("prob_") for key in neutral if key.startswith("prob_")):
             before, after = _prob(neutral, other), _prob(edited, other)
             if other == attribute or before is None or after is None or (before > limit) == (after > limit):
@@ -142,10 +149,9 @@ class Gallery:
             found.append("→" + words(after_class))
         return tuple(found)
 
-    def _decided(self, row: dict) -> str | None:
-        probs = {cls: row.get(f"class_prob_{cls}") for cls in self.run.classes}
-        known = {cls: float(p) for cls, p in probs.items() if p is not None and np.isfinite(p)}
-        return max(known, key=lambda cls: known[cls]) if known else None
+    def _decided(self, row: Row) -> str | None:
+        probs = {cls: _score(row, f"class_prob_{cls}") for cls in self.run.classes}
+        return max(((p, cls) for cls, p in probs.items() if p is not None), default=(0.0, None))[1]
 
     def trajectories(self, cls: str, seed: int, *, columns: int = MAX_COLUMNS, change: bool = True) -> Grid:
         """Make the grid of one seed, one row per attribute: neutral, swaps late to early, and the change."""
@@ -158,11 +164,11 @@ class Gallery:
             swaps = [self.edit(cls, seed, attribute, "swap", step) for step in steps]
             if any(swaps):
                 last = [_change(neutral, swaps[-1]), lpips_map or None][: len(extra)]
-                grid.rows.append(Row(words(attribute), [neutral, *swaps, *last]))
+                grid.rows.append(GridRow(words(attribute), [neutral, *swaps, *last]))
         return grid
 
     def _lpips_map(self, cls: str, seed: int, attribute: str, step: int) -> Picture | None:
-        row = self._rows.get((cls, seed, attribute, "swap", step, "finetuned"))
+        row = self._rows.get(Place(cls, seed, attribute, "swap", step))
         if row is None or row.get("lpips_map") is None:
             return None
         where = f"{words(cls)}, seed {seed}, toward {words(attribute)}, swap step {step}"
@@ -174,39 +180,37 @@ class Gallery:
         grid = Grid(words(attribute), ["neutral", *map(str, steps)])
         for seed in self.seeds(cls, attribute, "swap")[:seeds]:
             swaps = [self.edit(cls, seed, attribute, "swap", step) for step in steps]
-            grid.rows.append(Row(f"seed {seed}", [self.neutral(cls, seed, attribute), *swaps]))
+            grid.rows.append(GridRow(f"seed {seed}", [self.neutral(cls, seed, attribute), *swaps]))
         return grid
 
     def interpolations(self, cls: str, method: str, *, columns: int = 9) -> Grid:
         """Make the grid of one curve: one row per attribute, frames from neutral to the strongest swap."""
-        frames = thinned(self.frames(method), columns)
+        frames = thinned(self.positions(method), columns)
         last = (self.run.frames or (frames[-1] + 1 if frames else 1)) - 1
         grid = Grid(words(cls), [f"{frame / max(last, 1):.2f}" for frame in frames])
         for attribute in self.run.attributes:
             for seed in self.seeds(cls, attribute, method)[:1]:
                 pictures = [self.edit(cls, seed, attribute, method, frame) for frame in frames]
-                grid.rows.append(Row(words(attribute), pictures))
+                grid.rows.append(GridRow(words(attribute), pictures))
         return grid
 
     def base_against_finetuned(self, cls: str) -> Grid | None:
         """Make the grid of neutral and strongest image of both models, one row per attribute."""
         steps = self.steps()
-        target = "target" if steps and steps[-1] == 0 else f"swap {steps[-1]}" if steps else ""
+        if not steps:
+            return None
+        target = "target" if steps[-1] == 0 else f"swap {steps[-1]}"
         heads = ["neutral", "target", "neutral", target]
         grid = Grid(f"{words(cls)}: base model left, fine-tuned model right", heads)
-        for attribute in self.run.attributes if steps else []:
-            both = set(self.seeds(cls, attribute, "swap", "base")) & set(self.seeds(cls, attribute, "swap"))
+        for attribute in self.run.attributes:
+            both = set(self.seeds(cls, attribute, "swap", BASE)) & set(self.seeds(cls, attribute, "swap"))
             for seed in sorted(both)[:1]:
-                base = sorted(
-                    k[4] for k in self._rows if k[:4] == (cls, seed, attribute, "swap") and k[5] == "base"
-                )
+                strongest = {BASE: self.positions("swap", attribute, BASE)[0], FINETUNED: steps[-1]}
                 row: list[Picture | None] = []
-                for model, step in (("base", base[0]), ("finetuned", steps[-1])):
-                    row += [
-                        self.neutral(cls, seed, attribute, model),
-                        self.edit(cls, seed, attribute, "swap", step, model),
-                    ]
-                grid.rows.append(Row(words(attribute), row))
+                for model, step in strongest.items():
+                    row.append(self.neutral(cls, seed, attribute, model))
+                    row.append(self.edit(cls, seed, attribute, "swap", step, model))
+                grid.rows.append(GridRow(words(attribute), row))
         return grid if grid.rows else None
 
 
@@ -227,9 +231,13 @@ def _change(neutral: Picture | None, edited: Picture | None) -> Picture | None:
     return Picture(edited.file, f"pixels that differ from neutral in: {edited.alt}", against=neutral.file)
 
 
-def _prob(row: dict, attribute: str) -> float | None:
-    value = row.get(f"prob_{attribute}")
+def _score(row: Row | None, column: str) -> float | None:
+    value = (row or {}).get(column)
     return None if value is None or pd.isna(value) else float(value)
+
+
+def _prob(row: Row, attribute: str) -> float | None:
+    return _score(row, f"prob_{attribute}")
 
 
 def _said(attribute: str, prob: float | None) -> str:

@@ -20,7 +20,7 @@ def print_seeds(table: pd.DataFrame, run: str, half_width: float) -> None:
         ]
         for row in table.to_dict("records")
     ]
-    print_table(Table(f"{run}: seeds needed for ±{half_width:g}", head, [group]), columns=140)
+    print_table(Table(f"{run}: seeds needed for ±{half_width:g}", head, [group]), columns=160)
     Console().print(
         "Seeds cannot narrow what another training of the model or of the judge would change: give several "
         "runs of one configuration to see how much that is."
@@ -38,7 +38,7 @@ def print_variance(table: pd.DataFrame) -> None:
         [header(figure(row["figure"]).label), *(number(row[key], "not varied", digits=3) for key in keys)]
         for row in table.to_dict("records")
     ]
-    print_table(Table(caption, ["figure", *keys.values()], [group]), columns=140)
+    print_table(Table(caption, ["figure", *keys.values()], [group]), columns=160)
     Console().print(
         "Shares are of the variance that the figure of one training, one judge and these seeds has. Two or "
         "three trainings tell a standard deviation only roughly."

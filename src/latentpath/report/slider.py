@@ -33,11 +33,12 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
     tracks, places = _tracks(run, gallery)
     heads, sheets = run.heads, []
     for t, (method, positions) in enumerate(places):
+        there = {cls: [gallery.seeds(cls, a, method) for a in run.attributes] for cls in run.classes}
         wanted = [
             (c, seed)
             for seed in gallery.all_seeds()[:MAX_SEEDS]
             for c, cls in enumerate(run.classes)
-            if any(gallery.has(cls, seed, a, method) for a in run.attributes)
+            if any(seed in seeds for seeds in there[cls])
         ]
         made = [_sheet(run, gallery, heads, run.classes[c], seed, method, positions) for c, seed in wanted]
         share = budget / (len(places) - t) if t else budget * (SHARE if len(places) > 1 else 1)
@@ -76,22 +77,20 @@ def script_hash(script: str) -> str:
 
 def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[Json], list[tuple[str, list[int]]]]:
     """Return the tracks with labels of each position, and (method, positions after neutral)."""
-    tracks, places = [], []
-    if steps := thinned(gallery.steps(), MAX_POSITIONS):
-        says = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]
-        labels = ["neutral", *map(str, steps)]
-        steps_of = [run.num_inference_steps, *steps]
-        tracks.append({"name": METHOD_NAMES["swap"], "labels": labels, "says": says, "steps": steps_of})
-        places.append(("swap", steps))
+    steps = thinned(gallery.steps(), MAX_POSITIONS)
+    if not steps:
+        return [], []
+    says = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]
+    track = {"name": METHOD_NAMES["swap"], "labels": ["neutral", *map(str, steps)], "says": says}
+    tracks, places = [track | {"steps": [run.num_inference_steps, *steps]}], [("swap", steps)]
     for method, dial in run.ways.items():
-        if tracks and (steps := thinned(gallery.steps(method), MAX_POSITIONS)):
+        if steps := thinned(gallery.steps(method), MAX_POSITIONS):
             name = words(method) if dial == 1 else f"{words(method)}, {dial:g}"
             says = ["neutral, no edit", *(f"{name} from step {step}" for step in steps)]
             tracks.append({"name": name, "labels": ["neutral", *map(str, steps)], "says": says})
             places.append((method, steps))
     for method in run.methods:
-        frames = thinned(gallery.frames(method), MAX_POSITIONS) if method != "swap" else []
-        if frames and tracks:
+        if method != "swap" and (frames := thinned(gallery.positions(method), MAX_POSITIONS)):
             last = max((run.frames or frames[-1] + 1) - 1, 1)
             labels = [f"{frame / last:.2f}" for frame in frames]
             says = [f"{METHOD_NAMES[method]} at t = {label}" for label in labels]
