@@ -64,8 +64,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "scheduler/ is missing"),
     "its file": (lambda f: (f / "scheduler/scheduler_config.json").unlink(), r"config\.json is missing"),
     "tokenizer": (lambda f: (f / "tokenizer/tokenizer.json").unlink(), r"neither vocab\.json nor tok"),
-    "damaged": (lambda f: (f / "unet/config.json").write_text("{"), r"unet/config\.json cannot be loaded"),
-    "a list": (lambda f: (f / "vae/config.json").write_text("[]"), "expected settings by name"),
+    "damaged": (lambda f: (f / "unet/config.json").write_text("{"), r"unet/config\.json is damaged"),
+    "a list": (lambda f: (f / "vae/config.json").write_text("[]"), "expected a JSON object"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from latentpath.config.schema import Config
@@ -21,6 +21,16 @@ def written_config(cfg: Config, *, digests: bool = False) -> dict[str, Any]:
     resolved = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     secrets = {value for text, value in _leaves(raw, resolved) if "${oc.env:" in text and value}
     return _hide(raw, resolved, secrets, digests)
+
+
+def flat(node: object, *, separator: str = ".", prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each value of nested mappings with its path, such as `dataset.captions.class_names`."""
+    if not isinstance(node, Mapping):
+        yield prefix, node
+        return
+    for key, value in node.items():
+        path = f"{prefix}{separator}{key}" if prefix else str(key)
+        yield from flat(value, separator=separator, prefix=path)
 
 
 def _leaves(raw: Any, resolved: Any) -> Iterator[tuple[str, str]]:

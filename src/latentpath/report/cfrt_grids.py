@@ -33,7 +33,7 @@ def print_cfrt(
     if not comparison.empty:
         print_table(_comparison(comparison), columns=160)
     for note in notes:
-        Console().print(note, markup=False)
+        Console().print(note, markup=False, soft_wrap=True)
 
 
 def _figures(table: pd.DataFrame, threshold: float) -> Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from latentpath.config.written import flat
 from latentpath.errors import UserError
 from latentpath.metrics import figure
 from latentpath.metrics.measures import MEASURES
@@ -130,30 +131,22 @@ def _overall(runs: Sequence[RunArtefacts]) -> Table:
 
 def _settings(runs: Sequence[RunArtefacts]) -> Table:
     """Make the table of settings that differ, with masked paths; a dash means not recorded."""
-    flat = [_flat(run) for run in runs]
-    keys = sorted({key for config in flat for key in config})
+    configs = [_flat(run) for run in runs]
+    keys = sorted({key for config in configs for key in config})
     rows = [
-        [header(key), *(Cell(config.get(key, "–")) for config in flat)]
+        [header(key), *(Cell(config.get(key, "–")) for config in configs)]
         for key in keys
-        if len({config.get(key, "–") for config in flat}) > 1
+        if len({config.get(key, "–") for config in configs}) > 1
     ]
     return Table("Settings that differ", ["", *(run.name for run in runs)], [rows] if rows else [])
 
 
 def _flat(run: RunArtefacts) -> dict[str, str]:
     """Return each key with its value in the stage that used it; later stages take precedence."""
-    found: dict[str, str] = {}
-
-    def walk(node: object, prefix: str) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        elif prefix.split(".")[0] not in INDIFFERENT:
-            found.setdefault(prefix, str(node))
-
-    for stage in ("evaluate", "traverse", "finetune", "classify"):
-        walk(yaml.safe_load(run.configs.get(stage, "")) or {}, "")
-    return found
+    stages = ("classify", "finetune", "traverse", "evaluate")
+    configs = [yaml.safe_load(run.configs.get(stage, "")) or {} for stage in stages]
+    settings = {key: str(value) for config in configs for key, value in flat(config)}
+    return {key: value for key, value in settings.items() if key.split(".")[0] not in INDIFFERENT}
 
 
 def _sides(runs: Sequence[RunArtefacts], classes: Sequence[str]) -> list[Side]:

@@ -6,12 +6,11 @@ second. Whether the weights themselves are whole is known only when they are loa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from latentpath.errors import UserError
-from latentpath.runs.files import Json
+from latentpath.runs.files import Json, read_json
 from latentpath.runs.weights import WeightsFolder, is_sdxl
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -173,12 +172,4 @@ def _check_shapes(folder: Path, vae: Path) -> None:
 
 def _object(file: Path) -> Json:
     """Read a JSON object. Raises UserError, naming the file, if there is none."""
-    if not file.is_file():
-        raise UserError(f"{file} is missing; copy the folder anew.")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be loaded ({error}); copy the folder anew.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file} cannot be loaded: expected settings by name; copy the folder anew.")
-    return content
+    return read_json(file, remedy="Copy the folder anew.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from latentpath.errors import UserError
+from latentpath.runs.digests import digest_of
 from latentpath.runs.downloads import download
 from latentpath.runs.files import write_json, write_whole
 from latentpath.runs.package_index import Distribution, fetch_distribution
@@ -147,7 +147,5 @@ def _record(place: Path, **origin: str | None) -> None:
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place)
         if file.is_file() and name.parts[0] != ".cache" and name.name != RECORD:
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            files[name.as_posix()] = {"size": file.stat().st_size, "sha256": digest}
+            files[name.as_posix()] = {"size": file.stat().st_size, "sha256": digest_of(file)}
     write_json(place / RECORD, {**origin, "files": files})

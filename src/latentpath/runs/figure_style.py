@@ -41,10 +41,7 @@ PALETTE = {
 }
 COLOURS = {name: light for name, (light, _) in PALETTE.items()}
 CYCLE = 8  # c0 .. c7
-TIGHT = {
-    "bbox_inches": "tight",
-    "pad_inches": 8 / 72,
-}  # files are cropped to the drawing with a margin of 8 px
+TIGHT = {"bbox_inches": "tight", "pad_inches": 8 / 72}  # crops a file, with a margin of 8 px
 TIP = "\u2028"  # marks the start of each tooltip in a line's gid
 
 # Fonts with characters that DejaVu lacks; a PDF or PNG uses the first one that is installed.

@@ -200,12 +200,12 @@ def _stage_of(path: Path) -> Path:
     return next((folder for folder in path.parents if (folder / "manifest.json").exists()), path.parent)
 
 
-def read_json(path: Path, keys: Collection[str] | Mapping[str, type] = ()) -> Json:
+def read_json(path: Path, keys: Collection[str] | Mapping[str, type] = (), *, remedy: str = "") -> Json:
     """Read a JSON file that holds an object, and require that the object has `keys`, of these types if given.
 
-    Raises UserError, naming the file, if it is missing, damaged, or holds something else.
+    Raises UserError, naming the file, if it is missing, damaged, or holds something else; see `reading`.
     """
-    with reading(path):
+    with reading(path, remedy=remedy):
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("expected a JSON object" + (f" with {', '.join(keys)}" if keys else ""))

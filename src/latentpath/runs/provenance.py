@@ -50,9 +50,8 @@ def git_state(folder: Path = Path(__file__).parent) -> Json:
         return done.stdout.strip()
 
     try:
-        ask(
-            "ls-files", "--error-unmatch", "__init__.py"
-        )  # fails for an installed package inside another repository
+        # Fails for an installed package inside another repository.
+        ask("ls-files", "--error-unmatch", "__init__.py")
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return {"commit": None, "dirty": None}

@@ -21,11 +21,7 @@ T = TypeVar("T")
 # The variables in which a launcher tells a process its rank, the world size and its rank on the machine.
 LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # torchrun
-    (
-        "JOB_COMPLETION_INDEX",
-        "WORLD_SIZE",
-        "LOCAL_RANK",
-    ),  # Kubernetes, Indexed Job
+    ("JOB_COMPLETION_INDEX", "WORLD_SIZE", "LOCAL_RANK"),  # Kubernetes, Indexed Job
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),  # srun
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),  # mpirun of Open MPI
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),  # mpiexec of MPICH and Intel MPI

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.plugins import fingerprints
 from latentpath.config.schema import Config
-from latentpath.config.written import written_config
+from latentpath.config.written import flat, written_config
 from latentpath.errors import UserError
 from latentpath.runs.command import Command
 from latentpath.runs.digests import MANIFEST, digests_below, sealed
@@ -196,21 +196,17 @@ def _relevant(cfg: Config, command: Command) -> Json:
     from omegaconf import OmegaConf
 
     plain = written_config(cfg, digests=True) if OmegaConf.is_config(cfg) else cfg
-    flat = dict(_flatten(plain))
-    indifferent = INDIFFERENT if flat.get("finetune.monitor") else (*INDIFFERENT, *VALIDATION)
-    flat = {k: value for k, value in flat.items() if k not in indifferent and LATER.get(k, ...) != value}
-    flat = {key: value for key, value in flat.items() if value is not None or not key.startswith("method.")}
-    decisive = command.decided_by
-    found = {k: v for k, v in flat.items() if any(k == d or k.startswith(d + ".") for d in decisive)}
-    return found | fingerprints(found, flat.get("plugins", ()))
-
-
-def _flatten(node: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node
+    settings = dict(flat(plain))
+    indifferent = INDIFFERENT if settings.get("finetune.monitor") else (*INDIFFERENT, *VALIDATION)
+    found = {
+        key: value
+        for key, value in settings.items()
+        if any(f"{key}.".startswith(f"{decisive}.") for decisive in command.decided_by)
+        and key not in indifferent
+        and LATER.get(key, ...) != value
+        and (value is not None or not key.startswith("method."))
+    }
+    return found | fingerprints(found, cast(list[str], settings.get("plugins", [])))
 
 
 def _hash(content: object) -> str:

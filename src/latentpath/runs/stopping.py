@@ -132,9 +132,8 @@ class StopBetweenSteps(L.Callback):
             return  # checkpoints are per epoch: a training cannot resume within one
         for maker in makers:
             if maker.save_last:
-                maker.last_model_path = str(
-                    self.last
-                )  # so that the next checkpoint replaces this one instead of getting a number
+                # So that the next checkpoint replaces this one instead of getting a number.
+                maker.last_model_path = str(self.last)
         trainer.save_checkpoint(self.last, weights_only=False)
         log.info("checkpoint of step %d: %s", trainer.global_step, self.last)
 

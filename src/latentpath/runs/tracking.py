@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from numpy.typing import NDArray
 
 from latentpath.config.schema import Config, LoggerConfig
+from latentpath.config.written import flat
 from latentpath.runs.files import Json, write_text
 from latentpath.runs.metrics_file import MetricsFile
 from latentpath.runs.provenance import facts
@@ -63,18 +64,13 @@ def log_figures(loggers: Sequence[Logger], figures: Mapping[str, object], step: 
 
     Values that are not numbers are left out. Names contain only characters that every tracker accepts.
     """
-    flat: dict[str, float] = {}
-
-    def walk(prefix: str, node: object) -> None:
-        if isinstance(node, Mapping):
-            for key, value in node.items():
-                walk(f"{prefix}/{key}" if prefix else str(key), value)
-        elif isinstance(node, int | float) and not isinstance(node, bool):
-            flat[re.sub(r"[^\w/. -]", "_", prefix, flags=re.ASCII)] = float(node)
-
-    walk("", figures)
+    numbers = {
+        re.sub(r"[^\w/. -]", "_", name, flags=re.ASCII): float(value)
+        for name, value in flat(figures, separator="/")
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
     for logger in loggers:
-        logger.log_metrics(flat, step)
+        logger.log_metrics(numbers, step)
         logger.finalize("success")
 
 

@@ -13,7 +13,6 @@ This module imports nothing heavy, because preflight.py uses it before everythin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -24,7 +23,8 @@ from pathlib import Path
 from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
-from latentpath.runs.files import Json
+from latentpath.runs.digests import digest_of
+from latentpath.runs.files import Json, read_json
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
 RECORD = "fetched.json"  # beside the files of a model: their source, sizes and hashes
@@ -179,8 +179,7 @@ def checkpoints() -> Path:
 
 
 def _check_hash(file: Path, source: str) -> None:
-    with file.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = digest_of(file)
     if not found.startswith(file.stem.rsplit("-", 1)[1]):
         raise UserError(
             f"{file} is not the file of {source}: its SHA-256 begins with {found[:8]}, not with the "
@@ -233,7 +232,7 @@ def missing(need: Need, root: Path) -> list[str]:
 def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
     """Return the files of `need` that `find` does not find."""
     config = find("unet/config.json") if need.kind == "pipeline" else None
-    second = _SDXL_FILES if config and is_sdxl(_object_in(config)) else ()
+    second = _SDXL_FILES if config and is_sdxl(_object(config)) else ()
     lacking = []
     for names in (*need.files, *second):
         name = next((name for name in names if find(name)), None)
@@ -241,19 +240,15 @@ def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
             lacking.append(names[0])
             continue
         if name.endswith(".index.json") and (index := find(name)):
-            shards = sorted(set(_object_in(index, "weight_map").values()))
+            shards = sorted(set(_object(index, "weight_map")["weight_map"].values()))
             beside = (str(Path(name).with_name(shard)) for shard in shards)
             lacking += [shard for shard in beside if not find(shard)]
     return lacking
 
 
-def _object_in(file: Path, key: str | None = None) -> Json:
-    """Read the object in a JSON file, or that under its `key`. Raises UserError if the file is damaged."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return dict(content[key] if key else content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}). Delete it, and fetch or copy it again.") from None
+def _object(file: Path, *keys: str) -> Json:
+    """Read the object in a JSON file, which has `keys`. Raises UserError if the file is damaged."""
+    return read_json(file, keys, remedy="Delete it, and fetch or copy it again.")
 
 
 def pipeline_files() -> list[str]:

@@ -117,9 +117,8 @@ class ImageData(L.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.prepare_data_per_node = (
-            False  # all nodes share the run's folder, and two must not write one file
-        )
+        # All nodes share the run's folder, and two must not write one file.
+        self.prepare_data_per_node = False
         self.table, self.folder, self.pixels = table, folder, folder / key
         self.spec, self.batch_size, self.seed, self.num_workers = spec, batch_size, seed, num_workers
         self.splits: dict[str, LabelledImages] = {}
