@@ -11,7 +11,7 @@ import torch
 
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import PARTS
+from latentpath.runs.families import SD
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_hub_id_without_network_says_what_to_fetch_where():
         BaseModel("owner/base").latent_shape(32)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD.parts)
 def test_a_missing_part_is_named(copy, part):
     shutil.rmtree(copy / part)
     model = BaseModel(str(copy))
@@ -58,7 +58,7 @@ def test_a_missing_part_is_named(copy, part):
             ask()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD.parts)
 def test_an_empty_part_is_named(copy, part):
     shutil.rmtree(copy / part)
     (copy / part).mkdir()

@@ -12,7 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from latentpath.diffusion.components import BaseModel, save_pipeline
 from latentpath.diffusion.execution import unet_flops
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import SDXL_PARTS
+from latentpath.runs.families import SDXL
 
 PROMPTS = ["a dermoscopic image with melanoma (MEL) showing hair, ruler", "Normal chest X-ray", "ink"]
 
@@ -38,7 +38,7 @@ def test_both_embeddings_equal_the_pipelines(tiny_sdxl, pipeline, tmp_path, zero
     assert len(found.pooled.unique(dim=0)) == len(PROMPTS) + 1
 
 
-@pytest.mark.parametrize("part", SDXL_PARTS)
+@pytest.mark.parametrize("part", SDXL.parts)
 def test_a_missing_part_is_named(tiny_sdxl, tmp_path, part):
     folder = shutil.copytree(tiny_sdxl, tmp_path / "base")
     shutil.rmtree(folder / part)

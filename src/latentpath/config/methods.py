@@ -6,16 +6,12 @@ means stands at the formula, in `latentpath.traversal.methods`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from latentpath.config.fields import choice, number
+from latentpath.config.fields import choice, number, section_of
 
-INSIDE = (
-    "slider",
-    "leditspp",
-    "p2p",
-    "hspace",
-)  # they change or look into the U-Net, which must not be compiled
+# They change or look into the U-Net, which must not be compiled.
+INSIDE = ("slider", "leditspp", "p2p", "hspace")
 MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "ortho", "sega", "leditspp", "p2p", "slider", "hspace")
 MOST_DIAL = 1000  # for weights of guidance
 
@@ -85,9 +81,8 @@ class SliderConfig(MethodConfig):
 
 @dataclass
 class HspaceConfig(MethodConfig):
-    dials: list[float] = number(
-        [1.0], low=-100, high=100
-    )  # scales of the direction; 1: what the caption adds
+    # scales of the direction; 1: what the caption adds
+    dials: list[float] = number([1.0], low=-100, high=100)
     seeds: int = number(20, low=1, high=10_000)  # neutral images of its own that the direction is a mean over
 
 
@@ -119,3 +114,13 @@ class MethodsConfig:
     hspace: HspaceConfig | None = None
     mask: MaskConfig | None = None
     sdedit: SdeditConfig | None = None
+
+
+def dialled() -> list[str]:
+    """Return the methods that have a dial, without the mask, which is put on other methods."""
+    sections = {field.name: section_of(MethodsConfig, field.name) for field in fields(MethodsConfig)}
+    return [name for name, kind in sections.items() if name != "mask" and kind and "dials" in _fields(kind)]
+
+
+def _fields(section: type) -> set[str]:
+    return {field.name for field in fields(section)}

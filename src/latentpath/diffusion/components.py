@@ -22,10 +22,11 @@ from latentpath.diffusion.networks import Autoencoder, UNet
 from latentpath.diffusion.prompts import PromptEncoder, SDXLPromptEncoder
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.errors import UserError
-from latentpath.runs.base_folder import PARTS, SDXL_PARTS, check_base, has_weights
+from latentpath.runs.base_folder import check_base, has_weights
 from latentpath.runs.digests import digest_of
+from latentpath.runs.families import SD, SDXL, family_of
 from latentpath.runs.files import Json, check_whole, read_json, replacing, write_json
-from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder, is_sdxl
+from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 M = TypeVar("M", bound=nn.Module)
 SAFE: Any = {"use_safetensors": True}  # pickles could run code
@@ -35,7 +36,7 @@ SAFE: Any = {"use_safetensors": True}  # pickles could run code
 class BaseModel:
     """A diffusers folder or hub id whose parts are loaded when asked for.
 
-    `source` is "phantom-sd" (shipped), a local folder with a subfolder for each of PARTS (SDXL_PARTS), or a
+    `source` is "phantom-sd" (shipped), a local folder with a subfolder for each part of its family, or a
     hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5". Every part raises UserError that names what
     is missing and where to put it. `vae_source` is another VAE: a folder or hub id of a VAE alone, or of a
     pipeline whose VAE is taken. A hub id is looked for in the folder `weights` first.
@@ -82,7 +83,7 @@ class BaseModel:
     @property
     def is_sdxl(self) -> bool:
         """Whether the U-Net takes a pooled embedding and the image's size, as Stable Diffusion XL's does."""
-        return is_sdxl(self.unet_config())
+        return family_of(self.unet_config()) is SDXL
 
     def empty_prompt_is_zero(self) -> bool:
         """Whether SDXL's embedding of the empty prompt is zero; it is unless the pipeline says otherwise."""
@@ -211,7 +212,9 @@ class BaseModel:
                 return kind.from_single_file(str(file), subfolder=part, **options)
             # A text encoder is converted by the pipeline alone, without its other parts.
             pipeline, parts = (
-                (StableDiffusionXLPipeline, SDXL_PARTS) if self.is_sdxl else (StableDiffusionPipeline, PARTS)
+                (StableDiffusionXLPipeline, SDXL.parts)
+                if self.is_sdxl
+                else (StableDiffusionPipeline, SD.parts)
             )
             others = dict.fromkeys({*parts, "feature_extractor", "image_encoder"} - {part})
             return getattr(pipeline.from_single_file(str(file), **others, **options), part)

@@ -10,18 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentpath.errors import UserError
+from latentpath.runs.families import DIFFUSION, EXPECTED, FAMILIES, SD, family_of, weights_name
 from latentpath.runs.files import Json, read_json
-from latentpath.runs.weights import WeightsFolder, is_sdxl
+from latentpath.runs.weights import WeightsFolder
 
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-SDXL_PARTS = (*PARTS, "text_encoder_2", "tokenizer_2")
 SINGLE_FILES = (".safetensors", ".ckpt")
-_DIFFUSERS = "diffusion_pytorch_model"
-_WEIGHTS = {"unet": _DIFFUSERS, "vae": _DIFFUSERS, "text_encoder": "model", "text_encoder_2": "model"}
-_EXPECTED = (
-    "expected Stable Diffusion 1, 2 or XL, with a U-Net and one text encoder, or two in XL. "
-    "Give another folder or hub id, such as model.name=stable-diffusion-v1-5/stable-diffusion-v1-5."
-)
 
 
 def check_base(
@@ -46,9 +39,9 @@ def check_base(
         for part in _parts(folder):
             if part.startswith("tokenizer"):
                 _check_tokenizer(folder / part)
-            elif part in _WEIGHTS and file is None and not only_config:
+            elif weights_name(part) and file is None and not only_config:
                 _check_weights(folder, part)
-            elif part in _WEIGHTS:
+            elif weights_name(part):
                 _object(folder / part / "config.json")
         _object(folder / "scheduler" / "scheduler_config.json")
         _check_shapes(folder, folder / "vae")
@@ -100,17 +93,18 @@ def _parts(folder: Path) -> tuple[str, ...]:
     kind = _object(index).get("_class_name", "") if index.is_file() else ""
     for other in ("transformer", "prior"):
         if (folder / other).is_dir():
-            raise UserError(f"{folder}: {kind or 'a pipeline'} with {other}/, {_EXPECTED}")
-    _check_parts(folder, PARTS)
+            raise UserError(f"{folder}: {kind or 'a pipeline'} with {other}/, {EXPECTED}")
+    _check_parts(folder, SD.parts)
     unet = _object(folder / "unet" / "config.json")
-    if is_sdxl(unet):
-        _check_parts(folder, SDXL_PARTS)
-        return SDXL_PARTS
-    if (folder / "text_encoder_2").is_dir():
-        raise UserError(f"{folder}: {kind or 'a pipeline'} with text_encoder_2/, {_EXPECTED}")
-    if embedding := unet.get("addition_embed_type"):
-        raise UserError(f"{folder}: its U-Net needs more than a prompt ({embedding!r}), {_EXPECTED}")
-    return PARTS
+    family = family_of(unet)
+    for part in (part for other in FAMILIES for part in other.parts):
+        if part not in (family or SD).parts and (folder / part).is_dir():
+            raise UserError(f"{folder}: {kind or 'a pipeline'} with {part}/, {EXPECTED}")
+    if family is None:
+        more = unet["addition_embed_type"]
+        raise UserError(f"{folder}: its U-Net needs more than a prompt ({more!r}), {EXPECTED}")
+    _check_parts(folder, family.parts)
+    return family.parts
 
 
 def _check_parts(folder: Path, parts: Sequence[str]) -> None:
@@ -126,7 +120,7 @@ def _check_tokenizer(folder: Path) -> None:
 
 def _check_weights(folder: Path, part: str) -> None:
     """Raise UserError unless the part has safetensors of full precision, whole or in shards."""
-    name, place = _WEIGHTS.get(part, _DIFFUSERS), folder / part
+    name, place = weights_name(part) or DIFFUSION, folder / part
     _object(place / "config.json")
     if any((place / f"{name}.safetensors{ending}").is_file() for ending in ("", ".index.json")):
         return
@@ -150,11 +144,8 @@ def _check_weights(folder: Path, part: str) -> None:
 def _check_shapes(folder: Path, vae: Path) -> None:
     """Raise UserError unless U-Net, VAE and text encoders fit together."""
     unet = _object(folder / "unet" / "config.json")
-    texts = [
-        _object(folder / part / "config.json")
-        for part in SDXL_PARTS
-        if part.startswith("text_encoder") and (folder / part).is_dir()
-    ]
+    encoders = [place for place in sorted(folder.glob("text_encoder*")) if place.is_dir()]
+    texts = [_object(place / "config.json") for place in encoders]
     takes, latents = unet.get("in_channels", 4), _object(vae / "config.json").get("latent_channels", 4)
     if takes != latents:
         raise UserError(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from latentpath.config.plugins import is_reference
 from latentpath.config.schema import Config
 from latentpath.errors import UserError
 from latentpath.runs.digests import digest_of
+from latentpath.runs.families import DIFFUSION, FAMILIES, SD, family_of
 from latentpath.runs.files import Json, read_json
 
 ENVIRONMENT = "LATENTPATH_WEIGHTS"
@@ -66,21 +67,8 @@ FEATURES = {
     ),
 }
 
-_MODEL, _VAE = "diffusion_pytorch_model.safetensors", ("", "vae/")
 # Each entry is a file and its alternatives; an index file stands for the shards that it lists.
-_PIPELINE_FILES = (
-    *((f"{part}/config.json",) for part in ("unet", "vae", "text_encoder")),
-    *((f"{part}/{_MODEL}", f"{part}/{_MODEL}.index.json") for part in ("unet", "vae")),
-    ("text_encoder/model.safetensors", "text_encoder/model.safetensors.index.json"),
-    ("tokenizer/vocab.json", "tokenizer/tokenizer.json"),
-    ("scheduler/scheduler_config.json",),
-)
-_SDXL_FILES = (
-    ("model_index.json",),
-    ("text_encoder_2/config.json",),
-    ("text_encoder_2/model.safetensors", "text_encoder_2/model.safetensors.index.json"),
-    ("tokenizer_2/vocab.json", "tokenizer_2/tokenizer.json"),
-)
+_MODEL, _VAE = f"{DIFFUSION}.safetensors", ("", "vae/")
 _VAE_FILES = (
     tuple(f"{folder}config.json" for folder in _VAE),
     tuple(f"{folder}{_MODEL}{index}" for folder in _VAE for index in ("", ".index.json")),
@@ -200,9 +188,7 @@ def needed(cfg: Config, what: Iterable[str]) -> list[Need]:
             overrides = [f"model.name={model.name}"]
             overrides += [f"model.revision={model.revision}"] if model.revision else []
             place = _hub(model.name, model.revision)
-            needs.append(
-                Need(tuple(overrides), "pipeline", model.name, place, _PIPELINE_FILES, model.revision)
-            )
+            needs.append(Need(tuple(overrides), "pipeline", model.name, place, SD.files, model.revision))
         if model.vae and is_hub_id(model.vae):
             needs.append(Need((f"model.vae={model.vae}",), "vae", model.vae, _hub(model.vae), _VAE_FILES))
     if "classifier" in what and classifier.pretrained and not is_reference(classifier.arch):
@@ -232,9 +218,9 @@ def missing(need: Need, root: Path) -> list[str]:
 def missing_of(need: Need, find: Callable[[str], Path | None]) -> list[str]:
     """Return the files of `need` that `find` does not find."""
     config = find("unet/config.json") if need.kind == "pipeline" else None
-    second = _SDXL_FILES if config and is_sdxl(_object(config)) else ()
+    family = family_of(_object(config)) if config else None
     lacking = []
-    for names in (*need.files, *second):
+    for names in dict.fromkeys((*need.files, *(family.files if family else ()))):
         name = next((name for name in names if find(name)), None)
         if name is None:
             lacking.append(names[0])
@@ -252,13 +238,9 @@ def _object(file: Path, *keys: str) -> Json:
 
 
 def pipeline_files() -> list[str]:
-    """Return the files of a pipeline of any kind, with their alternatives."""
-    return [name for names in (*_PIPELINE_FILES, *_SDXL_FILES) for name in names]
-
-
-def is_sdxl(unet: Mapping[str, object]) -> bool:
-    """Return whether a U-Net's configuration is SDXL's: it takes a pooled embedding and the image's size."""
-    return unet.get("addition_embed_type") == "text_time"
+    """Return the files of a pipeline of any family, with their alternatives."""
+    names = [name for family in FAMILIES for names in family.files for name in names]
+    return list(dict.fromkeys(["model_index.json", *names]))
 
 
 def _cut_short(folder: Path) -> list[str]:

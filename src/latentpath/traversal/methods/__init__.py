@@ -1,40 +1,25 @@
 """The ways of editing, one file each: formula, defaults, source, and cost in rows of the U-Net per node.
 
 A method is a frozen dataclass whose first field is its dial. Called with the prompts of a class and an edit,
-it returns the letter of the edited steps. To add one, write it in a file of its own, list it here, and give
-its settings in `config/methods.py` and `conf/method/<name>.yaml`; the fields of both have the same names.
+it returns the letter of the edited steps. To add one, write the class `Name` in the file name.py here, and
+give its settings, whose fields have the same names, in `config/methods.py` and `conf/method/<name>.yaml`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from importlib import import_module
 from typing import Any
 
-from latentpath.config.methods import MethodsConfig
-from latentpath.traversal.methods.contrast import Contrast
-from latentpath.traversal.methods.fcfg import Fcfg
-from latentpath.traversal.methods.hspace import Hspace
-from latentpath.traversal.methods.leditspp import Leditspp
+from latentpath.config.methods import MethodsConfig, dialled
 from latentpath.traversal.methods.mask import Mask
-from latentpath.traversal.methods.offtarget import Offtarget
-from latentpath.traversal.methods.ortho import Ortho
-from latentpath.traversal.methods.p2p import P2p
 from latentpath.traversal.methods.sdedit import Sdedit
-from latentpath.traversal.methods.sega import Sega
-from latentpath.traversal.methods.slider import Slider
 from latentpath.traversal.words import Rule, Swap, target
 
+# Name -> dataclass: the file fcfg.py of this folder holds the method `Fcfg`.
 METHODS: dict[str, Callable[..., Rule]] = {
-    "contrast": Contrast,
-    "fcfg": Fcfg,
-    "hspace": Hspace,
-    "leditspp": Leditspp,
-    "offtarget": Offtarget,
-    "ortho": Ortho,
-    "p2p": P2p,
-    "sega": Sega,
-    "slider": Slider,
+    name: getattr(import_module(f"{__name__}.{name}"), name.capitalize()) for name in sorted(dialled())
 }
 
 
