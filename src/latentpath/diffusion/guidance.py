@@ -14,7 +14,7 @@ from latentpath.diffusion.attention import Attention, Row, attending
 from latentpath.diffusion.bottleneck import reading, shifting
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.execution import attention_kernel
-from latentpath.diffusion.mix import Adapters, Direction, Guidance, Shift
+from latentpath.diffusion.mix import Adapters, Direction, Guidance, StepDirection
 
 if TYPE_CHECKING:
     from latentpath.diffusion.networks import UNet
@@ -56,7 +56,7 @@ class GuidedDenoiser:
         letters: Sequence[int],
         memory: Tensor | None = None,
         origins: Sequence[int] | None = None,
-        shifts: Mapping[Direction, Shift] | None = None,
+        shifts: Mapping[Direction, StepDirection] | None = None,
     ) -> Tensor:
         """Predict for `latents` (n, c, h, w), letters[k] being the letter of row k -> (n, c, h, w).
 
@@ -119,7 +119,7 @@ class GuidedDenoiser:
         memory: Tensor | None,
         attention: Attention | None,
         batch: Sequence[int],
-        shifts: Mapping[Direction, Shift] | None,
+        shifts: Mapping[Direction, StepDirection] | None,
     ) -> Tensor:
         # The U-Net gets the first prompts of all rows, then all second ones, and so on.
         deepest = range(max(map(len, letters)))
@@ -154,7 +154,7 @@ class GuidedDenoiser:
 
     @staticmethod
     def _shift(
-        asked: Sequence[tuple[Guidance[int], int]], rows: int, shifts: Mapping[Direction, Shift]
+        asked: Sequence[tuple[Guidance[int], int]], rows: int, shifts: Mapping[Direction, StepDirection]
     ) -> Tensor | None:
         """The shift of the mid-block in each of the `rows`; None if no letter asks for one."""
         found = {

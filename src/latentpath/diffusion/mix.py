@@ -35,7 +35,7 @@ class Direction:
     It is a mean over this many `seeds` of its own, see `traversal.directions`.
     """
 
-    source: Any
+    source: Any  # whatever identifies a prompt in the plan; `map` leaves it as it is
     target: Any
     seeds: int
 
@@ -44,7 +44,7 @@ class Direction:
         return self.source, self.target
 
 
-class Shift(NamedTuple):
+class StepDirection(NamedTuple):
     """A direction at one step: `h` (c', h', w'), and the `asymmetry` of the solver there (`Solver`)."""
 
     h: Tensor

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentpath.diffusion.mix import Direction, Shift
+from latentpath.diffusion.mix import Direction, StepDirection
 from latentpath.diffusion.noise import Noise
 from latentpath.diffusion.solvers import Solver, State
 
@@ -37,7 +37,7 @@ class Sampler:
     device: torch.device | str = "cpu"
     remembers: bool = False
     borrows: bool = False
-    directions: dict[Direction, list[Shift]] = field(default_factory=dict, compare=False)
+    directions: dict[Direction, list[StepDirection]] = field(default_factory=dict, compare=False)
 
     def start(self, seeds: Sequence[int]) -> State:
         """Return the state before step 0, with one row per seed."""

@@ -15,7 +15,7 @@ from latentpath.diffusion.adapters import set_scales
 from latentpath.diffusion.autoencoder import decode
 from latentpath.diffusion.guidance import GuidedDenoiser
 from latentpath.diffusion.inversion import ddpm_inversion
-from latentpath.diffusion.mix import Direction, Shift
+from latentpath.diffusion.mix import Direction, StepDirection
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver, State
 from latentpath.errors import UserError, near
@@ -95,7 +95,7 @@ class Explorer:
     ways: dict[str, Way]
     adapters: bool = False  # whether the U-Net has sliders
     trunks: OrderedDict[tuple[str, int, Letter], Trunk] = field(default_factory=OrderedDict)
-    inverted: dict[Direction, list[Shift]] = field(default_factory=dict)  # directions of `inverting`
+    inverted: dict[Direction, list[StepDirection]] = field(default_factory=dict)  # directions of `inverting`
     lock: Lock = field(default_factory=Lock)
 
     @property

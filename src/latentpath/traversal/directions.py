@@ -9,7 +9,7 @@ import torch
 
 from latentpath.config.choices import MOST_SAMPLE_SEED
 from latentpath.diffusion.guidance import GuidedDenoiser
-from latentpath.diffusion.mix import Direction, Mix, Shift
+from latentpath.diffusion.mix import Direction, Mix, StepDirection
 from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.sampler import Sampler
 from latentpath.traversal.plan import SweepPlan
@@ -41,19 +41,19 @@ def _walked(
     wanted: Sequence[Direction],
     seeds: Sequence[int],
     shape: Sequence[int],
-) -> dict[Direction, list[Shift]]:
+) -> dict[Direction, list[StepDirection]]:
     denoise, solver = sampler.denoise, sampler.solver
     assert isinstance(denoise, GuidedDenoiser)
     walker = replace(sampler, noise=SeededNoise(tuple(shape)), directions={})
     prompts = dict.fromkeys(prompt for along in wanted for prompt in along.ends)
     letters = {prompt: plan.letters.index(Mix.of((prompt, 1.0))) for prompt in prompts}
     neutral = [plan.letters.index(letter) for letter in plan.word(cls, plan.branches[0])]
-    found: dict[Direction, list[Shift]] = {direction: [] for direction in wanted}
+    found: dict[Direction, list[StepDirection]] = {direction: [] for direction in wanted}
     state = walker.start(seeds)
     for step_index, timestep in enumerate(solver.timesteps):
         h = {prompt: denoise.bottleneck(state[0], timestep, letters[prompt]) for prompt in prompts}
         for along in wanted:
             direction = (h[along.target] - h[along.source]).mean(dim=0)
-            found[along].append(Shift(direction, solver.asymmetry(step_index)))
+            found[along].append(StepDirection(direction, solver.asymmetry(step_index)))
         state = walker.step(state, step_index, seeds=seeds, letters=[neutral[step_index]] * len(seeds))
     return found
