@@ -50,7 +50,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 KILLS ?= 100
 # The longest that each of the two series of kills may go on killing, the hostile values of keys (2,303 is all), and
 # the ways in which each file is damaged (6 is all).
-KILL_SECONDS ?= 240
+KILL_SECONDS ?= 1200
 VALUES ?= 800
 DAMAGES ?= 6
 test-hostile: $(STAMP) ## attack every promise of docs/promises.md; SEED=7 repeats a failure, KILLS=20 VALUES=200 ends sooner

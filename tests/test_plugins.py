@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -17,9 +18,12 @@ import pytest
 import latentpath
 from latentpath.commands import evaluate, leaderboard
 from latentpath.config.checks import check
-from latentpath.config.plugins import fingerprints, load
+from latentpath.config.plugins import SETTINGS, fingerprints, load
+from latentpath.data.captions import CaptionTemplate
 from latentpath.errors import UserError
 from latentpath.judge.classifier import load_classifier
+from latentpath.traversal.methods.own import Own
+from latentpath.traversal.words import Prompts
 
 PAGE = Path(latentpath.__file__).parents[2] / "docs" / "extending.md"
 OVERRIDES = [
@@ -242,6 +246,48 @@ def test_an_error_of_the_module_is_shown_with_its_line(write, text, said):
     with pytest.raises(UserError, match=r"importing .*broken.py failed") as caught:
         load("classifier.arch", "broken:build", ["broken"])
     assert caught.match(said)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("def f(x):\n    return x / 0\n", r"line 2: return x / 0\n  ZeroDivisionError"),
+        ("def f(): pass\n", r"TypeError: f\(\) takes 0 positional arguments but 1 was given"),
+        ("import sys\ndef f(x): return {}[x]\n", r"line 2: .*\n  KeyError: 1"),
+    ],
+)
+def test_a_call_that_fails_is_shown_with_its_line(write, setting, text, said):
+    write("failing.py", text)
+    sys.modules.pop("failing", None)
+    with pytest.raises(UserError, match=rf"{setting}=failing:f: a call of this function failed") as caught:
+        load(setting, "failing:f", ["failing"])(1)
+    assert caught.match(said)
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "UserError('in words')"])
+def test_a_lack_of_memory_and_a_message_of_the_plugin_pass_as_they_are(write, error):
+    write("passing.py", f"from latentpath.errors import UserError\ndef f(): raise {error}\n")
+    sys.modules.pop("passing", None)
+    with pytest.raises((MemoryError, UserError)) as caught:
+        load("classifier.arch", "passing:f", ["passing"])()
+    assert str(caught.value) in ("", "in words")
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (None, "the method 'f' gave None, expected a list of 3 prompts"),
+        (itertools.repeat("x"), "the method 'f' gave more than 3 prompts"),
+        (["x"], "the method 'f' gave 1 prompts, expected one for each of 3 steps"),
+        ([1, 1, 1], "the method 'f' gave 1, expected a text"),
+    ],
+)
+def test_a_method_that_gives_no_prompts_is_named(given, said):
+    captions = CaptionTemplate("{cls} with {attributes}", "{cls}", {"MEL": "melanoma"}, {"hair": "hair"})
+    prompts = Prompts(captions, "MEL", ("hair",), negative_prompt="", guidance_scale=2.0)
+    with pytest.raises(UserError, match=said):
+        Own("f", lambda *_, **__: given)(prompts, range(1, 3), 3)
 
 
 def test_a_module_or_a_function_that_is_not_there_is_named(write):

@@ -133,13 +133,54 @@ def test_mistakes_are_named(tmp_path):
         (str(tmp_path / "none.csv"),): "no file",
         (str(tmp_path),): "scores.parquet",
         (str(other),): "other.csv: expected a column seed.*image, label",
-        (str(empty),): "empty.csv: cannot be read",
-        (str(broken),): "broken.parquet: cannot be read",
+        (str(empty),): "empty.csv cannot be read as a table: it is empty",
+        (str(broken),): "broken.parquet cannot be read",
         (str(ours),): "scores.csv, row 1, column prob_ink: .*found '1.5'",
         (str(theirs), "--json", str(theirs / "x.json")): "cannot be written",
     }.items():
         with pytest.raises(UserError, match=expected):
             main([*words] if "--strong" not in words[:1] else words)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"PK\x03\x04" + bytes(40), "it is an Excel workbook or a zip archive. Save it as 'CSV UTF-8'"),
+        (b"\x1f\x8bbroken", "cannot be read as a table"),
+        (b"\xff\xfex", "cannot be read as a table"),
+    ],
+    ids=["Excel", "damaged gzip", "half of a letter"],
+)
+def test_a_table_in_other_clothes_is_named(tmp_path, content, said):
+    file = tmp_path / "ink.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=said) as caught:
+        main([str(file)])
+    assert str(file) in str(caught.value) and "codec" not in str(caught.value)
+
+
+def test_a_table_as_excel_saves_it_is_read(tmp_path):
+    path = authors_file(tmp_path, "ink.csv", "ink")
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert main([str(path)]) == pytest.approx(412 / 500)
+
+
+@pytest.mark.parametrize(
+    "column, value, said",
+    [
+        ("class", None, "row 1: there is no class"),
+        ("seed", None, "row 1: there is no seed"),
+        ("seed", 0.5, "row 1, column seed: expected a whole number, found '0.5'"),
+        ("swap_step", "early", "row 1, column swap_step: expected a whole number, found 'early'"),
+    ],
+)
+def test_a_key_of_our_tables_that_is_none_is_named_with_its_row(tmp_path, column, value, said):
+    table = scores().astype({column: object})
+    table.loc[0, column] = value
+    file = tmp_path / "scores.csv"
+    table.to_csv(file, index=False)
+    with pytest.raises(UserError, match=said):
+        main([str(file)])
 
 
 def test_help_imports_nothing_heavy():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +40,8 @@ def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., 
     """Load the function `reference` (`module:function`), whose module `plugins` must allow.
 
     Raises UserError, which names `setting`, if `plugins` does not allow the module (nothing is imported
-    then), if the module does not exist or fails on import, or if it does not have the function.
+    then), if the module does not exist or fails on import, or if it does not have the function. If a call of
+    the function fails, that is a UserError too, with the line at which it failed.
     """
     _plugin_of(setting, reference, plugins)
     module, _, name = reference.partition(":")
@@ -53,8 +55,21 @@ def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., 
     function = getattr(loaded, name, None)
     if not callable(function):
         there = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
-        raise UserError(f"{setting}={reference}: {source} has no function {name!r}.{near(name, there)}")
-    return function
+        choose = near(name, there) if there else " It has none at all."
+        raise UserError(f"{setting}={reference}: {source} has no function {name!r}.{choose}")
+
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except Exception as error:
+            if isinstance(error, UserError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+                raise
+            raise UserError(
+                f"{setting}={reference}: a call of this function failed.\n{_where(error, source)}"
+            ) from error
+
+    return called
 
 
 def fingerprints(settings: Mapping[str, object], plugins: Sequence[str]) -> dict[str, str]:

@@ -68,7 +68,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    text = _decoded(file).replace("\r\n", "\n").replace("\r", "\n")
+    text = decoded(file).replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise ValueError("it is empty")
     first, _, rest = text.partition("\n")
@@ -87,7 +87,8 @@ def _read_csv(file: Path) -> pd.DataFrame:
     return rows.dropna(how="all")
 
 
-def _decoded(file: Path) -> str:
+def decoded(file: Path) -> str:
+    """Return the text of a table. Raises ValueError, in words, for a file of another kind or encoding."""
     content = file.read_bytes()
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
@@ -95,7 +96,10 @@ def _decoded(file: Path) -> str:
         if content.startswith(start):
             raise ValueError(f"it is {what}")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            raise ValueError("it begins as UTF-16 and is damaged; save or copy it again") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

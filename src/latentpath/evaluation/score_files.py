@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from latentpath.data.read_table import decoded
 from latentpath.errors import UserError
 from latentpath.metrics.predictions import Predictions, as_predictions
 from latentpath.metrics.predictions_cfrt import cfrt_of_predictions, neutral_faults, scope
@@ -68,6 +71,17 @@ def _of_scores(
                 f"{path}, row {at + 1}, column {column}: expected a probability from 0 to 1, or nothing; "
                 f"found {str(scores[column].iloc[at])!r}."
             )
+    for column in ("class", "seed", "method"):
+        if (empty := scores[column].isna()).any():
+            raise UserError(f"{path}, row {int(empty.to_numpy().argmax()) + 1}: there is no {column}.")
+    for column in (c for c in ("seed", "swap_step", "frame") if c in scores):
+        whole = pd.to_numeric(scores[column], errors="coerce")
+        if (wrong := scores[column].notna() & ~(whole % 1 == 0)).any():
+            at = int(wrong.to_numpy().argmax())
+            raise UserError(
+                f"{path}, row {at + 1}, column {column}: expected a whole number, found "
+                f"{str(scores[column].iloc[at])!r}."
+            )
     framed = scores["frame"].notna() if "frame" in scores else pd.Series(False, index=scores.index)
     methods = list(dict.fromkeys(scores.loc[(scores["method"] == "swap") | framed, "method"]))
     if not heads or not methods:
@@ -113,14 +127,14 @@ def read_scores(path: Path) -> tuple[Path, pd.DataFrame]:
     try:
         if path.suffix == ".parquet":
             return path, parquet_table(path)
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
+        text = decoded(path)
+        if not text.strip():
+            raise ValueError("it is empty")
+        header = text.partition("\n")[0]
         separator = ";" if header.count(";") > header.count(",") else ","
-        table = pd.read_csv(
-            path, sep=separator, encoding="utf-8-sig", skip_blank_lines=False, low_memory=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a table: {error}") from None
+        table = pd.read_csv(io.StringIO(text), sep=separator, skip_blank_lines=False, low_memory=False)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as a table: {error}.") from None
     filled = table.notna().any(axis=1).to_numpy().nonzero()[0]
     if not len(filled):
         raise UserError(f"{path}: there is no row below the header.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from latentpath.diffusion.mix import Mix
 from latentpath.errors import UserError
@@ -29,10 +30,13 @@ class Own:
         given = self.function(
             p.neutral.text, p.target.text, swap_step=edited.start, num_inference_steps=n, **dial
         )
-        letters = [self._letter(p, said) for said in given]
+        if not isinstance(given, Iterable):
+            raise UserError(f"the method {self.name!r} gave {given!r}, expected a list of {n} prompts")
+        letters = [self._letter(p, said) for said in islice(given, n + 1)]
         if len(letters) != n:
+            gave = f"{len(letters)}" if len(letters) < n else f"more than {n}"
             raise UserError(
-                f"the method {self.name!r} gave {len(letters)} prompts, expected one for each of {n} steps"
+                f"the method {self.name!r} gave {gave} prompts, expected one for each of {n} steps"
             )
         return letters
 
