@@ -10,7 +10,7 @@ A table that comes from a file stands between two comments. The file is named re
     <!-- end -->
 
 The columns of the CSV are those of the table, and `X low`, `X high` are put in brackets behind X. Options
-behind the file: `digits=3` (2 by default), `columns=figure,mean` (all by default; names with spaces take
+behind the file: `digits=3` (2 by default; `2g`: significant ones), `columns=figure,mean` (all by default; names with spaces take
 underscores), `rows=a,b` (those whose first column is one of these). Names with commas: separate by `;`.
 
 A table with decimals that comes from no file must say so, for instance because the study has not been run
@@ -105,7 +105,7 @@ def table(file: Path, digits: str = "2", columns: str = "", rows: str = "") -> s
     lines = [wanted, ["---"] * len(wanted)]
     for row in content:
         if chosen is None or row[names[0]] in chosen:
-            lines.append([cell(row, name, int(digits)) for name in wanted])
+            lines.append([cell(row, name, digits) for name in wanted])
     if chosen is not None and len(lines) - 2 < len(chosen):
         raise ValueError(f"{file.name} lacks one of the rows {rows}")
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -116,21 +116,21 @@ def names_in(text: str) -> list[str]:
     return text.replace("_", " ").split(";" if ";" in text else ",") if text else []
 
 
-def cell(row: dict[str, str], name: str, digits: int) -> str:
+def cell(row: dict[str, str], name: str, digits: str) -> str:
     """Return a cell: a text as it is, a number with its digits, and with its interval if it has one."""
     text = shown(row[name], digits)
     low, high = (row.get(f"{name} {end}") or "" for end in ("low", "high"))
     return f"{text} ({shown(low, digits)} to {shown(high, digits)})" if low and high else text or "n/a"
 
 
-def shown(text: str, digits: int) -> str:
-    """Round a number; texts and counts, which are whole numbers above 1, stay whole."""
+def shown(text: str, digits: str) -> str:
+    """Round a number to so many decimals, or "2g" significant digits; texts and whole numbers above 1 stay."""
     try:
         value = float(text)
     except ValueError:
         return text
     count = re.fullmatch(r"-?\d+", text) or (value > 1 and value.is_integer())
-    return f"{value:.0f}" if count else f"{value:.{digits}f}"
+    return f"{value:.0f}" if count else format(value, f".{digits}" if digits.endswith("g") else f".{digits}f")
 
 
 def without_a_source(text: str) -> Iterator[str]:
@@ -178,6 +178,8 @@ def take_from(run: Path, readme: Path) -> None:
             continue
         places = [run / "report" / "tables" / target.name, run / target.name]
         source = next((file for file in places if file.is_file()), None)
+        if source is None and target.is_file():
+            continue  # a script has written it
         if source is None:
             sys.exit(f"no {places[0]}: run `latentpath report` for this run first")
         target.parent.mkdir(parents=True, exist_ok=True)
