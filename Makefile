@@ -72,7 +72,7 @@ format: $(STAMP) ## fix style and formatting
 typecheck: $(STAMP) ## check types
 	$(BIN)/pyright
 
-readme-check: $(STAMP) ## check that the tables of every README are those of their result files
+readme-check: $(STAMP) ## check that tables and numbers of READMEs and docs are those of their files
 	$(PY) experiments/readme_tables.py --check
 
 bench: $(STAMP) ## time a traversal against separate diffusers calls; ARGS goes to the script

@@ -1,10 +1,10 @@
-"""Write the tables and numbers of every README from result files, and check that none was changed by hand.
+"""Write the tables and numbers of READMEs and docs from result files, and check that none was changed since.
 
     python experiments/readme_tables.py            # write the tables again
     python experiments/readme_tables.py --check    # `make readme-check`: fail if one differs from its file
     python experiments/readme_tables.py --run outputs/demo README.md    # first take the files from a run
 
-A table that comes from a file stands between two comments. The file is named relative to the README:
+A table that comes from a file stands between two comments. The file is named relative to the page:
 
     <!-- table results/means.csv -->
     <!-- end -->
@@ -43,24 +43,29 @@ NUMBER = re.compile(
     r"(?P<shown>-?\d[\d,]*(?:\.\d+)?)(?P<percent> ?%)?"
     r"(?P<source><!-- (?P<file>[^|>\s]+) \| (?P<row>[^|>]+) \| (?P<column>[^|>]+) -->)"
 )
-# Not measured: settings in backticks, addresses of links, papers, versions, comments, rows of tables.
+# Not measured: settings in backticks, addresses of links and hosts, papers, versions.
 UNMEASURED = re.compile(
-    r"`[^`]*`|\]\([^)]*\)|\b\d{4}\.\d{5}\b|<!--.*?-->|^\|.*?$|"
+    r"`[^`]*`|\]\([^)]*\)|\b\d{4}\.\d{5}\b|\b\d+(?:\.\d+){2,3}\b|"
     r"(?:Python |SD |torch |Training |Apache-|BY-NC )\d+\.\d+(?: to \d+\.\d+)?",
-    re.DOTALL | re.MULTILINE,
+    re.DOTALL,
 )
+NO_PROSE = re.compile(r"<!--.*?-->|^\|.*?$", re.DOTALL | re.MULTILINE)
 FREE = re.compile(r"<!-- no file: \S.*?-->\s*\Z", re.DOTALL)
 DECIMAL = re.compile(r"\d\.\d")
 PARAGRAPH = re.compile(r"(?:^.*\S.*\n?)+", re.MULTILINE)
 
 
-def readmes() -> list[Path]:
-    """Return the README of the project and those of all experiments."""
-    return [ROOT / "README.md", *sorted((ROOT / "experiments").glob("*/README.md"))]
+def pages() -> list[Path]:
+    """Return the README of the project, those of all experiments, and the pages of the documentation."""
+    return [
+        ROOT / "README.md",
+        *sorted(ROOT.glob("experiments/*/README.md")),
+        *sorted(ROOT.glob("docs/*.md")),
+    ]
 
 
 def rewritten(readme: Path) -> str:
-    """Return the text of a README with its tables and numbers as the files say; ValueError if they cannot."""
+    """Return the text of a page with its tables and numbers as the files say; ValueError if they cannot."""
 
     def block(found: re.Match[str]) -> str:
         options = dict(option.partition("=")[::2] for option in found["options"].split())
@@ -137,7 +142,7 @@ def without_a_source(text: str) -> Iterator[str]:
     """Yield the first line of each table with decimals that neither names its file nor says it has none."""
     outside = BLOCK.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
     for found in re.finditer(r"(?:^\|.*\n)+", outside, re.MULTILINE):
-        if DECIMAL.search(found[0]) and not FREE.search(outside[: found.start()]):
+        if DECIMAL.search(UNMEASURED.sub("", found[0])) and not FREE.search(outside[: found.start()]):
             yield found[0].splitlines()[0]
 
 
@@ -147,24 +152,24 @@ def numbers_without_a_source(text: str) -> Iterator[str]:
     plain = BLOCK.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), plain)
     for paragraph in PARAGRAPH.finditer(plain):
         free = FREE.search(plain[: paragraph.start()]) or re.match(r"<!-- no file: \S.*?-->", paragraph[0])
-        prose = UNMEASURED.sub("", NUMBER.sub("", paragraph[0]))
+        prose = UNMEASURED.sub("", NO_PROSE.sub("", NUMBER.sub("", paragraph[0])))
         if not free and (found := re.search(r"\S*\d\.\d\S*", prose)):
             yield found[0]
 
 
 def problems(files: Iterable[Path]) -> Iterator[str]:
-    """Yield what is wrong with the tables of these READMEs, one line each."""
+    """Yield what is wrong with the tables and numbers of these pages, one line each."""
     for readme in files:
-        name, text = readme.parent.name, readme.read_text(encoding="utf-8")
+        name, text = f"{readme.parent.name}/{readme.name}", readme.read_text(encoding="utf-8")
         try:
             if rewritten(readme) != text:
-                yield f"{name}/README.md: a table differs from its file: run experiments/readme_tables.py"
+                yield f"{name}: a table differs from its file: run experiments/readme_tables.py"
         except ValueError as error:
-            yield f"{name}/README.md: {error}"
+            yield f"{name}: {error}"
         for number in numbers_without_a_source(text):
-            yield f"{name}/README.md: {number} names no file: see experiments/readme_tables.py"
+            yield f"{name}: {number} names no file: see experiments/readme_tables.py"
         for line in without_a_source(text):
-            yield f"{name}/README.md: no `<!-- table FILE -->` and no `<!-- no file: why -->` before {line}"
+            yield f"{name}: no `<!-- table FILE -->` and no `<!-- no file: why -->` before {line}"
 
 
 def take_from(run: Path, readme: Path) -> None:
@@ -196,12 +201,12 @@ def main() -> None:
         parser.error("--run and a README go together")
     if args.run is not None:
         take_from(args.run, args.readme.resolve())
-    for readme in () if args.check else readmes():
+    for readme in () if args.check else pages():
         try:
             readme.write_text(rewritten(readme), encoding="utf-8")
         except ValueError as error:
             print(f"{readme.parent.name}/{readme.name} is left as it is: {error}", file=sys.stderr)
-    if wrong := list(problems(readmes())):
+    if wrong := list(problems(pages())):
         sys.exit("\n".join(wrong))
 
 

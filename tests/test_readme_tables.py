@@ -1,4 +1,4 @@
-"""experiments/readme_tables.py: the tables of every README are those of their files, and it sees when not."""
+"""experiments/readme_tables.py: tables of READMEs and docs are those of their files, and it sees when not."""
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -30,7 +30,7 @@ def readme(tmp_path: Path) -> Path:
 
 
 def test_every_table_of_this_repository_is_that_of_its_file(script):
-    assert list(script.problems(script.readmes())) == []
+    assert list(script.problems(script.pages())) == []
 
 
 def test_a_table_is_written_from_its_file_and_stays(script, readme):
@@ -109,7 +109,7 @@ def test_a_number_in_a_sentence_is_filled_from_its_file_with_the_decimals_it_has
         (f"It is 0.82{SOURCE.replace('| mean', '| median')}.", "no column 'median'"),
         ("It is 0.82<!-- results/means.csv | x | mean -->.", "'' is no number"),
         ("It is 0.82 here.", "0.82 names no file"),
-        ("Setting `0.9`, [a](b-0.1.md), but 0.7.", "0.7. names no file"),
+        ("Setting `0.9`, [a](b-0.1.md), 127.0.0.1 and version 0.1.0, but 0.7.", "0.7. names no file"),
     ],
 )
 def test_a_number_in_a_sentence_without_its_file_is_named(script, readme, text, said):
