@@ -16,6 +16,7 @@ from latentpath.errors import UserError
 from latentpath.runs.preflight import check_ahead
 from latentpath.traversal import tuning
 from latentpath.traversal.store import read_flips, read_index, read_latents
+from latentpath.traversal.traverse import Traversal
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,23 @@ def test_real_images_are_inverted_again_and_again(run):
     table = pd.read_csv(folder / "evaluate" / "tables" / "composition.csv")
     assert table["round"].tolist() == [1, 2, 3] * 2
     assert (table["latent_error"] > 0).all() and table["n"].tolist() == [2] * 6
+
+
+def test_a_dry_run_tells_the_work_of_inverting_again_and_again(run, capsys, monkeypatch):
+    overrides = ("inversion=ddim", "sampler.seeds=2", "inversion.split=train", "inversion.rounds=3")
+    run(*overrides, "dry_run=true")
+    told = capsys.readouterr().out
+    sweep, rows = Traversal.sweep, []
+
+    def counted(*args, **options):
+        rows.append((denoise := sweep(*args, **options)).rows)
+        return denoise
+
+    monkeypatch.setattr(Traversal, "sweep", counted)
+    folder = run(*overrides)
+    assert len(rows) == 2 and f"U-Net rows    {sum(rows):,}" in told
+    images = len(read_index(folder / "traverse")) + len(read_index(folder / "traverse" / "composition"))
+    assert f"images        {images:,}" in told
 
 
 def test_real_images_come_back_from_their_inversion(run):

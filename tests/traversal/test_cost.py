@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from latentpath.config.schema import InversionConfig
 from latentpath.data.captions import CaptionTemplate
-from latentpath.traversal.cost import Work, cost_of
+from latentpath.traversal.cost import Work, composition_work, cost_of
 from latentpath.traversal.plan import plan_sweep
 
 CAPTIONS = CaptionTemplate("{cls} {attributes}", "{cls}", {"NV": "nevus"}, {a: a for a in "abcd"})
@@ -35,6 +36,17 @@ def test_calls_flop_time_and_disk_are_those_of_the_plan():
 
 
 def test_calls_besides_the_walk_count_for_both_ways():
-    cost = cost_of(PAPER, latent_shape=(4, 8, 8), besides=Work(calls=500, rows_per_call=1))
+    cost = cost_of(PAPER, latent_shape=(4, 8, 8), besides=Work(calls=500, rows=500))
     assert (cost.calls, cost.plain_calls, cost.rows) == (10_000, 19_000, 19_500)
     assert "n/a" in "\n".join(cost.lines())
+
+
+def test_rounds_of_inversion_cost_an_inversion_and_a_walk_each():
+    """DDIM at a guidance of 1 takes one row a step, and sampling again two."""
+    inversion = InversionConfig(method="ddim", iterations=3, guidance_scale=1, rounds=4)
+    seeds, steps = 10, 50
+    assert composition_work(PAPER, inversion) == Work(
+        calls=4 * seeds * steps * (3 + 1), rows=4 * seeds * steps * (3 + 2), images=seeds * 5
+    )
+    assert composition_work(PAPER, InversionConfig(method="ddim")) == Work()
+    assert composition_work(PAPER, InversionConfig(rounds=4)) == Work()

@@ -14,14 +14,17 @@ from latentpath.traversal.plan import SweepPlan
 
 @dataclass(frozen=True)
 class Work:
-    """Work of the U-Net outside the walk of a plan: latents that it denoises, and its rows for each."""
+    """Work outside the walk of a plan: latents that the U-Net denoises, its rows for them, images stored."""
 
     calls: int = 0
-    rows_per_call: int = 2
+    rows: int = 0
+    images: int = 0
 
-    @property
-    def rows(self) -> int:
-        return self.calls * self.rows_per_call
+    def __add__(self, other: Work) -> Work:
+        return Work(self.calls + other.calls, self.rows + other.rows, self.images + other.images)
+
+    def times(self, count: int) -> Work:
+        return Work(count * self.calls, count * self.rows, count * self.images)
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,18 @@ def cost_of(
 ) -> Cost:
     """Return the cost of `plan` for one process.
 
-    besides: the work of inverting real images, or of the search for flip points.
+    besides: the work of inverting real images, once or again and again, or of the search for flip points.
     """
     calls, rows = plan.unet_calls + besides.calls, plan.unet_rows + besides.rows
+    images = plan.images + besides.images
     return Cost(
-        images=plan.images,
+        images=images,
         calls=calls,
         plain_calls=plan.samples * plan.plain_calls_per_seed + besides.calls,
         rows=rows,
         flop=None if flop_per_row is None else rows * flop_per_row,
         seconds=None if seconds_per_row is None else rows * seconds_per_row,
-        disk_bytes=plan.images
+        disk_bytes=images
         * (4 * prod(latent_shape) + 200),  # float32, plus a line in the header and in the index
     )
 
@@ -82,7 +86,20 @@ def inversion_work(plan: SweepPlan, inversion: InversionConfig) -> Work:
     """Return the work of inverting one real image per seed and class, before the walk."""
     rounds = {None: 0, "ddpm": 1, "ddim": inversion.iterations}[inversion.method]
     scale = plan.guidance_scale if inversion.method == "ddpm" else inversion.guidance_scale
-    return Work(plan.samples * plan.num_inference_steps * rounds, 1 if scale == 1 else 2)
+    calls = plan.samples * plan.num_inference_steps * rounds
+    return Work(calls, calls if scale == 1 else 2 * calls)
+
+
+def composition_work(plan: SweepPlan, inversion: InversionConfig) -> Work:
+    """Return the work of inverting the images and sampling them without an edit, `inversion.rounds` times.
+
+    A single round is part of the sweep. The images are those of each round, and the real ones.
+    """
+    if inversion.method is None or inversion.rounds == 1:
+        return Work()
+    neutral = plan.plain([])
+    once = inversion_work(neutral, inversion) + Work(neutral.unet_calls, neutral.unet_rows, neutral.images)
+    return once.times(inversion.rounds) + Work(images=neutral.images)
 
 
 def search_work(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> Work:
@@ -95,7 +112,8 @@ def search_work(plan: SweepPlan, swap_steps: Sequence[int], *, checks: int) -> W
     attributes = len({branch.attribute for branch in plan.branches if branch.method == "swap"})
     probes = math.ceil(math.log2(len(swap_steps))) + checks
     steps = mean(plan.num_inference_steps - s for s in swap_steps)
-    return Work(round(plan.samples * attributes * probes * steps), len(plan.letters[0]))
+    calls = round(plan.samples * attributes * probes * steps)
+    return Work(calls, calls * len(plan.letters[0]))
 
 
 def _si(value: float) -> str:

@@ -17,7 +17,7 @@ from latentpath.config.schema import (
 from latentpath.data.captions import caption_template
 from latentpath.diffusion.components import BaseModel
 from latentpath.runs.files import Json
-from latentpath.traversal.cost import Work, cost_of, inversion_work, search_work
+from latentpath.traversal.cost import Work, composition_work, cost_of, inversion_work, search_work
 from latentpath.traversal.methods import chosen
 from latentpath.traversal.methods.own import Own
 from latentpath.traversal.plan import SweepPlan, plan_sweep
@@ -69,10 +69,10 @@ def _own(attribute: AttributeConfig, plugins: Sequence[str]) -> dict[str, dict[f
     return found
 
 
-def work_besides(plan: SweepPlan, timesteps: TimestepsConfig, inversion: InversionConfig) -> Work:
-    """Return the work outside the walk of `plan`: of the inversion, or of the search for flip points."""
+def _work_besides(plan: SweepPlan, timesteps: TimestepsConfig, inversion: InversionConfig) -> Work:
+    """Return the work outside the walk of `plan`: of inverting images, or of the search for flip points."""
     if inversion.method is not None:
-        return inversion_work(plan, inversion)
+        return inversion_work(plan, inversion) + composition_work(plan, inversion)
     return search_work(plan, timesteps.swap_steps, checks=timesteps.checks) if timesteps.bisect else Work()
 
 
@@ -90,7 +90,7 @@ def describe_cost(
     cost = cost_of(
         plan,
         latent_shape=model.latent_shape(image_size),
-        besides=work_besides(plan, timesteps, inversion),
+        besides=_work_besides(plan, timesteps, inversion),
         flop_per_row=model.flop_per_row(image_size),
         seconds_per_row=seconds_per_row,
     )

@@ -25,6 +25,7 @@ from latentpath.keys import COMPOSED
 from latentpath.runs.progress import bar
 from latentpath.runs.ranks import SINGLE, Rank
 from latentpath.traversal.bisect import bisecting, flips_table, judge_of_latents
+from latentpath.traversal.cost import composition_work, inversion_work, search_work
 from latentpath.traversal.originals import (
     choose_originals,
     composed,
@@ -33,7 +34,7 @@ from latentpath.traversal.originals import (
     reconstruct,
 )
 from latentpath.traversal.plan import SweepPlan
-from latentpath.traversal.planning import describe_cost, work_besides
+from latentpath.traversal.planning import describe_cost
 from latentpath.traversal.sampling import build_denoiser
 from latentpath.traversal.store import read_flips
 from latentpath.traversal.sweep import Sample, from_noise, sweep
@@ -92,11 +93,13 @@ class Traversal:
         description: str,
         *,
         way: Callable[[Sampler, GuidedDenoiser], Sample] | None = None,
+        besides: int = 0,
         like: GuidedDenoiser | None = None,
     ) -> GuidedDenoiser:
         """Sample `plan` into `folder` with the other processes, in the given `way` or from noise.
 
-        Returns the denoiser, which counts its work. `like` is one that was tuned for the same architecture.
+        besides: the U-Net rows that the way takes outside the walk of `plan`. `like` is a denoiser that was
+        tuned for the same architecture. Returns the denoiser, which counts its work.
         """
         denoise = self._denoiser(plan, model, tuned=like)
         # DDPM inversion needs the noise that DDPM adds.
@@ -104,7 +107,6 @@ class Traversal:
         solver = build_solver(self.sampler.solver, model.schedule(), plan.num_inference_steps, eta=eta)
         noise = SeededNoise(model.latent_shape(self.image_size))
         sampler = Sampler(denoise, solver, noise, self.device, plan.remembers, plan.borrows)
-        besides = work_besides(plan, self.timesteps, self.inversion).rows if way else 0
         with bar(description, plan.unet_rows + besides, show=self.rank.is_zero) as advance:
             denoise.on_call = advance
             sweep(
@@ -126,7 +128,12 @@ class Traversal:
             "checks": self.timesteps.checks,
         }
         denoise = self.sweep(
-            plan, model, folder, "searching", way=lambda sampler, _: bisecting(plan, sampler, **search)
+            plan,
+            model,
+            folder,
+            "searching",
+            way=lambda sampler, _: bisecting(plan, sampler, **search),
+            besides=search_work(plan, self.timesteps.swap_steps, checks=self.timesteps.checks).rows,
         )
         if self.rank.is_zero:
             Console(markup=False).print(flips_table(read_flips(folder), plan.num_inference_steps))
@@ -149,6 +156,7 @@ class Traversal:
             folder,
             "inverting and sweeping",
             way=lambda sampler, denoise: from_originals(plan, sampler, denoise, originals, self.inversion),
+            besides=inversion_work(plan, self.inversion).rows,
         )
         log.info(reconstruct(folder, originals, vae=vae))
         if self.inversion.rounds > 1:
@@ -159,6 +167,7 @@ class Traversal:
                 folder / COMPOSED,
                 "inverting again and again",
                 way=lambda sampler, denoise: composed(few, sampler, denoise, originals, self.inversion),
+                besides=composition_work(plan, self.inversion).rows - few.unet_rows,
                 like=denoise,
             )
         return denoise
