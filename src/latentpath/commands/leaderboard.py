@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from latentpath.commands.arguments import Arguments
+from latentpath.config.written import Json
 from latentpath.errors import UserError
 
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
@@ -133,7 +134,7 @@ def _board(folders: Sequence[Path], runs: Sequence[RunArtefacts], tables: Sequen
     )
 
 
-def _config(folder: Path) -> dict[str, Any] | None:
+def _config(folder: Path) -> Json | None:
     """The configuration of a run's sweep; None if a version with other settings wrote it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -145,10 +146,10 @@ def _config(folder: Path) -> dict[str, Any] | None:
         config = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(folder / "traverse" / "config.yaml"))
     except OmegaConfBaseException:
         return None
-    return cast(dict[str, Any], OmegaConf.to_container(config, enum_to_str=True))
+    return cast(Json, OmegaConf.to_container(config, enum_to_str=True))
 
 
-def _commands(name: str, config: Mapping[str, Any], methods: Sequence[str]) -> dict[str, str]:
+def _commands(name: str, config: Json, methods: Sequence[str]) -> dict[str, str]:
     """Return, per method of the run `name`, the command that makes its row again: the run with it alone."""
     from latentpath.config.recipe import nearest_experiment, of_method, recipe
 
@@ -160,7 +161,7 @@ def _commands(name: str, config: Mapping[str, Any], methods: Sequence[str]) -> d
     return found
 
 
-def _without_placebo(first: str, board: str, config: Mapping[str, Any] | None) -> UserError:
+def _without_placebo(first: str, board: str, config: Json | None) -> UserError:
     """The refusal of runs that have no placebo, with the command that adds one to the `first` of them."""
     from latentpath.config.methods import PlaceboConfig
 

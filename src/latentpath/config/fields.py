@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 from latentpath.config.plugins import is_reference
 from latentpath.errors import UserError, near
@@ -128,7 +128,7 @@ def section_of(schema: type, name: str) -> type | None:
     return next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None)
 
 
-def _entries(value: object, kind: Any) -> Iterator[object]:
+def _entries(value: object, kind: object) -> Iterator[object]:
     """Yield the single values in a setting of the type `kind`, such as list[list[int]], without nulls."""
     kind = _without_null(kind)
     if isinstance(value, Mapping) and get_origin(kind) is dict:
@@ -140,7 +140,7 @@ def _entries(value: object, kind: Any) -> Iterator[object]:
         yield value
 
 
-def in_words(kind: Any, a_field: Field[object], key: str) -> str:
+def in_words(kind: object, a_field: Field[object], key: str) -> str:
     """Say which values a setting takes: `a whole number from 1 to 100`, `a list, key=[...], each entry ...`.
 
     kind: the type of `a_field` of the schema; key: its full name, for examples.
@@ -167,7 +167,7 @@ def in_words(kind: Any, a_field: Field[object], key: str) -> str:
     return {bool: "true or false", int: "a whole number", float: "a number"}.get(plain, "a text") + null
 
 
-def _without_null(kind: Any) -> Any:
+def _without_null(kind: object) -> object:
     """Return the type without None: `int | None` becomes int."""
     rest = [part for part in get_args(kind) if part is not NoneType]
     return rest[0] if NoneType in get_args(kind) and len(rest) == 1 else kind

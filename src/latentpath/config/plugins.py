@@ -36,7 +36,9 @@ def references(settings: Mapping[str, object]) -> list[tuple[str, str]]:
     return found
 
 
-def load(setting: str, reference: str, plugins: Sequence[str]) -> Callable[..., Any]:
+def load(
+    setting: str, reference: str, plugins: Sequence[str]
+) -> Callable[..., Any]:  # Any: a user wrote the function
     """Load the function `reference` (`module:function`), whose module `plugins` must allow.
 
     Raises UserError, which names `setting`, if `plugins` does not allow the module (nothing is imported

@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from latentpath.config.methods import MethodsConfig
 from latentpath.config.overrides import resolve
 from latentpath.config.schema import Config, conf_dir
+from latentpath.config.written import Json
 
 # Settings of a call, which do not belong to what a run is.
 OF_A_CALL = ("name", "overwrite", "dry_run", "from_run", "compare", "figures", "to_label")
 
 
-def recipe(config: Mapping[str, Any], experiment: str | None = None) -> list[str]:
+def recipe(config: Json, experiment: str | None = None) -> list[str]:
     """Return overrides of `latentpath run` that compose `config`, a configuration as a stage wrote it.
 
     They begin with `experiment`, see `nearest_experiment`.
@@ -30,7 +31,7 @@ def recipe(config: Mapping[str, Any], experiment: str | None = None) -> list[str
     return [*overrides, *_differences("", plain, config)]
 
 
-def nearest_experiment(config: Mapping[str, Any]) -> str | None:
+def nearest_experiment(config: Json) -> str | None:
     """Return the experiment of `conf/experiment` that differs least from `config`; None if none helps."""
     names = [None, *(file.stem for file in sorted((conf_dir() / "experiment").glob("*.yaml")))]
     lengths = {
@@ -40,7 +41,7 @@ def nearest_experiment(config: Mapping[str, Any]) -> str | None:
     return min(names, key=lengths.__getitem__)
 
 
-def of_method(config: Mapping[str, Any], method: str) -> dict[str, Any]:
+def of_method(config: Json, method: str) -> Json:
     """Return `config` with the swap, the placebo if it is there, and `method` as the only methods."""
     bare = method.removeprefix("masked-")
     needed = {"swap", "placebo", bare} | ({"mask"} if bare != method else set())
@@ -53,7 +54,7 @@ def of_method(config: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {**config, "method": sections, "attribute": attribute}
 
 
-def _composed(overrides: list[str]) -> dict[str, Any]:
+def _composed(overrides: list[str]) -> Json:
     """The configuration of `latentpath run` with these overrides, as plain dictionaries."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
@@ -65,10 +66,10 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     with initialize_config_dir(str(Path(conf_dir()).resolve()), version_base="1.3"):
         cfg = compose("run", overrides)
     resolve(cast(Config, cfg))
-    return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
+    return cast(Json, OmegaConf.to_container(cfg, resolve=False, enum_to_str=True))
 
 
-def _differences(key: str, before: Any, after: Any) -> Iterator[str]:
+def _differences(key: str, before: object, after: object) -> Iterator[str]:
     """The overrides that change `before` to `after`, both at `key`."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name, value in after.items():
@@ -84,7 +85,7 @@ def _differences(key: str, before: Any, after: Any) -> Iterator[str]:
         yield f"{key}={literal(after)}"
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """Return `value` as Hydra's grammar of overrides writes it."""
     if value is None:
         return "null"

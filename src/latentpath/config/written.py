@@ -8,8 +8,10 @@ from typing import Any
 
 from latentpath.config.schema import Config
 
+Json = dict[str, Any]  # Any: an object of a JSON or YAML file has values of many types
 
-def written_config(cfg: Config, *, digests: bool = False) -> dict[str, Any]:
+
+def written_config(cfg: Config, *, digests: bool = False) -> Json:
     """Return `cfg` as plain dictionaries, in which `${oc.env:NAME}` stays as the user wrote it.
 
     The variable may hold a token, or a folder that names a patient. With `digests` a hash of its value
@@ -33,7 +35,7 @@ def flat(node: object, *, separator: str = ".", prefix: str = "") -> Iterator[tu
         yield from flat(value, separator=separator, prefix=path)
 
 
-def _leaves(raw: Any, resolved: Any) -> Iterator[tuple[str, str]]:
+def _leaves(raw: Any, resolved: Any) -> Iterator[tuple[str, str]]:  # Any: nested alike
     """Yield every text that holds an interpolation, as the user wrote it and as it is resolved."""
     if isinstance(raw, dict):
         for key in raw:
@@ -45,7 +47,7 @@ def _leaves(raw: Any, resolved: Any) -> Iterator[tuple[str, str]]:
         yield raw, str(resolved)
 
 
-def _hide(raw: Any, resolved: Any, secrets: set[str], digests: bool) -> Any:
+def _hide(raw: Any, resolved: Any, secrets: set[str], digests: bool) -> Any:  # Any: nested alike
     if isinstance(raw, dict):
         return {key: _hide(raw[key], resolved[key], secrets, digests) for key in raw}
     if isinstance(raw, list):

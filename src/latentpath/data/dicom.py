@@ -202,7 +202,7 @@ def _stored_ends(header: Dataset) -> tuple[float, float]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.PixelRepresentation else (0, 2**bits - 1)
 
 
-def _numbers(value: Any) -> list[float]:  # what pydicom gives: nothing, a number, or a sequence of them
+def _numbers(value: Any) -> list[float]:  # Any: nothing, a number or several, as pydicom gives it
     """Return the values of an element as a list, which is empty if the element is missing or blank."""
     if value is None or value == "":
         return []

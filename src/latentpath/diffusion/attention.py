@@ -97,12 +97,16 @@ def aligned(source: tuple[int, ...], target: tuple[int, ...], length: int) -> li
 
 
 @contextmanager
-def attending(unet: Any, attention: Attention | None, rows: Sequence[Row]) -> Iterator[None]:
+def attending(
+    unet: Any,  # Any: of diffusers
+    attention: Attention | None,
+    rows: Sequence[Row],
+) -> Iterator[None]:
     """Within the block, calls of `unet` with these rows take part in `attention`; None: they are plain."""
     if attention is None or not {*rows} & (attention.looked | attention.cross | attention.own):
         yield
         return
-    plain: Mapping[str, Any] = unet.attn_processors
+    plain: Mapping[str, Any] = unet.attn_processors  # Any: processors of diffusers
     unet.set_attn_processor({name: _Layer(name, of, attention, rows) for name, of in plain.items()})
     try:
         yield
@@ -115,17 +119,17 @@ class _Layer:
     """An attention layer of diffusers, some of whose rows are looked at, lent or replaced."""
 
     name: str
-    plain: Any
+    plain: Any  # Any: a processor of diffusers
     attention: Attention
     rows: Sequence[Row]
 
     def __call__(
         self,
-        attn: Any,
+        attn: Any,  # Any: of diffusers
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # Any: of diffusers
     ) -> Tensor:
         output = self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, **kwargs)
         cross, asked = encoder_hidden_states is not None, self.attention
@@ -158,6 +162,6 @@ class _Layer:
         return output
 
     @staticmethod
-    def _heads(attn: Any, projected: Tensor) -> Tensor:
+    def _heads(attn: Any, projected: Tensor) -> Tensor:  # Any: of diffusers
         """(rows, tokens, dim) -> (rows, heads, tokens, dim / heads)."""
         return projected.unflatten(2, (attn.heads, -1)).transpose(1, 2)

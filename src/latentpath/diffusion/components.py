@@ -29,7 +29,7 @@ from latentpath.runs.files import Json, check_whole, read_json, replacing, write
 from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 
 M = TypeVar("M", bound=nn.Module)
-SAFE: Any = {"use_safetensors": True}  # pickles could run code
+SAFE: Any = {"use_safetensors": True}  # Any: of from_pretrained; pickles could run code
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class BaseModel:
     def tokenizer(self) -> CLIPTokenizer:
         return self._tokenizer("tokenizer")
 
-    def text_parts(self) -> dict[str, Any]:
+    def text_parts(self) -> dict[str, Any]:  # Any: of transformers
         """Return the tokenizer and the text encoder by the names of their folders; of SDXL, two of each."""
         parts = {"tokenizer": self.tokenizer(), "text_encoder": self.text_encoder()}
         if self.is_sdxl:
@@ -179,7 +179,13 @@ class BaseModel:
             raise UserError(f"{self.location}/{part} cannot be loaded: it has no vocabulary.")
         return tokenizer
 
-    def _load(self, kind: Any, part: str, how: str = "from_pretrained", **options: Any) -> Any:
+    def _load(
+        self,
+        kind: Any,  # Any: a class of diffusers
+        part: str,
+        how: str = "from_pretrained",
+        **options: Any,  # Any: of that class
+    ) -> Any:  # Any: an object of that class
         # Networks ask for safetensors; tokenizer, scheduler and configurations come from the folder.
         only_config = not options.get("use_safetensors")
         self.check(only_config=only_config)
@@ -204,7 +210,7 @@ class BaseModel:
                 "then give that folder instead of the id."
             ) from error
 
-    def _from_file(self, file: Path, kind: Any, part: str, dtype: torch.dtype) -> Any:
+    def _from_file(self, file: Path, kind: Any, part: str, dtype: torch.dtype) -> Any:  # Any: of diffusers
         """Load one network of a single file, whose names of weights diffusers converts."""
         options = {"config": self.location, "torch_dtype": dtype, "local_files_only": True}
         try:
@@ -239,22 +245,28 @@ def scheduler_changes(model: ModelConfig) -> dict[str, object]:
     return changes
 
 
-def save_pipeline(folder: Path, *, base: BaseModel, unet: UNet, scheduler_changes: Mapping[str, Any]) -> None:
+def save_pipeline(
+    folder: Path,
+    *,
+    base: BaseModel,
+    unet: UNet,
+    scheduler_changes: Mapping[str, Any],  # Any: of the scheduler's class
+) -> None:
     """Write a folder that the diffusers pipeline of `base` loads: the base with another U-Net.
 
     Written to a temporary name first, so that `folder` is whole whenever it exists; one that is there is
     replaced. There is no safety checker: it blackens medical images.
     """
-    scheduler: Any = DDIMScheduler.from_config(
+    scheduler: Any = DDIMScheduler.from_config(  # Any: diffusers
         base._load(DDIMScheduler, "scheduler").config, clip_sample=False, **scheduler_changes
     )
-    parts: dict[str, Any] = {"vae": base.vae(), "unet": unet, "scheduler": scheduler, **base.text_parts()}
+    parts = base.text_parts() | {"vae": base.vae(), "unet": unet, "scheduler": scheduler}
     if base.is_sdxl:
         pipeline = StableDiffusionXLPipeline(
             **parts, force_zeros_for_empty_prompt=base.empty_prompt_is_zero(), add_watermarker=False
         )
     else:
-        no_checker: Any = {"safety_checker": None, "feature_extractor": None}
+        no_checker: Any = {"safety_checker": None, "feature_extractor": None}  # Any: None is not annotated
         pipeline = StableDiffusionPipeline(**parts, **no_checker, requires_safety_checker=False)
     with replacing(folder) as temporary:
         pipeline.save_pretrained(temporary)

@@ -40,9 +40,9 @@ class Conditioning:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         return self.map(lambda part: part.to(device, dtype))
 
-    def unet_arguments(self) -> dict[str, Any]:
+    def unet_arguments(self) -> dict[str, Any]:  # Any: arguments of diffusers
         """The keyword arguments by which a diffusers U-Net takes this conditioning, a row for each latent."""
-        arguments: dict[str, Any] = {"encoder_hidden_states": self.hidden}
+        arguments: dict[str, object] = {"encoder_hidden_states": self.hidden}
         if self.pooled is not None:
             # Height and width of the photograph, top and left of its crop, height and width of the crop.
             time_ids = self.pooled.new_full((len(self), 6), self.image_size)

@@ -184,7 +184,7 @@ def unet_flops(unet_config: Json, latent_shape: Sequence[int], context_shape: Se
     config = dict(unet_config)
     # The math kernel uses matrix products; other kernels may lack a formula on the meta device.
     with torch.device("meta"), attention_kernel("math"), FlopCounterMode(display=False) as counter:
-        unet: Any = UNet2DConditionModel.from_config(config)  # annotated as one of two things
+        unet: Any = UNet2DConditionModel.from_config(config)  # Any: annotated as one of two things
         conditioning = Conditioning(torch.empty(1, *context_shape))
         if config.get("addition_embed_type") == "text_time":  # SDXL: a pooled embedding and six numbers
             width = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]

@@ -35,12 +35,12 @@ class Direction:
     It is a mean over this many `seeds` of its own, see `traversal.directions`.
     """
 
-    source: Any  # whatever identifies a prompt in the plan; `map` leaves it as it is
-    target: Any
+    source: Any  # Any: whatever identifies a prompt in the plan; `map` leaves it as it is
+    target: Any  # Any: likewise
     seeds: int
 
     @property
-    def ends(self) -> tuple[Any, Any]:
+    def ends(self) -> tuple[Any, Any]:  # Any: likewise
         return self.source, self.target
 
 

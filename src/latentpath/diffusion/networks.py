@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
     from torch import Tensor
 
-    class Settings(dict[str, Any]):  # of many types
-        def __getattr__(self, name: str) -> Any: ...  # so is each
+    class Settings(dict[str, Any]):  # Any: settings have many types
+        def __getattr__(self, name: str) -> Any: ...  # Any: likewise
 
     class Encoded:
         latent_dist: DiagonalGaussianDistribution

@@ -43,7 +43,8 @@ class PromptEncoder:
 
     def tokens(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Return the tokens of each prompt that the text encoder reads, with start and end, not padded."""
-        options: dict[str, Any] = {"truncation": True, "max_length": self.tokenizer.model_max_length}
+        longest = self.tokenizer.model_max_length
+        options: dict[str, Any] = {"truncation": True, "max_length": longest}  # Any: of the tokenizer
         return [tuple(ids) for ids in self.tokenizer(list(prompts), **options).input_ids]
 
     def check_distinct(self, prompts: Sequence[str]) -> None:
@@ -80,8 +81,8 @@ class SDXLPromptEncoder(PromptEncoder):
     `force_zeros_for_empty_prompt`). `image_size` in pixels is what the U-Net is told.
     """
 
-    tokenizer_2: Any = None
-    text_encoder_2: Any = None
+    tokenizer_2: Any = None  # Any: as transformers loads it
+    text_encoder_2: Any = None  # Any: as transformers loads it
     empty_is_zero: bool = True
     image_size: int = 1024
 
@@ -100,5 +101,6 @@ class SDXLPromptEncoder(PromptEncoder):
 
 def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> torch.Tensor:
     """(n, length) int64, padded or cut to the tokenizer's full length."""
-    options: dict[str, Any] = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+    options: dict[str, Any] = {"padding": "max_length", "truncation": True}  # Any: of the tokenizer
+    options["return_tensors"] = "pt"
     return tokenizer(list(prompts), max_length=tokenizer.model_max_length, **options).input_ids

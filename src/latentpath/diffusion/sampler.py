@@ -47,7 +47,7 @@ class Sampler:
     def step(self, state: State, step_index: int, *, seeds: Sequence[int], letters: Sequence[int]) -> State:
         """Return the state after step `step_index`; row k has seed seeds[k] and uses letter letters[k]."""
         kept = (state[-1].clone(),) if self.remembers else ()
-        beside: dict[str, Any] = {}
+        beside: dict[str, Any] = {}  # Any: arguments of the denoiser
         if self.borrows:
             beside["origins"] = [seeds.index(seed) for seed in seeds]
         if self.directions:

@@ -30,7 +30,7 @@ class NoiseSchedule:
     timestep_spacing: str = "leading"
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:
+    def from_config(cls, config: Mapping[str, Any]) -> NoiseSchedule:  # Any: a configuration of diffusers
         """Build it from a diffusers scheduler's configuration. Raises ValueError for an unknown schedule."""
         steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         kind = config["beta_schedule"]

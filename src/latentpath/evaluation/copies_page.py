@@ -56,7 +56,7 @@ def write_copies_page(
     if lpips:
         on_device = [((x + 1) / 2).to(vae.device) for x in (generated, nearest)]
         distances = lpips_distance(lpips[1], *on_device).tolist()
-    cards: dict[int, dict[Hashable, Any]] = {}
+    cards: dict[int, dict[Hashable, Any]] = {}  # Any: columns have many types
     for k, pair in enumerate(pairs.to_dict("records")):
         told = rows[(rows["generated"] == mine[k]) & (rows["training"] == theirs[k])]
         card = cards.setdefault(

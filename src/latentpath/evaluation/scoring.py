@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Picture:
     """An image for the report: key, pixels (3, h, w) in [0, 1] and, for swaps, an LPIPS map (h, w)."""
 
-    key: dict[str, Any]  # of many types, as columns are
+    key: dict[str, Any]  # Any: columns have many types
     image: Tensor
     lpips_map: Tensor | None = None
 

@@ -113,7 +113,7 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
     class Server(ThreadingHTTPServer):
         """Keeps quiet about browsers that leave in the middle of a request."""
 
-        def handle_error(self, request: Any, client_address: Any) -> None:
+        def handle_error(self, request: Any, client_address: object) -> None:  # Any: a socket
             if not isinstance(sys.exception(), OSError):
                 super().handle_error(request, client_address)
 

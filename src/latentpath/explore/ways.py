@@ -66,9 +66,9 @@ def _masked(bare: Way, threshold: float) -> Way:
     return Way(lambda dial: replace(spell, late=Mask(dial)), usual=threshold)
 
 
-def _of_method(method: Any, section: Any) -> Way:
+def _of_method(method: Any, section: Any) -> Way:  # Any: dataclasses of methods and settings
     """A method with the settings of its section of the configuration, or its usual ones without a section."""
     dial, *others = fields(method)
     settings = {} if section is None else {each.name: getattr(section, each.name) for each in others}
-    usual: Any = section.dials[0] if section is not None and section.dials else dial.default
+    usual: Any = section.dials[0] if section is not None and section.dials else dial.default  # Any: a number
     return Way(lambda value: Swap(method(value, **settings)), usual=float(usual))

@@ -53,7 +53,7 @@ class Classifier(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.arch, self.trainable, self.image_size = arch, trainable, image_size
         self.classes, self.attributes = tuple(classes), tuple(attributes)
-        own: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}
+        own: dict[str, Any] = getattr(network, "pretrained_cfg", None) or {}  # Any: of timm
         for name, given in (("mean", mean), ("std", std)):
             values = torch.tensor(given or own.get(name) or (0.5, 0.5, 0.5)).view(3, 1, 1)
             self.register_buffer(name, values, persistent=False)

@@ -115,7 +115,7 @@ def _timm_network(
             f"{source['file']}: expected timm's weights of {arch} ({reason}). Delete the file and run "
             "`latentpath fetch` again, or train from random weights with `pretrained=false`."
         ) from None
-    settings: Any = network.pretrained_cfg
+    settings: Any = network.pretrained_cfg  # Any: of timm
     settings.pop("state_dict", None)  # timm would keep the weights twice
     return network
 
@@ -142,7 +142,7 @@ def _names() -> list[str]:
     return [TINY, MICRO, *timm.list_models("*efficientnet*"), *timm.list_models("convnext*")]
 
 
-def _pretrained(arch: str, weights: WeightsFolder) -> dict[str, Any]:
+def _pretrained(arch: str, weights: WeightsFolder) -> dict[str, object]:
     """Say to timm where the ImageNet weights are: in the folder of weights, a package, or the hub's cache."""
     if own := weights.timm(arch):
         return {"file": str(own)}

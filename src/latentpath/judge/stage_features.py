@@ -24,7 +24,7 @@ class StageFeatures(nn.Module):
 
     def __init__(self, body: nn.Module, *, num_outputs: int) -> None:
         super().__init__()
-        self.body: Any = body.eval().requires_grad_(False)
+        self.body: Any = body.eval().requires_grad_(False)  # Any: of timm
         self.pretrained_cfg = getattr(body, "pretrained_cfg", None)
         with torch.no_grad():
             count = self._pooled(torch.zeros(1, 3, 64, 64)).shape[1]

@@ -25,7 +25,7 @@ _COUNTS = 12  # at most so many sizes of the strong end
 class Cell(NamedTuple):
     """One row of a table: its key, its rates, and the seeds behind them in order."""
 
-    key: Mapping[str, Any]  # of many types, as columns are
+    key: Mapping[str, Any]  # Any: columns have many types
     rates: Mapping[str, Rate]
     seeds: Sequence[int] = ()
 

@@ -256,7 +256,7 @@ def _yaml(file: Path) -> Json:
     return read_yaml(file) if file.exists() else {}
 
 
-def _masked(value: Any, secret: Sequence[str]) -> Any:
+def _masked(value: Any, secret: Sequence[str]) -> Any:  # Any: nested in any way
     """Mask every text in a JSON value; keys (classes, attributes, numbers) stay unchanged."""
     if isinstance(value, dict):
         return {key: _masked(item, secret) for key, item in value.items()}

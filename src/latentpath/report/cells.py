@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Row = Mapping[Any, Any]  # a row of a table as pandas gives it, by the names of its columns
+Row = Mapping[Any, Any]  # Any: a row of a table as pandas gives it, by the names of its columns
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def header(text: str, rowspan: int = 1) -> Cell:
     return Cell(text, header=True, rowspan=rowspan)
 
 
-def lookup(tree: object, *keys: object) -> Any:
+def lookup(tree: object, *keys: object) -> Any:  # Any: values of JSON
     """Return the value under `keys`, one level of the tree each, or None if a key is missing."""
     for key in keys:
         if not isinstance(tree, Mapping):

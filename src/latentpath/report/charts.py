@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Style = dict[str, Any]  # Any: arguments of matplotlib
 Look = Literal["solid", "dashed", "broad"]
 GAP = 16  # px between the panels of a file
 # matplotlib's arguments for the looks of lines and the shapes of points; style.css has a class for each.
-LOOKS: dict[str, dict[str, Any]] = {
+LOOKS: dict[str, Style] = {
     "solid": {"marker": "o"},
     "dashed": {"marker": "o", "markersize": 3.6, "linestyle": (0, (3, 2.2)), "linewidth": 1.4},
     "broad": {"linewidth": 7, "alpha": 0.35},
@@ -162,7 +163,7 @@ class Scatter(Panel):
 
     def draw(self, axes: Axes) -> None:
         for cloud in self.clouds:
-            look: dict[str, Any] = {"marker": MARKERS[cloud.shape], "linewidth": 0, "alpha": cloud.strength}
+            look: Style = {"marker": MARKERS[cloud.shape], "linewidth": 0, "alpha": cloud.strength}
             axes.plot(*zip(*cloud.points, strict=True), color=COLOURS[cloud.colour], **look)
         axes.set(xlim=(0, self.width), ylim=(self.height, 0), xticks=[], yticks=[])
 
@@ -225,7 +226,7 @@ def _draw(panels: Sequence[Panel], columns: int, legend: Sequence[Key] = ()) -> 
             panel.draw(figure.add_axes((x / width, 1 - y / height, *inner), frameon=False))
         handles = []
         for key in legend:
-            look: dict[str, Any] = {**LOOKS.get(key.look, {"linewidth": 0}), "marker": MARKERS.get(key.look)}
+            look: Style = {**LOOKS.get(key.look, {"linewidth": 0}), "marker": MARKERS.get(key.look)}
             handles.append(Line2D([], [], color=COLOURS[key.colour], label=key.text, **look))
         if handles:
             figure.legend(handles=handles, loc="upper left", ncols=keys)

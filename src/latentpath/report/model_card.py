@@ -10,7 +10,6 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -20,6 +19,7 @@ from latentpath.config.written import written_config
 from latentpath.data.records import ImageTable
 from latentpath.metrics.figure_table import FigureTable
 from latentpath.metrics.figures import FIGURES
+from latentpath.report.cells import lookup
 from latentpath.runs.files import Json, write_text
 from latentpath.runs.masking import mask_config
 from latentpath.runs.provenance import versions
@@ -144,13 +144,7 @@ def _joined(metadata: Json, body: str) -> str:
 
 def _chosen(config: Json) -> Json:
     """Return the SECTIONS of a configuration, flat where they are one value."""
-    chosen = {}
-    for parts in SECTIONS:
-        value: Any = config
-        for part in parts:
-            value = value[part]
-        chosen[".".join(parts)] = value
-    return chosen
+    return {".".join(parts): lookup(config, *parts) for parts in SECTIONS}
 
 
 def _licence_of(base: Path) -> str | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 MANIFEST = "manifest.json"
 SEAL = "sha256"  # the key of a record under which the digest of all its other keys stands
@@ -18,12 +17,12 @@ TRACKERS = ("wandb", "tensorboard")
 ENDINGS = (".csv", ".json", ".npy", ".parquet", ".png", ".safetensors", ".txt", ".yaml")
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(record: Mapping[str, object]) -> dict[str, object]:
     """Return the record with the digest of its content, so that a change of any value shows."""
     return {**record, SEAL: _digest_of_record(record)}
 
 
-def check_seal(record: Mapping[str, Any]) -> None:
+def check_seal(record: Mapping[str, object]) -> None:
     """Raise ValueError if a value of a record that was `sealed` has changed; others have no seal."""
     if SEAL in record and record[SEAL] != _digest_of_record(record):
         raise ValueError("its values are not those that were written")
@@ -75,7 +74,7 @@ def _digests_in(manifest: Path, state: tuple[int, int, int]) -> dict[str, str]:
         return {}
 
 
-def _digest_of_record(record: Mapping[str, Any]) -> str:
+def _digest_of_record(record: Mapping[str, object]) -> str:
     rest = json.loads(json.dumps({key: value for key, value in record.items() if key != SEAL}))
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 

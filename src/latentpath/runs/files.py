@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from latentpath.config.written import Json
 from latentpath.errors import UserError
 from latentpath.runs.digests import check_digest, check_seal
 from latentpath.runs.temporary import remove, temporary_beside
@@ -19,8 +20,6 @@ from latentpath.runs.temporary import remove, temporary_beside
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
-
-Json = dict[str, Any]  # an object of a JSON or YAML file, whose values are of many types
 
 _ROOM = "Make room and run the same command again; what was finished before stays."
 _PLACE = "Give another place, to which you may write; output_dir=... is that of all runs."
@@ -256,7 +255,13 @@ def parquet_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         return file.read(columns=columns, use_threads=False).to_pandas(use_threads=False)
 
 
-def read_csv(path: Path, *, needs: Collection[str] = (), remedy: str = "", **options: Any) -> pd.DataFrame:
+def read_csv(
+    path: Path,
+    *,
+    needs: Collection[str] = (),
+    remedy: str = "",
+    **options: Any,  # Any: of pandas
+) -> pd.DataFrame:
     """Read a table from a CSV file. needs: columns that it must have; remedy: see `reading`.
 
     Raises UserError, naming the file, if it is missing or damaged or lacks a column.

@@ -46,7 +46,7 @@ class _Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> Any:
+    def find_class(self, module: str, name: str, /) -> object:
         return _ALLOWED.get((module, name), _Inert)
 
 
@@ -56,7 +56,7 @@ class _InertPickle:
     Unpickler = _Unpickler
 
     @staticmethod
-    def load(file: Any, **options: Any) -> Any:
+    def load(file: Any, **options: Any) -> Any:  # Any: as of pickle
         return _Unpickler(file, **options).load()
 
 
@@ -92,14 +92,14 @@ def _walk(module: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> Any:
+    def find_class(self, module: str, name: str, /) -> object:
         try:
             return _ARRAYS[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which makes no array") from None
 
 
-def arrays_of(content: bytes) -> dict[str, Any]:
+def arrays_of(content: bytes) -> dict[str, Any]:  # Any: nested arrays
     """Read a pickle of nested dictionaries of numpy arrays, as JAX programs write their weights.
 
     Raises pickle.UnpicklingError if it names anything other than what makes an array.

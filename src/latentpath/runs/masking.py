@@ -19,7 +19,7 @@ _SECRET_KEY = re.compile(r"(?:^|_)(?:api_?key|token|secret|password|credentials?
 _IMAGE = re.compile(r"\.(?:png|jpe?g|tiff?|bmp|webp|dcm|dicom|nii|nii\.gz)$", re.I)
 
 
-def mask_config(value: Any, key: str = "") -> Any:
+def mask_config(value: Any, key: str = "") -> Any:  # Any: nested in any way
     """Return a configuration (dicts, lists, scalars) with paths cut to their last part and secrets hidden.
 
     A value is a path if its key names one (root, *_dir, *_path, file, ...) or if it is absolute.

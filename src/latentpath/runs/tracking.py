@@ -53,7 +53,7 @@ def build_loggers(
     builders = {"wandb": _wandb, "tensorboard": _tensorboard, "mlflow": _mlflow}
     if logger_cfg.name in builders:
         name = f"{run_name}/{stage_path.name}"
-        tracker: Any = builders[logger_cfg.name](logger_cfg.project, stage_path, name, made_by)
+        tracker: Any = builders[logger_cfg.name](logger_cfg.project, stage_path, name, made_by)  # Any: one
         tracker.takes_images = logger_cfg.images
         loggers.append(tracker)
     return loggers

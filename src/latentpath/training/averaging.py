@@ -52,12 +52,12 @@ class WeightEMA(WeightAveraging):
         return step_idx is not None and step_idx % self.every == 0
 
     @property
-    def averaged(self) -> Any:
+    def averaged(self) -> Any:  # Any: the module that is trained
         """The module with the averaged weights while training runs, else None."""
         return None if self._average_model is None else self._average_model.module
 
 
-def averaged_module(trainer: L.Trainer) -> Any:
+def averaged_module(trainer: L.Trainer) -> Any:  # Any: the module that is trained
     """Return the module with the averaged weights while `trainer` trains with a `WeightEMA`, else None."""
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return next((each.averaged for each in callbacks if isinstance(each, WeightEMA)), None)

@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 import zlib
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ class WholeCheckpoints(TorchCheckpointIO):
     gigabytes that nobody removes, and then copies it to its place, where a kill leaves half of it.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],  # Any: what Lightning keeps in a checkpoint
+        path: str | PathLike[str],
+        storage_options: object = None,
+    ) -> None:
         with replacing(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
@@ -52,7 +58,7 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def read_checkpoint(file: Path) -> dict[str, Any]:
+def read_checkpoint(file: Path) -> dict[str, Any]:  # Any: what a checkpoint of Lightning holds
     """Map a checkpoint into memory, on the CPU, without executing pickles.
 
     Raises UserError if it is damaged, or if another program wrote it.

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+Batch = dict[str, Tensor]
+
+
 def check_loss(loss: float, step: int) -> None:
     """Raise UserError if the loss is not finite."""
     if not math.isfinite(loss):
@@ -85,7 +88,7 @@ class UNetFinetuner(L.LightningModule):
         self.held_out_captions = self.held_out_captions.to(self.device)
         self.schedule = replace(self.schedule, alphas_cumprod=self.schedule.alphas_cumprod.to(self.device))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         moments = batch["moments"]
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         places, timesteps = batch["places"].tolist(), len(self.schedule.alphas_cumprod)
@@ -103,7 +106,7 @@ class UNetFinetuner(L.LightningModule):
         self.log("train/loss", self.loss, prog_bar=True, sync_dist=self.trainer.world_size > 1)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         average = averaged_module(self.trainer)
         unets = {"loss": self.unet} | ({} if average is None else {"loss_ema": average.unet.eval()})
         for name, unet in unets.items():
@@ -142,20 +145,20 @@ class UNetFinetuner(L.LightningModule):
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Stop at the first logged step whose loss is not finite, for the weights are lost then."""
-        trainer: Any = self.trainer  # log_every_n_steps is set where a type checker does not look
+        trainer: Any = self.trainer  # Any: not typed by Lightning  # Any: not typed by Lightning
         step = trainer.global_step
         if step % trainer.log_every_n_steps == 0 and "train/loss" in trainer.callback_metrics:
             check_loss(float(trainer.callback_metrics["train/loss"]), step)  # the mean of all processes
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # Any: of Lightning
         """Keep the step's losses: Lightning logs after the checkpoint, and a kill can come in between."""
-        trainer: Any = self.trainer
+        trainer: Any = self.trainer  # Any: not typed by Lightning
         step = checkpoint["global_step"]
         checkpoint["validated"] = self.validated
         if self.loss is not None and step % trainer.log_every_n_steps == 0:
             checkpoint["unlogged"] = {"step": step - 1, "train/loss": trainer.strategy.reduce(self.loss)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # Any: of Lightning
         row = dict(checkpoint.get("unlogged", {}))
         if row and self.trainer.loggers:
             step = row.pop("step")
@@ -164,7 +167,7 @@ class UNetFinetuner(L.LightningModule):
         if self.validated.get("step", -1) >= checkpoint["global_step"] - 1:
             self._log_validation(self.trainer.loggers[:1])  # the CSV file drops it with the row above
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move all but `places`, which are read on the CPU; reading them from a GPU would stall it."""
         kept = {key: batch.pop(key) for key in ("places",) if key in batch}
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | kept
@@ -184,7 +187,7 @@ class UNetFinetuner(L.LightningModule):
 
     def configure_gradient_clipping(
         self,
-        optimizer: Any,
+        optimizer: torch.optim.Optimizer,
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:

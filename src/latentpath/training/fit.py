@@ -34,7 +34,13 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def fit(trainer: L.Trainer, task: L.LightningModule, *, last: Path, **data: Any) -> None:
+def fit(
+    trainer: L.Trainer,
+    task: L.LightningModule,
+    *,
+    last: Path,
+    **data: Any,  # Any: arguments of Trainer.fit
+) -> None:
     """Call `trainer.fit(task, **data)`, resuming from the newest checkpoint beside `last` if there is one.
 
     SIGTERM, SIGUSR1 and SIGUSR2 end the process with status 143 after the step, all processes after the same

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -60,18 +59,23 @@ def fit_classifier(
     )
     validate = len(table.split("val")) > 0
     better = "min" if settings.monitor == "loss" else "max"
-    watched: dict[str, Any] = {"monitor": f"val/{settings.monitor}", "mode": better}
+    monitor = f"val/{settings.monitor}"
     # Not save_last: it writes only when the best epoch changes, and a resumed run would repeat epochs. The
     # callback of the best epoch comes first, so that the last checkpoint records which epoch is best.
-    wanted = {"best": watched, "last": {}} if validate else {"last": {}}
+    wanted = {"best": monitor, "last": None} if validate else {"last": None}
     callbacks: list[L.Callback] = [
         ModelCheckpoint(
-            checkpoints, filename=name, save_on_train_epoch_end=True, enable_version_counter=False, **which
+            checkpoints,
+            filename=name,
+            monitor=watched,
+            mode=better,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
         )
-        for name, which in wanted.items()
+        for name, watched in wanted.items()
     ]
     if validate and settings.patience:
-        callbacks.append(Patience(patience=settings.patience, **watched))
+        callbacks.append(Patience(monitor, patience=settings.patience, mode=better))
     trainer = build_trainer(
         trainer_config,
         rank,

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -62,7 +61,7 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
             return self.__dict__
         return self.__dict__ | {"images": Path(str(self.images.filename))}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__ |= state
         if isinstance(state["images"], Path):
             self.images = np.load(state["images"], mmap_mode="r")
@@ -154,13 +153,15 @@ class ImageData(L.LightningDataModule):
             world_size=trainer.world_size,
         )
         batch_size = max(1, min(self.batch_size, len(data)) // trainer.world_size)
-        return self._loader(data, sampler=order, batch_size=batch_size, drop_last=True)
+        return self._loader(data, batch_size=batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader:
         """Return all validation images on every rank, so that the validation loss is exact."""
         return self._loader(self.splits["val"], batch_size=self.batch_size)
 
-    def _loader(self, data: LabelledImages, *, batch_size: int, **kwargs: Any) -> DataLoader:
+    def _loader(
+        self, data: LabelledImages, *, batch_size: int, sampler: EpochOrder | None = None
+    ) -> DataLoader:
         workers = affordable_workers(self.num_workers, batch_bytes=batch_size * data.images[0].nbytes)
         return DataLoader(
             data,
@@ -170,7 +171,8 @@ class ImageData(L.LightningDataModule):
             persistent_workers=workers > 0,
             # A separate generator: otherwise each iteration start would draw from that of dropout.
             generator=torch.Generator().manual_seed(self.seed),
-            **kwargs,
+            sampler=sampler,
+            drop_last=sampler is not None,
         )
 
 
@@ -195,5 +197,5 @@ def label_tensors(
     return torch.from_numpy(codes), torch.from_numpy(values)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: object) -> object:
     return batch

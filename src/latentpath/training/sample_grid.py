@@ -97,7 +97,12 @@ class SampleGrid(L.Callback):
         self.folder, self.columns, self.every, self.sample = folder, columns, every, sample
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: object, batch: object, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: Any,  # Any: a module with a U-Net
+        outputs: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         ended_a_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0

@@ -23,7 +23,7 @@ from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import draw, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule
 from latentpath.runs.ranks import SINGLE
-from latentpath.training.finetune import check_loss
+from latentpath.training.finetune import Batch, check_loss
 from latentpath.training.fit import fit
 from latentpath.training.launch import build_trainer
 from latentpath.training.trainable import make_trainable
@@ -67,7 +67,7 @@ class SliderTrainer(L.LightningModule):
         self.without, self.with_it = self.without.to(self.device), self.with_it.to(self.device)
         self.schedule = replace(self.schedule, alphas_cumprod=self.schedule.alphas_cumprod.to(self.device))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         moments, places = batch["moments"], batch["places"].tolist()
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         draws = draw(self.seed, places, shape, len(self.schedule.alphas_cumprod))
@@ -92,13 +92,13 @@ class SliderTrainer(L.LightningModule):
     def _unet(self, noisy: Tensor, timestep: Tensor, conditioning: Conditioning) -> Tensor:
         return self.unet(noisy, timestep, **conditioning.unet_arguments(), return_dict=False)[0].float()
 
-    def state_dict(self, *args: Any, **options: Any) -> Any:
+    def state_dict(self, *args: Any, **options: Any) -> Any:  # Any: torch
         """Return the weights of the adapter alone: the pipeline holds those of the U-Net already."""
         trained = {f"unet.{name}" for name, weights in self.unet.named_parameters() if weights.requires_grad}
         every = super().state_dict(*args, **options)
         return {name: weights for name, weights in every.items() if name in trained}
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         places = batch.pop("places")  # read on the CPU
         return super().transfer_batch_to_device(batch, device, dataloader_idx) | {"places": places}
 

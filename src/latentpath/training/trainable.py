@@ -51,7 +51,7 @@ def save_lora(unet: UNet, folder: Path) -> Path:
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
     from peft.utils.save_and_load import get_peft_model_state_dict
 
-    layers: Any = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    layers: Any = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))  # Any: of peft
     metadata = unet.peft_config["default"].to_dict()
     StableDiffusionPipeline.save_lora_weights(
         folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata

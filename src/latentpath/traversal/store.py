@@ -118,7 +118,7 @@ def _read(path: Path, part: str) -> list[Json]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(path: Path) -> Iterator[Any]:  # Any: of safetensors
     """Open a shard. Raises UserError, naming it, if it is missing or damaged."""
     manifests = [str(file) for folder in path.parents if (file := folder / MANIFEST).exists()]
     both = " and ".join([str(path), *manifests[:1]])

@@ -42,6 +42,6 @@ def chosen(settings: MethodsConfig) -> dict[str, dict[float, Swap]]:
     return found
 
 
-def _made(method: Any, dial: float, section: object) -> Rule:
+def _made(method: Any, dial: float, section: object) -> Rule:  # Any: a dataclass
     _, *others = fields(method)
     return method(dial, **{field.name: getattr(section, field.name) for field in others})
