@@ -61,7 +61,7 @@ def load(
         raise UserError(f"{setting}={reference}: {source} has no function {name!r}.{choose}")
 
     @wraps(function)
-    def called(*args: Any, **options: Any) -> Any:
+    def called(*args: object, **options: object) -> object:
         try:
             return function(*args, **options)
         except Exception as error:
