@@ -35,6 +35,9 @@ EXAMPLES = """examples
   latentpath leaderboard outputs/swap_and_fcfg outputs/mine --out leaderboard
 """
 
+# Of probabilities, where the same images were sampled in batches of other sizes; others differ by far more.
+ROUNDING = 1e-3
+
 
 def main(argv: Sequence[str]) -> None:
     """Print the boards, and write leaderboard.md, leaderboard.html and a CSV for each board."""
@@ -64,26 +67,38 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _boards(folders: Sequence[Path]) -> list[Board]:
     """Read the runs, and put those with the same neutral images and judge on one board."""
-    import pandas as pd
-
-    from latentpath.keys import FINETUNED, IMAGE_KEY
+    from latentpath.keys import IMAGE_KEY
     from latentpath.report.artefacts import read_run
     from latentpath.runs.files import read_parquet
 
-    runs, tables, groups = [], [], {}
-    for folder in folders:
+    runs, tables, boards = [], [], []
+    for k, folder in enumerate(folders):
         runs.append(read_run(folder))
         tables.append(read_parquet(folder / "evaluate" / "scores.parquet", needs=IMAGE_KEY))
-        rows = tables[-1]
-        neutral = rows[(rows["method"] == "neutral") & (rows["model"] == FINETUNED)]
-        judged = sorted(c for c in rows if str(c).startswith(("prob_", "class_prob_")))
-        neutral = neutral[["class", "seed", *judged]].sort_values(["class", "seed"])
-        key = (tuple(judged), runs[-1].threshold, pd.util.hash_pandas_object(neutral, index=False).sum())
-        groups.setdefault(key, []).append(len(runs) - 1)
-    return [
-        _board([folders[i] for i in of], [runs[i] for i in of], [tables[i] for i in of])
-        for of in groups.values()
-    ]
+        for of in boards:
+            if runs[of[0]].threshold == runs[k].threshold and _same(tables[of[0]], tables[k]):
+                of.append(k)
+                break
+        else:
+            boards.append([k])
+    return [_board([folders[i] for i in of], [runs[i] for i in of], [tables[i] for i in of]) for of in boards]
+
+
+def _same(scores: pd.DataFrame, others: pd.DataFrame) -> bool:
+    """Return whether two runs have the same judged neutral images, up to the rounding of other batches."""
+    import numpy as np
+
+    from latentpath.keys import FINETUNED
+
+    def neutral(rows: pd.DataFrame) -> pd.DataFrame:
+        judged = sorted(str(c) for c in rows if str(c).startswith(("prob_", "class_prob_")))
+        rows = rows[(rows["method"] == "neutral") & (rows["model"] == FINETUNED)]
+        return rows.set_index(["class", "seed"])[judged].astype("float64").sort_index()
+
+    a, b = neutral(scores), neutral(others)
+    if not (a.index.equals(b.index) and a.columns.equals(b.columns)):
+        return False
+    return np.allclose(a, b, rtol=0, atol=ROUNDING, equal_nan=True)
 
 
 def _board(folders: Sequence[Path], runs: Sequence[RunArtefacts], tables: Sequence[pd.DataFrame]) -> Board:
@@ -135,7 +150,7 @@ def _board(folders: Sequence[Path], runs: Sequence[RunArtefacts], tables: Sequen
 
 
 def _config(folder: Path) -> Json | None:
-    """The configuration of a run's sweep; None if a version with other settings wrote it."""
+    """The configuration that evaluated a run; None if a version with other settings wrote it."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -143,7 +158,7 @@ def _config(folder: Path) -> Json | None:
     from latentpath.runs.files import read_yaml
 
     try:
-        config = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(folder / "traverse" / "config.yaml"))
+        config = OmegaConf.merge(OmegaConf.structured(Config), read_yaml(folder / "evaluate" / "config.yaml"))
     except OmegaConfBaseException:
         return None
     return cast(Json, OmegaConf.to_container(config, enum_to_str=True))
