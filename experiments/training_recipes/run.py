@@ -10,7 +10,6 @@ outputs/training_recipes.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,14 +67,12 @@ def main(words: list[str], folder: Path = Path("outputs/training_recipes")) -> N
 
 
 def measured(run: Path, *, trained: bool) -> dict[str, float | str]:
-    """Return the last validation losses of a run, the seconds of its training, and its means."""
+    """Return the last validation losses of a run that was trained, and its means."""
     found: dict[str, float | str] = {}
     if trained:
         losses = pd.read_csv(run / "finetune" / "metrics.csv")
         for name, key in (("validation loss", "val/loss"), ("of the average", "val/loss_ema")):
             found[name] = float(losses[key].dropna().iloc[-1]) if key in losses else float("nan")
-        manifest = json.loads((run / "finetune" / "manifest.json").read_text())
-        found["minutes of training"] = manifest["seconds"] / 60
     means = pd.read_csv(run / "report" / "tables" / "means.csv", index_col="figure")
     for figure in FIGURES:
         for end in ("", " low", " high"):
