@@ -10,8 +10,9 @@ A table that comes from a file stands between two comments. The file is named re
     <!-- end -->
 
 The columns of the CSV are those of the table, and `X low`, `X high` are put in brackets behind X. Options
-behind the file: `digits=3` (2 by default; `2g`: significant ones), `columns=figure,mean` (all by default; names with spaces take
-underscores), `rows=a,b` (those whose first column is one of these). Names with commas: separate by `;`.
+behind the file: `digits=3` (2 by default; `2g`: significant ones), `columns=figure,mean` (all by default;
+names with spaces take underscores), `rows=a,b` (those whose first column is one of these). Names with commas:
+separate by `;`.
 
 A table with decimals that comes from no file must say so, for instance because the study has not been run
 again, or because another paper published the numbers:
@@ -129,7 +130,7 @@ def cell(row: dict[str, str], name: str, digits: str) -> str:
 
 
 def shown(text: str, digits: str) -> str:
-    """Round a number to so many decimals, or "2g" significant digits; texts and whole numbers above 1 stay."""
+    """Round a number to `digits`: "2" decimals, "2g" significant ones. Texts and counts stay as they are."""
     try:
         value = float(text)
     except ValueError:
