@@ -62,7 +62,7 @@ def test_a_missing_part_is_named(copy, part):
 def test_an_empty_part_is_named(copy, part):
     shutil.rmtree(copy / part)
     (copy / part).mkdir()
-    with pytest.raises(UserError, match=f"{copy}/{part}.*copy.* anew"):
+    with pytest.raises(UserError, match=f"{copy}/{part}.*[Cc]opy.* anew"):
         load(BaseModel(str(copy)), part)
 
 

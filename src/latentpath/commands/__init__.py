@@ -15,14 +15,10 @@ from latentpath.config.schema import Config
 from latentpath.runs.command import Command, Result, always
 
 PHANTOM = Command(
-    "phantom",
-    "draw a phantom data set in the layout of ISIC 2019 or CheXpert",
-    reads_images=always,
+    "phantom", "draw a phantom data set in the layout of ISIC 2019 or CheXpert", reads_images=always
 )
 INFO = Command(
-    "info",
-    "show what a data set holds: counts per class, attribute and split",
-    reads_images=always,
+    "info", "show what a data set holds: counts per class, attribute and split", reads_images=always
 )
 CLASSIFY = Command(
     "classify",
@@ -99,11 +95,7 @@ RUN = Command(
     result=EVALUATE.result,
     stages=lambda cfg: (CLASSIFY, FINETUNE, *sliders_for(cfg), TRAVERSE, EVALUATE, REPORT),
 )
-CFRT = Command(
-    "cfrt",
-    "CFRT of any table of probabilities, ours or the paper's authors'",
-    takes_config=False,
-)
+CFRT = Command("cfrt", "CFRT of any table of probabilities, ours or the paper's authors'", takes_config=False)
 POWER = Command(
     "power",
     "how many seeds a run's figures need, and how far another training would move them",
@@ -115,33 +107,16 @@ LEADERBOARD = Command(
     takes_config=False,
 )
 EXPLORE = Command(
-    "explore",
-    "edit with a run's model by hand, in a browser on this machine",
-    takes_config=False,
+    "explore", "edit with a run's model by hand, in a browser on this machine", takes_config=False
 )
-FETCH = Command(
-    "fetch",
-    "download the weights that a configuration needs",
-)
+FETCH = Command("fetch", "download the weights that a configuration needs")
 
 # In the order in which data flow through them.
 COMMANDS = {
     command.name: command
     for command in (
-        PHANTOM,
-        INFO,
-        CLASSIFY,
-        FINETUNE,
-        SLIDERS,
-        TRAVERSE,
-        EVALUATE,
-        REPORT,
-        RUN,
-        CFRT,
-        POWER,
-        LEADERBOARD,
-        EXPLORE,
-        FETCH,
+        *(PHANTOM, INFO, CLASSIFY, FINETUNE, SLIDERS, TRAVERSE, EVALUATE, REPORT, RUN),
+        *(CFRT, POWER, LEADERBOARD, EXPLORE, FETCH),
     )
 }
 

@@ -6,17 +6,12 @@ from enum import StrEnum
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 ATTENTION = ("default", "auto", "flash", "efficient", "cudnn", "math")
-FEATURE_NETWORKS = ("judge", "inception", "xrayvision")  # metric.features
-FINETUNE_MONITORS = ("loss", "loss_ema")  # finetune.monitor
 FIGURE_FORMATS = ("svg", "pdf", "png")
-INVERSIONS = ("ddpm", "ddim")
 LAYOUTS = ("isic2019", "chexpert", "image_table")
 LPIPS_NETS = ("alex", "squeeze", "vgg")
-MONITORS = ("loss", "auroc")  # classifier.monitor
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true")
 SOLVERS = ("ddim", "dpmpp_2m", "euler", "euler_ancestral")
 SPLITS = ("train", "val", "test")
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 TRACKERS = ("csv", "wandb", "tensorboard", "mlflow")
 
 MOST_STEPS = 1000  # of the training schedules of Stable Diffusion

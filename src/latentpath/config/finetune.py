@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from latentpath.config.choices import FINETUNE_MONITORS, Trainable
+from latentpath.config.choices import Trainable
 from latentpath.config.fields import choice, number
 
 
@@ -44,7 +44,7 @@ class FinetuneConfig:
     # Steps between validations; auto: at most 5 % of the U-Net's rows in training.
     val_every_steps: int | str = number("auto", low=0, high=100_000_000, zero="never", word="auto")
     # Export the step with the best validation loss instead of the last: loss, or loss_ema of the average.
-    monitor: str | None = choice(None, FINETUNE_MONITORS)
+    monitor: str | None = choice(None, ("loss", "loss_ema"))
     # With a monitor: stop after this many validations without improvement; 0: never.
     patience: int = number(0, low=0, high=1_000_000, zero="never stop")
     log_every: int = number(10, low=1, high=100_000_000)  # steps between logged losses

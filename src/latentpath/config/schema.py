@@ -8,19 +8,15 @@ from pathlib import Path
 from latentpath.config.choices import (
     ACCELERATORS,
     ATTENTION,
-    FEATURE_NETWORKS,
     FIGURE_FORMATS,
-    INVERSIONS,
     LAYOUTS,
     LPIPS_NETS,
-    MONITORS,
     MOST_SAMPLE_SEED,
     MOST_SEED,
     MOST_STEPS,
     PRECISIONS,
     SOLVERS,
     SPLITS,
-    STRATEGIES,
     TRACKERS,
     Artefacts,
     Calibrate,
@@ -135,7 +131,7 @@ class TimestepsConfig:
 class InversionConfig:
     """Start from real images instead of noise: `sampler.seeds` of each class, without any attribute."""
 
-    method: str | None = choice(None, INVERSIONS)  # ddpm (edit-friendly), ddim, or null to start from noise
+    method: str | None = choice(None, ("ddpm", "ddim"))  # ddpm is edit-friendly; null: start from noise
     split: str = choice("test", SPLITS)  # which images to start from
     # Of DDIM inversion; DDPM inversion takes the sampler's.
     guidance_scale: float = number(1.0, low=0, high=1000)
@@ -191,7 +187,7 @@ class ClassifierConfig:
     # Stop after this many epochs without improvement; 0: never.
     patience: int = number(0, low=0, high=100_000, zero="never stop")
     # Selects the best epoch on the validation split: loss, or auroc (mean over labels).
-    monitor: str = choice("loss", MONITORS)
+    monitor: str = choice("loss", ("loss", "auroc"))
     batch_size: int = number(64, low=1, high=65536)  # summed over all processes
     lr: float = number(1e-4, above=0, high=1)  # learning rate of AdamW
     weight_decay: float = number(1e-2, low=0, high=100)  # of AdamW
@@ -217,7 +213,8 @@ class TrainerConfig:
     accelerator: str = choice("auto", ACCELERATORS)  # where to compute
     devices: int = number(1, low=1, high=1024)  # processes on each node
     num_nodes: int = number(1, low=1, high=65536)  # machines of the job
-    strategy: str = choice("auto", STRATEGIES)  # of Lightning
+    # Of Lightning.
+    strategy: str = choice("auto", ("auto", "ddp", "ddp_find_unused_parameters_true"))
     precision: str = choice("32-true", PRECISIONS)  # of Lightning
     num_workers: int = number(0, low=0, high=1024)  # processes that load data
 
@@ -232,7 +229,8 @@ class LoggerConfig:
 @dataclass
 class MetricConfig:
     lpips: list[str] = choice(["alex"], LPIPS_NETS)  # backbones of LPIPS; [] for none
-    features: list[str] = choice(["judge"], FEATURE_NETWORKS)  # for FID: FEATURE_NETWORKS
+    # Networks whose features FID and its kin compare.
+    features: list[str] = choice(["judge"], ("judge", "inception", "xrayvision"))
     measures: list[str] = field(default_factory=list)  # further distances from plugins: [my_module:blur]
     # curves through the latents of the swaps
     interpolations: list[str] = choice(["bezier", "slerp", "lerp"], INTERPOLATIONS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from latentpath.config.schema import Config
 from latentpath.config.written import written_config
@@ -62,19 +63,19 @@ def write_card(pipeline: Path, cfg: Config, table: ImageTable, *, base: Path) ->
         metadata["base_model"] = cfg.model.name
     if licence is None:
         metadata |= {"license_name": "see-base-model-and-data"}
-    settings = yaml.safe_dump(_chosen(config), sort_keys=False).rstrip()
-    body = _BODY.format(
+    body = _filled(
+        "card.md.j2",
         name=config["name"],
         base=config["model"]["name"],
         images=len(rows),
         groups=rows["group"].nunique(),
-        counts="\n".join(f"| {name} | {number:,} |" for name, number in _counts(table, rows).items()),
-        prompts="\n".join(f"- {prompt}" for prompt in _prompts(table)),
+        counts=_counts(table, rows),
+        prompts=_prompts(table),
         evaluation=NOT_EVALUATED,
         base_licence=licence or UNKNOWN,
         data_licence=data,
-        settings=settings,
-        versions="\n".join(f"| {name} | {version} |" for name, version in versions().items()),
+        settings=yaml.safe_dump(_chosen(config), sort_keys=False).rstrip(),
+        versions=versions(),
     )
     write_text(pipeline / FILE, _joined(metadata, body))
 
@@ -94,27 +95,11 @@ def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, 
         log.warning("%s stays without the figures: it does not begin with settings in YAML (%s)", FILE, error)
         return
     readings = {key: figures.get(key) for key in HEADLINE}
-    lines = [
-        "Means over classes and attributes, on images that the model generated, as a classifier sees them;",
-        "95 % intervals over seeds.",
-        "",
-        "| figure | mean | low | high | seeds |",
-        "|---|---|---|---|---|",
+    metrics = [
+        {"type": key, "name": FIGURES[key].label, "value": round(reading.value, 4)}
+        for key, reading in readings.items()
+        if reading is not None and reading.value is not None
     ]
-    metrics = []
-    for key, reading in readings.items():
-        if reading is None or reading.value is None:
-            lines.append(f"| {FIGURES[key].label} | n/a | | | |")
-            continue
-        low, high = ("" if end is None else f"{end:.2f}" for end in (reading.low, reading.high))
-        label, value, n = FIGURES[key].label, reading.value, reading.n or ""
-        lines.append(f"| {label} | {value:.2f} | {low} | {high} | {n} |")
-        metrics.append({"type": key, "name": label, "value": round(value, 4)})
-    lines += ["", "The classifier on held-out groups of real images:", ""]
-    lines += ["| output | accuracy | AUROC | images |", "|---|---|---|---|"]
-    for head, of_head in judge.items():
-        shown = ["n/a" if of_head.get(k) is None else f"{of_head[k]:.2f}" for k in ("accuracy", "auroc")]
-        lines.append(f"| {head} | {' | '.join(shown)} | {of_head.get('count', '')} |")
     if metrics:
         result = {
             "task": {"type": "text-to-image"},
@@ -122,7 +107,9 @@ def add_evaluation(pipeline: Path, figures: FigureTable, *, judge: Mapping[str, 
             "metrics": metrics,
         }
         metadata["model-index"] = [{"name": pipeline.parents[1].name, "results": [result]}]
-    text = "\n".join(lines)
+    labelled = {FIGURES[key].label: reading for key, reading in readings.items()}
+    heads = {head: {"count": ""} | of_head for head, of_head in judge.items()}
+    text = _filled("card_evaluation.md.j2", readings=labelled, judge=heads).rstrip()
     write_text(pipeline / FILE, _joined(metadata, _EVALUATION.sub(lambda _: text, body)))
 
 
@@ -156,68 +143,14 @@ def _licence_of(base: Path) -> str | None:
         return None
 
 
-_BODY = """
-# {name}
-
-A latent diffusion model that was fine-tuned on captioned medical images by latentpath, from the base
-model `{base}`. It loads in diffusers:
-
-```python
-from diffusers import DiffusionPipeline
-
-pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
-```
-
-## Intended use
-
-Research on what generative models learn from medical images: moving from a neutral image to one with an
-attribute, and measuring what else changes.
-The model understands prompts like its training captions:
-
-{prompts}
-
-## Not intended
-
-- Diagnosis, treatment, or any decision about a patient. Its images are invented and show nobody.
-- Training data for a medical device without a separate validation.
-- A claim about causes: it reproduces the correlations of its data.
-
-## Limits
-
-- It can only show what its data show, for the people, devices and sites in them. Rare combinations are
-  unreliable.
-- A diffusion model may reproduce training images. Read the copies that `latentpath evaluate` lists before
-  the model leaves the owner of the data.
-- There is no safety checker: it blackens medical images.
-- Every figure below is seen through a classifier, which has errors and correlations of its own.
-
-## Training data
-
-{images:,} images of {groups:,} groups (patients or lesions), the training split. No image, path or
-identifier is part of this card.
-
-| | images |
-|---|---|
-{counts}
-
-## Evaluation
-
-{evaluation}
-
-## Licences
-
-- Base model: {base_licence}
-- Data: {data_licence}
-
-## Configuration
-
-```yaml
-{settings}
-```
-
-## Versions
-
-| package | version |
-|---|---|
-{versions}
-"""
+def _filled(template: str, **content: object) -> str:
+    """Fill a template of Markdown; its filter `hundredths` writes 0.25, or a text for None."""
+    environment = Environment(
+        loader=PackageLoader("latentpath", "report"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["hundredths"] = lambda value, none="": none if value is None else f"{value:.2f}"
+    return environment.get_template(template).render(**content)
