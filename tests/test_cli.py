@@ -136,9 +136,13 @@ MISTAKES = {
     "interpolation to nothing": (
         "info dataset.root=${nothing.here}",
         2,
-        "Interpolation key 'nothing.here' not found.",
+        "dataset.root refers to ${nothing.here}, but the configuration has no such key.",
     ),
-    "environment": ("info dataset.root=${oc.env:NOT_THERE}", 2, "dataset.root: KeyError raised while"),
+    "environment": (
+        "info dataset.root=${oc.env:NOT_THERE}",
+        2,
+        "dataset.root needs the environment variable NOT_THERE",
+    ),
     "attribute": ("traverse attribute.names=[hiar]", 2, "'hair'"),
     "swap step": ("traverse timesteps.swap_steps=[5,60]", 2, "60 lies outside 0..50"),
     "swap step of a shorter sampler": (
@@ -261,7 +265,11 @@ MISTAKES = {
         2,
         "finetune.batch_size is 0, expected a number from 1 to 65,536.",
     ),
-    "run elsewhere": ("report name=../x", 2, "name is '../x', expected the name of one folder in output_dir"),
+    "run elsewhere": (
+        "report name=../x",
+        2,
+        "latentpath: name is '../x', expected the name of one folder in output_dir",
+    ),
     "from elsewhere": ("report from_run=../x", 2, "from_run is '../x', expected the name of one folder"),
     "no folder": ("report output_dir=/dev/null", 2, "output_dir: /dev/null"),
     "no process": ("info output_dir=/proc/nothing", 2, "output_dir: /proc/nothing cannot be made"),
@@ -274,6 +282,9 @@ MISTAKES = {
     "two loggers": ("finetune logger=[wandb,csv]", 2, "logger takes one option. Every logger also writes"),
     "key of its own": ("report +nothing=1", 2, "nothing"),
     "key of a section's own": ("report +sampler.nothing=1", 2, "nothing"),
+    "blank root": ("info dataset.root=''", 2, "dataset.root is blank, expected a folder; dataset.root=. is"),
+    "blank output_dir": ("report output_dir=''", 2, "output_dir is blank, expected a folder"),
+    "blank model": ("finetune dataset.root=x model.name=''", 2, "model.name is blank, expected a folder"),
     "no root": ("info dataset=isic2019", 2, "Give it one: dataset.root=..."),
     "no attributes": ("report dataset=image_table", 2, "dataset.attributes is empty"),
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,3 +32,34 @@ def test_a_stage_that_is_short_of_something_says_so_and_is_finished_later(tiny_j
     ]
     assert not faults, f"{len(faults)} of {len(story['pressed'])}\n" + "\n\n".join(faults)
     assert set(story["ends"].values()) == {0}, story["ends"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=str,
+)
+def test_a_lack_of_memory_is_one_sentence(cli, monkeypatch, error):
+    def run(cfg: object, run_dir: object) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "latentpath.commands.report", SimpleNamespace(run=run))
+    ended = cli("report", "experiment=demo")
+    assert ended.status == 2 and ended.is_plain, ended.err
+    assert ended.err.startswith("latentpath: memory has run out") and "batch_size" in ended.err
+
+
+def test_another_failure_is_not_taken_for_a_lack_of_memory(cli, monkeypatch):
+    def run(cfg: object, run_dir: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setitem(sys.modules, "latentpath.commands.report", SimpleNamespace(run=run))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli("report", "experiment=demo")

@@ -39,6 +39,16 @@ def second_encoder(folder: Path) -> None:
     shutil.copytree(folder / "text_encoder", folder / "text_encoder_2")
 
 
+def weights(content: bytes | None) -> Callable[[Path], None]:
+    """Replace the U-Net's weights by `content`, or cut the last byte off."""
+
+    def change(folder: Path) -> None:
+        (file,) = (folder / "unet").glob("*.safetensors")
+        file.write_bytes(file.read_bytes()[:-1] if content is None else content)
+
+    return change
+
+
 def alone(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
@@ -65,6 +75,16 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "its file": (lambda f: (f / "scheduler/scheduler_config.json").unlink(), r"config\.json is missing"),
     "tokenizer": (lambda f: (f / "tokenizer/tokenizer.json").unlink(), r"neither vocab\.json nor tok"),
     "damaged": (lambda f: (f / "unet/config.json").write_text("{"), r"unet/config\.json is damaged"),
+    "cut off": (
+        weights(None),
+        r"unet/diff.*\.safetensors is cut off or damaged: it has [\d,]+ bytes of [\d,]+; copy",
+    ),
+    "empty": (weights(b""), r"unet/diff.*\.safetensors is no safetensors file, or is damaged; copy it anew"),
+    "a pickle's bytes": (weights(b"\x80\x04\x95" + bytes(99)), "is no safetensors file"),
+    "Git LFS": (
+        weights(b"version https://git-lfs.github.com/spec/v1\n"),
+        r"pointer of Git LFS.*`git lfs pull`",
+    ),
     "a list": (lambda f: (f / "vae/config.json").write_text("[]"), "expected a JSON object"),
 }
 
@@ -92,6 +112,9 @@ def test_a_single_file_without_its_configuration_is_named_before_data(compose, t
     cfg = compose("finetune", f"model.name={file}", "trainer=cpu")
     with pytest.raises(UserError, match="is a single file; it holds no configuration"):
         check_ahead(cfg, FINETUNE, tmp_path)
+    with pytest.raises(UserError, match="is no safetensors file, or is damaged"):
+        check_base(str(file), None, None, FROM_ENVIRONMENT, config=str(PHANTOM_SD))
+    shutil.copy(next((PHANTOM_SD / "unet").glob("*.safetensors")), file)
     check_base(str(file), None, None, FROM_ENVIRONMENT, config=str(PHANTOM_SD))
 
 

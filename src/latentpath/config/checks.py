@@ -10,7 +10,7 @@ from latentpath.config.check_methods import check_methods
 from latentpath.config.choices import Trained
 from latentpath.config.fields import check_fields
 from latentpath.config.methods import MethodsConfig
-from latentpath.config.names import check_label, check_run_name
+from latentpath.config.names import check_label, check_place, check_run_name
 from latentpath.config.overrides import has_no_value
 from latentpath.config.plugins import SETTINGS, is_reference, load, references
 from latentpath.config.schema import Config
@@ -38,6 +38,9 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
     if len(cfg.compare) == 1:
         raise UserError(f"compare names 1 run: give two or more, compare=[{cfg.compare[0]},other].")
     _check_once("compare", cfg.compare)
+    check_place("model.name", cfg.model.name)
+    if reads_images(cfg):
+        check_place("dataset.root", cfg.dataset.root)
     dataset = cfg.dataset
     labels = {"dataset.classes": dataset.classes, "dataset.attributes": dataset.attributes}
     for key, names in (labels | {"attribute.names": cfg.attribute.names}).items():

@@ -58,9 +58,16 @@ def file_name(label: str) -> str:
     return name.encode()[: LONGEST_FILE - 9].decode(errors="ignore").strip("-") + f"-{digest}"
 
 
+def check_place(key: str, place: str) -> None:
+    """Raise UserError for a blank path, which would mean the folder in which the command was called."""
+    if not str(place).strip():
+        raise UserError(f"{key} is blank, expected a folder; {key}=. is the one you are in.")
+
+
 def run_folder(output_dir: str, name: str) -> str:
     """Return the folder of the run `name`, for `hydra.run.dir`. Raises UserError if no folder can have it."""
     check_run_name("name", str(name))
+    check_place("output_dir", str(output_dir))
     return str(Path(at_home(str(output_dir))) / str(name))
 
 

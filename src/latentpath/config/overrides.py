@@ -187,8 +187,8 @@ def resolve(cfg: Config) -> None:
 
 def plainly(error: Exception) -> UserError:
     """Convert an error of Hydra or OmegaConf about a value into one sentence that names the key."""
-    if isinstance(error.__cause__, UserError):  # of our own resolvers
-        return error.__cause__
+    if (own := next((cause for cause in _chain(error) if isinstance(cause, UserError)), None)) is not None:
+        return own  # of our own resolvers
     causes = [str(cause) for cause in (error, error.__cause__) if cause is not None]
     if missing := re.search(r"Missing mandatory value: ([\w.]+)", " ".join(causes)):
         return UserError(has_no_value(missing[1].removesuffix(".")))
@@ -197,7 +197,20 @@ def plainly(error: Exception) -> UserError:
     key = getattr(error, "full_key", None)
     if (refused := _refused(error)) is not None:
         return refused
+    if variable := re.search(r"Environment variable '(.+?)' not found", message):
+        return UserError(
+            f"{key} needs the environment variable {variable[1]}, which is not set: set it first."
+        )
+    if other := re.search(r"Interpolation key '(.+?)' not found", message):
+        return UserError(f"{key} refers to ${{{other[1]}}}, but the configuration has no such key.")
     return UserError(f"{key}: {message}." if key and key not in message else f"{message}.")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what it was raised from, as far as it goes."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _refused(error: Exception) -> UserError | None:

@@ -1,11 +1,12 @@
 """Inspects the folder of a base model: is it a Stable Diffusion 1, 2 or XL, and is it whole?
 
 Only file names and JSON are read, and torch is not imported, so that a wrong folder is named in the first
-second. Whether the weights themselves are whole is known only when they are loaded.
+second. Of the weights the size is compared; whether their values are right nobody can tell.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from latentpath.runs.files import Json, read_json
 from latentpath.runs.weights import WeightsFolder
 
 SINGLE_FILES = (".safetensors", ".ckpt")
+LONGEST_HEADER = 100_000_000  # bytes of a safetensors file, by its format
 
 
 def check_base(
@@ -77,7 +79,25 @@ def _configuration(file: Path, config: str | None) -> Path:
             "On a machine with network run:\n  hf download stable-diffusion-v1-5/stable-diffusion-v1-5 "
             "--include '*.json' '*.txt' --local-dir folder"
         )
+    check_tensors(file)
     return Path(config)
+
+
+def check_tensors(file: Path) -> None:
+    """Raise UserError unless the size of a safetensors file is the one that its header tells."""
+    with file.open("rb") as content:
+        start = content.read(8)
+        length = int.from_bytes(start, "little")
+        header = content.read(length) if length <= LONGEST_HEADER else b""
+    if start == b"version ":
+        raise UserError(f"{file} is a pointer of Git LFS, not the weights: run `git lfs pull` in its folder.")
+    try:
+        tensors = [about for name, about in json.loads(header).items() if name != "__metadata__"]
+        size = 8 + length + max((about["data_offsets"][1] for about in tensors), default=0)
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+        raise UserError(f"{file} is no safetensors file, or is damaged; copy it anew.") from None
+    if (found := file.stat().st_size) != size:
+        raise UserError(f"{file} is cut off or damaged: it has {found:,} bytes of {size:,}; copy it anew.")
 
 
 def _parts(folder: Path) -> tuple[str, ...]:
@@ -123,6 +143,8 @@ def _check_weights(folder: Path, part: str) -> None:
     name, place = weights_name(part) or DIFFUSION, folder / part
     _object(place / "config.json")
     if any((place / f"{name}.safetensors{ending}").is_file() for ending in ("", ".index.json")):
+        for file in sorted(place.glob(f"{name}*.safetensors")):
+            check_tensors(file)
         return
     if variants := sorted(place.glob(f"{name}.*.safetensors")):
         what, trusted = f"the variant {variants[0].name}", ""

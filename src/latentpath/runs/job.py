@@ -33,6 +33,17 @@ EXPECTED_WARNINGS = (
 )
 
 
+# What libraries say, in lower case, where memory or the right to start a thread has run out.
+SHORT_OF_MEMORY = (
+    "can't start new thread",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "could not create a primitive",
+    "out of memory",
+    "bad_alloc",
+)
+
+
 @reported()
 def run_job(
     command: Command, function_of: Callable[[Command], Callable[[Config, Path], float | None]], cfg: Config
@@ -50,9 +61,25 @@ def run_job(
         return _checked(command, function_of, cfg)
     except UserError as error:
         fail(error)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if (lack := _lack_of_memory(error)) is None:
+            raise
+        fail(lack)
     except KeyboardInterrupt:
         print("\nlatentpath: interrupted; the same command continues from here", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _lack_of_memory(error: Exception) -> UserError | None:
+    """Say in words that memory has run out, if that is what the error of any library means."""
+    said = str(error).strip().partition("\n")[0]
+    if not isinstance(error, MemoryError) and not any(sign in said.lower() for sign in SHORT_OF_MEMORY):
+        return None
+    return UserError(
+        f"memory has run out{f' ({said[:200]})' if said else ''}. Give smaller batches (batch_size=...), end "
+        "other programs, or raise the limit (ulimit -v). Then run the same command again: what is finished "
+        "stays."
+    )
 
 
 def _checked(
