@@ -54,9 +54,10 @@ def test_semicolons_separate_names_that_hold_a_comma(script, readme):
 
 
 def test_counts_stay_whole_and_rates_do_not(script):
-    assert [script.shown(text, 2) for text in ("32.0", "1419", "1.0", "0.5", "n/a")] == [
+    assert [script.shown(text, "2") for text in ("32.0", "1419", "1.0", "0.5", "n/a")] == [
         *("32", "1419", "1.00", "0.50", "n/a")
     ]
+    assert script.shown("7.08e-07", "2g") == "7.1e-07"
 
 
 @pytest.mark.parametrize(
@@ -142,4 +143,11 @@ def test_files_come_from_the_report_of_a_run(script, readme, tmp_path):
     script.take_from(tmp_path / "demo", readme)
     assert "| 0.40 (0.71 to 0.90) |" in script.rewritten(readme)
     with pytest.raises(SystemExit, match="latentpath report"):
+        (readme.parent / "results" / "means.csv").unlink()
         script.take_from(tmp_path / "none", readme)
+
+
+def test_a_table_that_a_script_has_written_stays_beside_those_of_a_run(script, readme, tmp_path):
+    before = (readme.parent / "results" / "means.csv").read_text()
+    script.take_from(tmp_path / "none", readme)
+    assert (readme.parent / "results" / "means.csv").read_text() == before
