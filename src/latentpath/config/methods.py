@@ -1,7 +1,7 @@
 """The settings of the methods of editing; each is chosen by its file in conf/method.
 
-A method is swept at every value of `dials`; the column `strength` of an image holds the value. What a dial
-means stands at the formula, in `latentpath.traversal.methods`.
+A method is swept at every value of `dials`; the column `strength` of an image holds the value. The formula
+of each method, in `latentpath.traversal.methods`, says what its dial means.
 """
 
 from __future__ import annotations

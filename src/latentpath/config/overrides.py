@@ -160,8 +160,8 @@ def plain_errors() -> Iterator[None]:
         raise plainly(error) from None
     except AssertionError as error:  # of OmegaConf, for a key below a section that is null
         raise UserError(
-            f"an override sets what is not there ({error}): does method=[...] name the method whose settings "
-            "are given?"
+            f"an override sets a key that does not exist ({error}): does method=[...] name the method whose "
+            "settings are given?"
         ) from None
     finally:
         del os.environ["HYDRA_FULL_ERROR"]
@@ -226,7 +226,7 @@ def _refused(error: Exception) -> UserError | None:
 
 
 def has_no_value(key: str) -> str:
-    """What is wrong with a key whose value is `???`."""
+    """Return the message for a key whose value is `???`."""
     return f"{key} is ???, which says that it has no value yet. Give it one: {key}=..."
 
 

@@ -55,7 +55,7 @@ def of_method(config: Json, method: str) -> Json:
 
 
 def _composed(overrides: list[str]) -> Json:
-    """The configuration of `latentpath run` with these overrides, as plain dictionaries."""
+    """Compose the configuration of `latentpath run` with these overrides, as plain dictionaries."""
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
@@ -70,7 +70,7 @@ def _composed(overrides: list[str]) -> Json:
 
 
 def _differences(key: str, before: object, after: object) -> Iterator[str]:
-    """The overrides that change `before` to `after`, both at `key`."""
+    """Yield the overrides that change `before` to `after`, both at `key`."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name, value in after.items():
             inner = f"{key}.{name}" if key else str(name)
@@ -101,4 +101,4 @@ def literal(value: object) -> str:
     return repr(value)
 
 
-WORDS = ("null", "true", "false", "inf", "nan")  # which are no texts without quotes
+WORDS = ("null", "true", "false", "inf", "nan")  # values, not texts, unless they are quoted

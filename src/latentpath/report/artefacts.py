@@ -109,7 +109,7 @@ class RunArtefacts:
     def ways(self) -> dict[str, float]:
         """The ways of editing besides the swap, each with the dial whose pictures are shown.
 
-        It is the dial of the corner of its front whose effect is nearest to 50 %.
+        The dial is that of the point on the front of the method whose effect is nearest to 50 %.
         """
         points = self.tables.get("front_points")
         if points is None:

@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """`groups` are bodies of rows, set apart by a rule. `name` is that of its files, without ending."""
+    """A table. groups: rows, with a line between two groups; name: the name of its files, without ending."""
 
     caption: str
     head: list[str]

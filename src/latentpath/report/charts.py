@@ -33,8 +33,11 @@ MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 
 
 class Panel:
-    """One pair of axes. width, height: px, with the margins (left, right, top, bottom) around the axes; says:
-    what a screen reader says of it."""
+    """One pair of axes.
+
+    width, height: px, with the margins (left, right, top, bottom) around the axes. says: its description for
+    screen readers.
+    """
 
     width: float
     height: float
@@ -47,8 +50,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class Line:
-    """values: one a position, NaN if undefined; low, high: the band around them, if there is one; colour:
-    its name in `PALETTE`."""
+    """A line of a chart.
+
+    values: one a position, NaN if undefined. low, high: the band around them, if there is one. colour: its
+    name in `PALETTE`.
+    """
 
     name: str
     values: Sequence[float]

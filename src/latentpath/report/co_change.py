@@ -27,7 +27,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """text: 'hair → ink'; where: its class; change: with its interval; examples: those that move furthest."""
+    """An edit and another output of the judge that changes with it.
+
+    text: 'hair → ink'. where: its class. change: with its interval. clear: whether it is significant among
+    all pairs. examples: the seeds that change most.
+    """
 
     text: str
     where: str

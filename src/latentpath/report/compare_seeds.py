@@ -86,7 +86,7 @@ def _table(
 
 
 def _with_means(table: pd.DataFrame) -> pd.DataFrame:
-    """With a column more a figure, ("mean", "", figure): of each seed the mean over the cells that it has."""
+    """Add a column ("mean", "", figure) for each figure: the mean of each seed over its cells."""
     means = table.T.groupby(level="figure").mean().T[list(FIGURES)]
     means.columns = pd.MultiIndex.from_tuples([("mean", "", key) for key in FIGURES], names=_CELL)
     return pd.concat([means, table], axis=1)

@@ -66,8 +66,8 @@ def curve_numbers(chart: Chart | None, caption: str) -> Table | None:
 def direction_curves(run: RunArtefacts) -> Chart | None:
     """Make panels per class, one line per attribute: cosines, and how often a direction names its attribute.
 
-    A straight trajectory has cosine 1 everywhere. A dashed line shows what says nothing: cosines of unrelated
-    images, and the naming of directions whose attributes were exchanged.
+    A straight trajectory has cosine 1 everywhere. A dashed line shows the baseline: cosines of unrelated
+    images, and how often directions with exchanged attributes name theirs.
     """
     names = {
         "cosine_weakest": "cosine to the weakest swap",
@@ -117,7 +117,7 @@ def _bands(run: RunArtefacts, geometry: pd.DataFrame, cls: str, names: dict[str,
 
 
 def _null(geometry: pd.DataFrame, cls: str, figure: str, steps: list[int]) -> list[Line]:
-    """Return the line of what a figure is where directions say nothing, if it has one."""
+    """Return the line of a figure's baseline, the value for directions without information; [] if none."""
     if figure in UNRELATED:
         return [Line("unrelated images", [UNRELATED[figure]] * len(steps), "quiet", "dashed")]
     if figure != "direction_named":

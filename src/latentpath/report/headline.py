@@ -28,7 +28,8 @@ class Headline:
 def headline(run: RunArtefacts) -> Headline:
     """Return the headline from means over classes and attributes, for swaps on the strong end.
 
-    First what cannot be had by doing nothing: the effect, the leak beyond a placebo, the selectivity.
+    It begins with figures that are poor if an edit does nothing: the effect, the leak beyond a placebo, the
+    selectivity.
     """
     net = next((key for key in lpips_keys(run) if run.figures.value(key) is not None), None)
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"

@@ -19,8 +19,8 @@ ACROSS, DOWN, SIDE, TEXT, GAP = 6, 7, 160, 22, 14  # of a sheet: images, and px
 def write_sheets(run: RunArtefacts, folder: Path, seeds: int) -> list[Path]:
     """Draw `seeds` seeds of the stored images on sheets in `folder`, with labels.csv and key.csv.
 
-    Sheets of so many seeds that are there already are kept, and what was filled in. Raises UserError if there
-    are sheets of another number of seeds, or if pictures of fewer seeds are stored.
+    Existing sheets of the same number of seeds are kept, with their labels. Raises UserError if there are
+    sheets of another number of seeds, or if pictures of fewer seeds are stored.
     """
     if (folder / "key.csv").exists():
         if (there := read_key(folder)["seed"].nunique()) == seeds:

@@ -1,4 +1,4 @@
-"""The table of what edits did beyond a placebo, and what it is read against."""
+"""The table of effects of edits beyond those of a placebo, and the figures to compare them with."""
 
 from latentpath.metrics import figure
 from latentpath.report.artefacts import RunArtefacts
@@ -29,7 +29,7 @@ def outcomes_table(run: RunArtefacts) -> Table | None:
 
 
 def class_matches(run: RunArtefacts) -> list[tuple[str, Cell]]:
-    """Return of each class the share of neutral images that the judge takes for it; [] with one class."""
+    """Return (class, share of its neutral images that the judge assigns to it); [] with one class."""
     cell = figure_cell(run, "neutral", "class_match")
     known = [cls for cls in run.classes if run.figures.get("class_match", cls, method="neutral")]
     return [(words(cls), cell(cls)) for cls in known]

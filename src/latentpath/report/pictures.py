@@ -20,7 +20,7 @@ MAX_COLUMNS = 10  # neutral and nine edits; with the change column they fit a sc
 class Picture:
     """One image. `prob`: the classifier's probability of the row's attribute, None if not scored.
     `changes`: what else the classifier decides differently from the neutral image, such as '+ruler', '→NV'.
-    `against`: if given, not `file` itself is meant but how its pixels differ from this file's.
+    `against`: another file; the picture then shows how the pixels of `file` differ from it.
     `inverted`: shown as a negative, so that white is no difference."""
 
     file: Path

@@ -61,7 +61,7 @@ def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) ->
 
 
 def payload(tables: Iterable[Table], **parts: Json | None) -> Markup:
-    """Return the JSON of the page's script, the tables to copy and `parts`, which cannot end its element."""
+    """Return the data of the page as JSON: the tables to copy, and `parts`. It cannot end its element."""
     copies = {t.name: {"LaTeX": to_latex(t), "CSV": to_csv(t)} for t in tables if t.name}
     content = {"copies": copies} | {name: part for name, part in parts.items() if part}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

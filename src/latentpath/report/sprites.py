@@ -34,8 +34,8 @@ class Sheet:
 def encode_sheets(sheets: Sequence[Sheet], budget: int) -> Iterator[tuple[int, str]]:
     """Yield (side of a tile, data URI) of the first sheets that together fit into `budget` bytes.
 
-    The finest setting is taken with which all should fit, judged by a few of them; of the coarsest as many as
-    fit. No tile is enlarged.
+    The setting is the finest one with which all sheets should fit, estimated from a few of them. If even the
+    coarsest is too large, the sheets that fit are yielded. No tile is enlarged.
     """
     if not sheets:
         return

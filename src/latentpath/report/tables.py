@@ -122,8 +122,8 @@ def figure_cell(run: RunArtefacts, method: str, key: str, *, bar: bool = False) 
 def _beside(run: RunArtefacts, single: bool) -> list[list[Cell]]:
     """Return rows of chance and of the judge's accuracy: the lowest and highest CFRT to expect.
 
-    The zero of the released definition is each head's own: how often it rises most under the other edits,
-    the mean over classes.
+    The chance level of the released definition differs by head: how often the head rises most under the other
+    edits, as a mean over classes.
     """
     judge = run.classification.get("test") or {}
     why = "no classifier scores on held-out images in this run"

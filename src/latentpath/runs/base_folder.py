@@ -31,7 +31,7 @@ def check_base(
     """Raise UserError unless `source` names a whole base model: a Stable Diffusion 1, 2 or XL.
 
     source, vae, config: as in `model.name`, `model.vae` and `model.config`. A hub id that is not in `weights`
-    is passed over, because it can only be tried. only_config: the weights of networks may be missing.
+    is not checked, because only its download can tell. only_config: the weights of networks may be missing.
     """
     folder = Path(weights.located(source, revision))
     file = None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-SEAL = "sha256"  # the key of a record under which the digest of all its other keys stands
+SEAL = "sha256"  # the key of a record that holds the digest of all its other keys
 # What later stages read. Cards (.md) may be edited, checkpoints (.ckpt) have checksums of their own, and the
 # folders of trackers are theirs.
 TRACKERS = ("wandb", "tensorboard")
@@ -23,7 +23,7 @@ def sealed(record: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_seal(record: Mapping[str, object]) -> None:
-    """Raise ValueError if a value of a record that was `sealed` has changed; others have no seal."""
+    """Raise ValueError if a value of a `sealed` record has changed; a record without a seal passes."""
     if SEAL in record and record[SEAL] != _digest_of_record(record):
         raise ValueError("its values are not those that were written")
 
@@ -67,7 +67,7 @@ def _read_digest(file: Path, state: tuple[int, int, int]) -> str:
 
 @lru_cache(maxsize=100)
 def _digests_in(manifest: Path, state: tuple[int, int, int]) -> dict[str, str]:
-    """Return the digests of a manifest; none if it is damaged, which is said when it is read itself."""
+    """Return the digests of a manifest; {} if it is damaged, which reading the manifest itself reports."""
     try:
         return dict(json.loads(manifest.read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -34,7 +34,7 @@ from latentpath.runs.provenance import versions
 from latentpath.runs.ranks import SINGLE, Rank, barrier
 from latentpath.runs.temporary import remove, remove_abandoned
 
-# Settings that came later, with the value that does what was done before: older stages stay valid.
+# Settings that were added later, with the value that keeps the earlier behaviour: older stages stay valid.
 LATER = {
     "attribute.orders": [],
     "classifier.through_vae": False,

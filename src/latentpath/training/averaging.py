@@ -39,12 +39,14 @@ class WeightEMA(WeightAveraging):
             self._average_model.n_averaged = torch.tensor(0)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Copy the average also when there was nothing left to train, which skips `on_train_end`: a kill can
-        come after the last checkpoint and before the weights are saved."""
+        """Copy the average even if nothing was left to train, in which case `on_train_end` is not called.
+
+        A kill can come after the last checkpoint and before the weights are saved.
+        """
         self._copy_average_to_current(pl_module)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the weights where they are: a validation looks at both, the weights and their average."""
+        """Do not swap the weights with their average: a validation measures both."""
 
     on_validation_epoch_end = on_validation_epoch_start
 

@@ -41,8 +41,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint in `folder`, or None if there is none.
 
-    Where last.ckpt is a link to the newest, it is the one that is returned: Lightning would keep forever the
-    file that it was told to resume from. A kill can also leave a link to a file that has been removed.
+    If last.ckpt is a link to the newest one, the link is returned, because Lightning never removes the file
+    that it resumes from. A link to a file that a kill has removed is skipped.
     """
     there = [file for file in folder.glob("*.ckpt") if file.exists()]
     files = sorted(there, key=lambda file: (file.stat().st_mtime_ns, file.is_symlink()), reverse=True)

@@ -129,7 +129,7 @@ class LabelWeights:
 
     @property
     def logs(self) -> list[float]:
-        """The log of the weight of each output (C + A): by so much training with them shifts its logits."""
+        """The log of the weight of each output (C + A): training with it shifts the logits by this."""
         return torch.cat([self.classes, self.positives]).log().tolist()
 
 

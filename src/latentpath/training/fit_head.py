@@ -126,7 +126,7 @@ def heads_of(classifier: Classifier, images: LabelledImages, weights: LabelWeigh
 
 
 def twice(images: LabelledImages) -> LabelledImages:
-    """Return the images, and behind them the same once more."""
+    """Return the images followed by the same images again."""
     return images.subset(np.tile(np.arange(len(images)), 2))
 
 

@@ -45,7 +45,7 @@ def restore_frozen(unet: UNet, base: UNet) -> None:
 def save_lora(unet: UNet, folder: Path) -> Path:
     """Write pytorch_lora_weights.safetensors as `StableDiffusionPipeline.load_lora_weights` reads it.
 
-    With the adapter's metadata: without, a reader takes alpha for the rank, silently.
+    The metadata of the adapter is written too; without it a reader would silently take the rank for alpha.
     """
     from diffusers import StableDiffusionPipeline
     from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers

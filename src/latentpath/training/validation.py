@@ -138,7 +138,7 @@ def mean_losses(name: str, sums: Tensor, timesteps: int) -> dict[str, float]:
 
 
 class CheckpointAfterValidation(ModelCheckpoint):
-    """Writes checkpoints by steps, and that of a step with a validation after it, so that it knows of it."""
+    """Writes checkpoints by steps; at a step with a validation after it, so that its losses are included."""
 
     def on_train_batch_end(
         self,
