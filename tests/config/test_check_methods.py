@@ -41,7 +41,7 @@ NO_WORD_IN_COMMON = [
         ),
     ],
 )  # fmt: skip
-def test_it_is_refused_with_what_to_do(compose, overrides, said):
+def test_settings_that_contradict_are_refused_with_what_to_do(compose, overrides, said):
     with pytest.raises(UserError, match=said):
         check(compose("run", "dataset.root=x", *overrides))
 

@@ -135,7 +135,7 @@ def test_a_name_that_is_no_choice_is_refused_with_the_nearest(broken, key):
         "data set, whatever it shows. Give the attribute another name.",
     }.items(),
 )
-def test_the_sentence(broken, override, sentence):
+def test_bounds_read_as_a_sentence(broken, override, sentence):
     assert broken(override) == sentence
 
 

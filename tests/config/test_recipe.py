@@ -41,7 +41,7 @@ def composed(compose):
         ],
     ],
 )
-def test_it_composes_the_same_configuration(composed, overrides):
+def test_a_recipe_composes_the_same_configuration(composed, overrides):
     wanted = composed(*overrides)
     said = recipe(wanted, nearest_experiment(wanted))
     again = composed(*said)

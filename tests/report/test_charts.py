@@ -97,7 +97,7 @@ def test_labels_that_would_touch_are_left_out() -> None:
     assert "s29" in shown and 5 < len(shown) < 20 and len(gaps) == 1
 
 
-def test_one_position_and_no_value() -> None:
+def test_a_curve_of_one_position_without_a_value_is_drawn() -> None:
     lone = _curves(positions=[3], labels=["3"], lines=[Line("hair", [nan], "c0", low=[nan], high=[nan])])
     assert "3" in _texts(str(Chart([lone], [], name="a").svgs()[0]))
 
@@ -159,13 +159,13 @@ def test_all_panels_and_keys_are_in_the_file() -> None:
     assert boxes[0].y0 == boxes[1].y0 > boxes[2].y1 and boxes[0].x0 == boxes[4].x0
 
 
-def test_one_class_and_attribute_and_no_map(make_run: MakeRun, tmp_path: Path) -> None:
+def test_charts_of_one_class_and_attribute_without_a_map(make_run: MakeRun, tmp_path: Path) -> None:
     run = read_run(make_run(classes=("chest",), attributes=("Pleural Effusion",), tsne=False))
     names = [chart.name for chart in every_chart(run)]
     assert "flip_curves" in names and "tsne" not in names
     assert [file.stem for file in write_figures(every_chart(run), tmp_path, "svg")] == names
 
 
-def test_an_unknown_format(complete_run: Path, tmp_path: Path) -> None:
+def test_an_unknown_figure_format_is_refused(complete_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Choose from: svg, pdf, png"):
         write_figures(every_chart(read_run(complete_run))[:1], tmp_path, "eps")

@@ -87,7 +87,7 @@ def test_runs_of_different_seeds_are_compared_unpaired_and_it_says_so(two: list[
     assert all(c.low < c.value < c.high for c in cells if c.low is not None and c.high is not None)
 
 
-def test_what_cannot_be_compared(two: list[Path], tmp_path: Path) -> None:
+def test_runs_that_share_nothing_are_not_compared(two: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two or more"):
         write_comparison(two[:1], tmp_path)
     with pytest.raises(UserError, match="latentpath evaluate"):

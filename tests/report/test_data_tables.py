@@ -50,7 +50,7 @@ def test_fidelity_by_the_judge_alone_needs_no_column():
     assert texts(table)[0][:2] == ["a", "neutral"] and len(texts(table)) == 6
 
 
-def test_copies_in_both_spaces():
+def test_the_table_of_copies_has_both_spaces():
     rows = [
         {"class": cls, "space": space, "score": score, "seed": seed, "q": q, "flagged": q + seed < 0.1}
         for space, q in (("latent", 0.05), ("judge", 0.34))

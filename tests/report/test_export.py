@@ -47,7 +47,7 @@ def test_latex_is_escaped_and_typeset() -> None:
         (number(56.2, digits=0, ends=(53.1, 58.4)), "53–58"),
     ],
 )
-def test_intervals(cell: Cell, shown: str) -> None:
+def test_an_interval_has_the_digits_of_its_number(cell: Cell, shown: str) -> None:
     assert cell.interval == shown
 
 

@@ -26,12 +26,12 @@ def test_overview_and_one_grid_per_class_and_attribute(make_run: MakeRun, tmp_pa
         assert overview.width > 2 * 4 * 128
 
 
-def test_one_class_shows_two_seeds(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_overview_of_one_class_shows_two_seeds(make_run: MakeRun, tmp_path: Path) -> None:
     files = write_grids(
         make_run(classes=("chest",), attributes=("Pleural Effusion",), example_seeds=2), tmp_path / "report"
     )
     assert [file.name for file in files] == ["overview.png", "trajectory_chest_Pleural-Effusion.png"]
 
 
-def test_no_pictures_no_files(make_run: MakeRun, tmp_path: Path) -> None:
+def test_without_pictures_no_grid_is_written(make_run: MakeRun, tmp_path: Path) -> None:
     assert write_grids(make_run(examples=False), tmp_path / "report") == []

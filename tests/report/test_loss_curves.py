@@ -29,7 +29,7 @@ def losses() -> pd.DataFrame:
     )
 
 
-def test_the_lines_are_the_rows_of_the_file(complete_run, losses, tmp_path):
+def test_loss_curves_are_the_rows_of_metrics_csv(complete_run, losses, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(complete_run, run)
     (run / "finetune").mkdir(exist_ok=True)
@@ -47,7 +47,7 @@ def test_the_lines_are_the_rows_of_the_file(complete_run, losses, tmp_path):
 
 
 @pytest.mark.parametrize("rows", [[], [0]])
-def test_less_than_a_curve_is_no_chart(complete_run, losses, rows):
+def test_one_validation_makes_no_loss_chart(complete_run, losses, rows):
     run = replace(read_run(complete_run), training=losses.iloc[rows])
     assert loss_curves(run) is None
     assert loss_curves(replace(run, training=losses[["step", "train/loss"]])) is None

@@ -87,7 +87,7 @@ def complete(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return Page(write_report(complete_run, tmp_path_factory.mktemp("report")).read_text())
 
 
-def test_every_section_and_every_number(complete_run: Path, complete: Page) -> None:
+def test_the_page_has_every_section_and_number(complete_run: Path, complete: Page) -> None:
     assert [i for i in complete.ids if i in SECTIONS] == list(SECTIONS)
     assert complete.open == []
     shown = {f"{value:.6g}" for value in complete.values}
@@ -113,7 +113,7 @@ def test_every_section_and_every_number(complete_run: Path, complete: Page) -> N
     assert undefined == {"undefined at this position", "no placebo is like it"}
 
 
-def test_calibration_is_told_from_none(complete_run: Path, complete: Page) -> None:
+def test_the_page_tables_cfrt_with_calibration_and_without(complete_run: Path, complete: Page) -> None:
     rows = pd.read_csv(complete_run / "evaluate" / "tables" / "cfrt_sensitivity.csv")
     rows = rows[(rows["varies"] == "calibration") & (rows["method"] == "swap")]
     assert set(rows["calibrated"]) == {True, False}
@@ -137,7 +137,7 @@ def test_headline_has_the_means(complete_run: Path, complete: Page) -> None:
         assert f"<strong>{figures.value(key):.{digits}f}</strong>" in beside
 
 
-def test_nothing_is_loaded(complete: Page) -> None:
+def test_the_page_loads_nothing_from_elsewhere(complete: Page) -> None:
     assert [load for load in complete.loads if not load.startswith(("data:", "#"))] == []
     assert "http://" not in complete.html and "https://" not in complete.html
     assert "url(" not in complete.html and "@import" not in complete.html
@@ -184,14 +184,14 @@ def test_the_released_definition_has_each_heads_own_zero(complete_run: Path, com
     assert f">{selective.value:.2f}" in complete.html and "selectivity" in complete.text
 
 
-def test_what_else_moves(complete_run: Path, complete: Page) -> None:
+def test_the_page_shows_what_else_changes(complete_run: Path, complete: Page) -> None:
     table = pd.read_csv(complete_run / "evaluate" / "tables" / "co_change.csv")
     assert set(table["change"]) <= {v for v in complete.values} | {float(f"{v:.6g}") for v in complete.values}
     assert "hair → ruler" in complete.text  # of the made-up scores the last attribute follows every other
     assert 'class="heat' in complete.html
 
 
-def test_names_that_look_like_no_value(make_run: MakeRun) -> None:
+def test_names_that_look_like_nan_stay_names(make_run: MakeRun) -> None:
     page = _page(make_run(attributes=("NA", "1")))
     assert "toward NA" in page.html
     assert "interval includes 0" in page.text or "→" in page.text
@@ -225,7 +225,7 @@ def test_missing_weights_are_na_with_the_reason(make_run: MakeRun) -> None:
     assert "LPIPS: n/a" in page.text
 
 
-def test_single_class_and_attribute(make_run: MakeRun) -> None:
+def test_the_page_of_a_single_class_and_attribute_is_whole(make_run: MakeRun) -> None:
     page = _page(make_run(classes=("chest",), attributes=("Pleural Effusion",)))
     assert "only one attribute: no other to compare with" in page.text
     assert "single class: nothing to keep" in page.text
@@ -257,19 +257,19 @@ def test_an_evaluation_of_the_first_version_is_refused_by_name(make_run: MakeRun
         write_report(run_dir, run_dir / "report")
 
 
-def test_names_are_escaped(make_run: MakeRun) -> None:
+def test_the_page_escapes_names(make_run: MakeRun) -> None:
     page = _page(make_run(attributes=("<b>&", "AP/PA"), examples=False))
     assert "<b>" not in page.html
     assert "AP/PA" in page.text and "<b>&" in page.text
 
 
-def test_large_pictures_are_reduced(make_run: MakeRun) -> None:
+def test_the_page_reduces_large_pictures(make_run: MakeRun) -> None:
     run_dir = make_run(side=300, classes=("chest",), attributes=("a", "b"), swap_steps=(5,), example_seeds=1)
     page = write_report(run_dir, run_dir / "report")
     assert "data:image/jpeg" in page.read_text()
     assert page.stat().st_size < 1_000_000
 
 
-def test_without_evaluation_says_what_to_do(tmp_path: Path) -> None:
+def test_a_report_without_evaluation_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="latentpath evaluate"):
         write_report(tmp_path, tmp_path / "report")

@@ -70,7 +70,7 @@ def test_a_picture_that_is_missing_is_null(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 64, 100, 300])
-def test_any_size_of_picture(make_run: MakeRun, side: int) -> None:
+def test_the_slider_takes_pictures_of_any_size(make_run: MakeRun, side: int) -> None:
     run = read_run(make_run(side=side, classes=("chest",), swap_steps=(5,), methods=("swap",)))
     sheets = explorer(run, Gallery(run))["sheets"]
     assert {s["side"] for s in sheets} == {min(side, 256)}

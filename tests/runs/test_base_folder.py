@@ -95,7 +95,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_wrong_is_said_with_what_to_do(compose, folder, tmp_path, case):
+def test_a_wrong_base_folder_is_refused_with_what_to_do(compose, folder, tmp_path, case):
     damage, says = CASES[case]
     damage(folder)
     cfg = compose(

@@ -63,7 +63,7 @@ def test_the_files_that_others_read_have_a_digest(stage):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_byte_counts(stage, name):
+def test_a_change_of_any_byte_is_found(stage, name):
     file, read = stage / name, READERS[name]
     read(file)
     content = file.read_bytes()
@@ -75,7 +75,7 @@ def test_every_byte_counts(stage, name):
     read(file)
 
 
-def test_every_value_of_the_manifest_counts(stage):
+def test_a_change_of_any_value_of_a_manifest_is_found(stage):
     file = stage / "manifest.json"
     text = file.read_text()
     file.write_text(text.replace('"accuracy": 0.5', '"accuracy": 0.6'))

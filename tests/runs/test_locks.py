@@ -66,7 +66,7 @@ def test_a_shared_lock_is_held_by_several_and_keeps_one_alone_out(tmp_path, othe
     assert not in_a_thread(tmp_path / "it.lock").wait(0.3)
 
 
-def test_nothing_is_left(tmp_path):
+def test_locks_leave_no_file_behind(tmp_path):
     for shared in (False, True):
         with holding(tmp_path / "it.lock", shared=shared):
             assert (tmp_path / "it.lock").exists()

@@ -20,11 +20,11 @@ from latentpath.runs.masking import mask_config, mask_text, paths_in
         ),
     ],
 )
-def test_text(text: str, masked: str) -> None:
+def test_mask_text_cuts_paths_to_their_last_part(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
-def test_config() -> None:
+def test_mask_config_hides_paths_and_secrets() -> None:
     config = {
         "dataset": {"root": "../cohorts/ward 7/isic", "table": {"file": "labels.csv", "path_column": "path"}},
         "model": {"name": "org/model"},

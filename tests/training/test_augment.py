@@ -17,7 +17,7 @@ def pictures(n: int = 8, size: int = 16) -> torch.Tensor:
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_off_is_the_identity_and_draws_nothing():
+def test_no_augmentation_returns_the_images_and_draws_no_numbers():
     images, state = pictures(), torch.get_rng_state()
     assert augment(images, OFF) is images
     assert torch.equal(torch.get_rng_state(), state)
@@ -34,7 +34,7 @@ def test_off_is_the_identity_and_draws_nothing():
         {"horizontal_flip": True, "vertical_flip": True, "rotation": 20.0, "color_jitter": 0.3, "blur": 1.0},
     ],
 )
-def test_shape_range_and_seed(on: dict):
+def test_augmentation_keeps_shape_and_range_and_follows_the_seed(on: dict):
     images, how = pictures(), replace(OFF, **on)
     before = images.clone()
     torch.manual_seed(1)
@@ -46,7 +46,7 @@ def test_shape_range_and_seed(on: dict):
     assert torch.equal(augment(images, how), once)
 
 
-def test_each_image_has_its_own_chance():
+def test_augmentation_draws_for_each_image_separately():
     images = pictures(1).expand(32, -1, -1, -1)
     for on in ({"horizontal_flip": True}, {"rotation": 10.0}, {"color_jitter": 0.2}):
         how = replace(OFF, **on)
@@ -54,7 +54,7 @@ def test_each_image_has_its_own_chance():
         assert len(augment(images, how).unique(dim=0)) >= 2
 
 
-def test_a_quarter_turn_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch):
+def test_rotation_by_ninety_degrees_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch):
     images = pictures()
     monkeypatch.setattr(torch, "rand", lambda n, **_: torch.ones(n))  # the largest angle
     turned = rotate(images, 90.0)
@@ -63,13 +63,13 @@ def test_a_quarter_turn_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch):
     assert torch.allclose(rotate(images, 90.0), images, atol=1e-5)
 
 
-def test_corners_are_not_black():
+def test_rotation_fills_corners_by_mirroring():
     torch.manual_seed(0)
     bright = torch.full((16, 3, 32, 32), 0.8)
     assert torch.allclose(rotate(bright, 45.0), bright, atol=1e-5)
 
 
-def test_jitter_leaves_grey_grey():
+def test_jitter_keeps_grey_images_grey():
     torch.manual_seed(0)
     radiographs = pictures()[:, :1].expand(-1, 3, -1, -1)
     out = jitter(radiographs, 0.3)

@@ -99,7 +99,7 @@ def tiny(**names: Any) -> Classifier:
     return Classifier(network, arch="efficientnet_tiny", image_size=32, **names)
 
 
-def test_unknown_labels_do_not_count():
+def test_the_loss_ignores_unknown_labels():
     logits, classes = torch.randn(4, 4), torch.tensor([0, 1, 1, 0])
     attributes = torch.tensor([[1.0, float("nan")], [0.0, 1.0], [float("nan")] * 2, [1.0, 0.0]])
     logits.requires_grad_()
@@ -113,7 +113,7 @@ def test_unknown_labels_do_not_count():
     assert torch.allclose(loss, expected)
 
 
-def test_loss_without_classes_or_labels():
+def test_the_loss_is_defined_without_classes_or_labels():
     nothing_known = torch.full((3, 2), float("nan"))
     zero = classification_loss(torch.randn(3, 2), torch.zeros(3).long(), nothing_known, class_outputs=0)
     assert zero == 0
@@ -228,7 +228,7 @@ def test_normalisation_is_the_networks_own():
         ),
     ],
 )
-def test_networks_that_cannot_be_had(
+def test_networks_without_weights_are_refused(
     arch: str, pretrained: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ):
     import huggingface_hub
@@ -289,7 +289,7 @@ def test_small_networks_are_small_and_see_small_pictures(arch: str):
         assert network(torch.zeros(2, 3, size, size)).shape == (2, 5)
 
 
-def test_command_learns_and_says_how_well(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_classify_learns_and_reports_its_accuracy(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     cfg = config(write_images(tmp_path / "data"), **{"classifier.calibrate": "temperature"})
     accuracy = classify.run(cfg, tmp_path / "run")
     folder = tmp_path / "run" / "classify"
@@ -532,7 +532,9 @@ def test_copies_under_other_groups_are_told(tmp_path: Path, caplog: pytest.LogCa
         ({"classifier.patience": 2, "dataset.val_fraction": 0.001}, "need validation images, and there are"),
     ],
 )
-def test_what_validation_cannot_tell(changes: dict[str, Any], message: str, tmp_path: Path):
+def test_a_validation_split_that_cannot_decide_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+):
     with pytest.raises(UserError, match=message):
         classify.run(config(write_images(tmp_path / "data"), **changes), tmp_path / "run")
 
@@ -547,7 +549,7 @@ def test_what_validation_cannot_tell(changes: dict[str, Any], message: str, tmp_
         ("classifier.blur=-1", "classifier.blur is -1.0, expected a number from 0 to 100"),
     ],
 )
-def test_settings_out_of_range(override: str, message: str, compose: Any):
+def test_classifier_settings_out_of_range_are_refused(override: str, message: str, compose: Any):
     with pytest.raises(UserError, match=re.escape(message)):
         check(compose("classify", override))
 
@@ -572,7 +574,7 @@ def test_patience_needs_validation(compose: Any):
         check(compose("classify", "classifier.patience=3", "dataset.val_fraction=0"))
 
 
-def test_single_class_without_validation(tmp_path: Path):
+def test_a_classifier_of_a_single_class_trains_without_validation(tmp_path: Path):
     changes = {
         "dataset.classes": ["skin"],
         "dataset.table.class_column": None,
@@ -591,7 +593,7 @@ def test_single_class_without_validation(tmp_path: Path):
     )
 
 
-def test_labels_that_cannot_be_learned(tmp_path: Path):
+def test_labels_with_one_value_only_are_refused(tmp_path: Path):
     root = write_images(tmp_path / "data")
     table = pd.read_csv(root / "labels.csv")
     table.assign(blue=0).to_csv(root / "labels.csv", index=False)
@@ -599,7 +601,7 @@ def test_labels_that_cannot_be_learned(tmp_path: Path):
         classify.run(config(root), tmp_path / "run")
 
 
-def test_sigterm_ends_with_143(tmp_path: Path):
+def test_sigterm_ends_a_classifier_training_with_status_143(tmp_path: Path):
     import os
     import signal
 

@@ -38,13 +38,13 @@ def runs(compose, isic_32, once) -> dict[str, Path]:
     return {name: folder / name / "classify" for name in ("one", "two")}
 
 
-def test_they_write_the_files_that_one_writes(runs: dict[str, Path]):
+def test_two_processes_write_the_files_that_one_writes(runs: dict[str, Path]):
     one, two = (sorted(p.relative_to(at).as_posix() for p in at.rglob("*")) for at in runs.values())
     assert one == two
     assert json.loads((runs["two"] / "manifest.json").read_text())["status"] == "complete"
 
 
-def test_each_image_is_seen_once_an_epoch(runs: dict[str, Path]):
+def test_two_processes_see_each_image_once_an_epoch(runs: dict[str, Path]):
     """As many steps as one process takes: both share a batch of the same size."""
     logs = [pd.read_csv(at / "metrics.csv") for at in runs.values()]
     assert logs[0]["step"].tolist() == logs[1]["step"].tolist()

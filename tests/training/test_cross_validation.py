@@ -56,7 +56,7 @@ def judge() -> Classifier:
 
 
 @pytest.mark.parametrize(("visible", "low", "high"), [(True, 0.9, 1.0), (False, 0.25, 0.72)])
-def test_what_is_only_known_by_heart_is_not_found(judge, visible: bool, low: float, high: float):
+def test_cross_validation_does_not_credit_memorised_groups(judge, visible: bool, low: float, high: float):
     weights = LabelWeights(torch.ones(0), torch.ones(1))
     data = Splits(visible=visible)
     found = cross_validate(judge, data, weights=weights, penalty={"bright": 0.1}, folds=5)

@@ -53,7 +53,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "prediction, zero_snr", [("epsilon", False), ("v_prediction", False), ("v_prediction", True)]
 )
-def test_it_moves_the_unet_alone_and_saves_a_pipeline(config, tiny_sd, tmp_path, prediction, zero_snr):
+def test_finetune_changes_the_unet_alone_and_saves_a_pipeline(
+    config, tiny_sd, tmp_path, prediction, zero_snr
+):
     from diffusers import StableDiffusionPipeline
 
     cfg = config(f"model.prediction_type={prediction}", f"model.zero_terminal_snr={zero_snr}")

@@ -133,7 +133,7 @@ def test_a_job_that_is_not_queued_again_has_failed(tmp_path):
         signal.signal(signal.SIGUSR2, earlier)
 
 
-def test_before_the_first_step_there_is_nothing_to_wait_for(tmp_path):
+def test_a_signal_before_the_first_step_stops_at_once(tmp_path):
     class Reads(Line):
         def setup(self, stage: str) -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
@@ -181,7 +181,7 @@ def test_a_checkpoint_of_another_program_is_named_and_not_executed(tmp_path, con
         train(tmp_path, Line())
 
 
-def test_of_a_checkpoint_and_its_link_the_link_is_resumed_from(tmp_path):
+def test_a_training_resumes_from_the_link_to_its_newest_checkpoint(tmp_path):
     with pytest.raises(SystemExit):
         train(tmp_path, Line(2, send(signal.SIGTERM)))
     (tmp_path / "last.ckpt").rename(tmp_path / "step=3.ckpt")

@@ -101,7 +101,7 @@ def test_it_is_fitted_on_images_after_the_vae_too(cfg, tmp_path: Path):
     assert found["both"]["specificity"]["value"] > 0.8
 
 
-def test_the_body_stays_as_it_is():
+def test_fitting_the_head_leaves_the_network_as_it_is():
     torch.manual_seed(0)
     network = build_network(LITE, num_outputs=3, pretrained=False, trainable="head")
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -149,7 +149,7 @@ def test_a_layer_is_the_regression_and_its_weights_can_be_undone(labels: int):
     assert losses["weighted, kept"] > losses["plain"] * 1.1
 
 
-def test_which_networks_have_stages(compose):
+def test_a_head_needs_a_timm_network_with_stages(compose):
     for arch in ("efficientnet_tiny", "my_module:build"):
         with pytest.raises(UserError, match="needs a network of timm"):
             build_network(arch, num_outputs=1, pretrained=False, trainable="head")

@@ -85,7 +85,7 @@ def test_gradients_are_clipped_after_the_loss_scale_is_taken_out(tiny_sd, tmp_pa
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_the_average_is_the_formula(tiny_sd, tmp_path, every):
+def test_the_weight_average_follows_its_formula(tiny_sd, tmp_path, every):
     seen = []
 
     class Weights(L.Callback):
@@ -100,7 +100,7 @@ def test_the_average_is_the_formula(tiny_sd, tmp_path, every):
     assert torch.allclose(task.unet.conv_in.weight.double(), expected, atol=1e-7)
 
 
-def test_the_average_lives_where_the_weights_are_trained(tiny_sd, tmp_path, monkeypatch):
+def test_the_weight_average_stays_on_the_device_of_the_weights(tiny_sd, tmp_path, monkeypatch):
     """Lightning makes it before it moves the model: without care it would stay on the host of a GPU."""
     task, average = _task(tiny_sd), WeightEMA(0.9)
 

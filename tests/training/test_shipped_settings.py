@@ -79,7 +79,7 @@ def fitted(compose, tiny_sd, cache, tmp_path, scaled_on_a_cpu):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_it_composes_and_trains(trainer, experiment, compose, fitted):
+def test_a_shipped_experiment_composes_and_trains(trainer, experiment, compose, fitted):
     chosen = (f"experiment={experiment}", f"trainer={trainer}", "dataset.root=data")
     check(compose("run", *chosen))
     cfg = compose("finetune", *chosen, *HERE, *SMALL)

@@ -176,7 +176,7 @@ def test_captions_keep_the_other_attributes_if_asked_to():
     assert sliders.caption_pairs(table, rows, "hair", preserve=False) == [plain, plain]
 
 
-def test_what_is_missing_is_named(train, compose, words, tuned, unet):
+def test_a_missing_fine_tune_slider_or_attribute_is_named(train, compose, words, tuned, unet):
     with pytest.raises(UserError, match="finetune, which is missing"):
         sliders.run(compose("sliders", *words, f"output_dir={tuned}", "name=none"), tuned / "none")
     with pytest.raises(UserError, match="latentpath sliders"):

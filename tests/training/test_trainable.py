@@ -31,7 +31,7 @@ def shake(unet) -> None:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
 
 
-def test_full_moves_everything_and_attention_its_projections_alone(unet):
+def test_full_trains_all_weights_and_attention_its_projections_alone(unet):
     make_trainable(unet, "full")
     assert all(p.requires_grad for p in unet.parameters())
     make_trainable(unet, "attention")
@@ -69,6 +69,6 @@ def test_an_adapter_reloads_right_also_where_rank_is_not_alpha(tiny_sd, unet, tm
     assert unet.state_dict().keys() == BaseModel(str(tiny_sd)).unet().state_dict().keys()
 
 
-def test_another_way_is_refused(unet):
+def test_an_unknown_way_of_training_is_refused(unet):
     with pytest.raises(ValueError, match="full, attention or lora"):
         make_trainable(unet, "half")

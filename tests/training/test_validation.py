@@ -190,7 +190,7 @@ def test_the_loss_is_the_formula_of_the_weights_and_of_their_average(fit, tmp_pa
     assert curve(tmp_path).index.tolist() == [0, 2, 4, 6]
 
 
-def test_looking_does_not_change_the_training(fit, tmp_path):
+def test_validation_does_not_change_the_training(fit, tmp_path):
     one, two = fit(tmp_path / "with"), fit(tmp_path / "without", val_every_steps=0)
     assert same(one.task.unet, two.task.unet)
 
