@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from latentpath.report.page import write_report
+
 SMALL = {"seeds": 3, "example_seeds": 2, "swap_steps": (5, 15, 45), "methods": ("swap", "bezier")}
 
 
@@ -27,6 +29,12 @@ def fake() -> ModuleType:
 def complete_run(fake: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one run with every part; not to be changed."""
     return fake.make_fake_run(tmp_path_factory.mktemp("runs") / "demo", **SMALL)
+
+
+@pytest.fixture(scope="session")
+def complete_page(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of `complete_run`, index.html, with its tables beside it; not to be changed."""
+    return write_report(complete_run, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="session")

@@ -54,15 +54,10 @@ def browser() -> Iterator[Any]:
         made.close()
 
 
-@pytest.fixture(scope="module")
-def report(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(complete_run, tmp_path_factory.mktemp("browser"))
-
-
 @pytest.fixture
-def opened(browser: Any, report: Path) -> Iterator[Opened]:
+def opened(browser: Any, complete_page: Path) -> Iterator[Opened]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    there = Opened(context.new_page(), report)
+    there = Opened(context.new_page(), complete_page)
     yield there
     assert there.said == []
     assert [url for url in there.asked if not url.startswith(("file:", "data:", "blob:"))] == []
@@ -173,7 +168,7 @@ def test_a_point_of_the_map_shows_its_picture_and_opens_its_trajectory(opened: O
     assert not page.locator("#map-card").is_visible()
 
 
-def test_tables_copy_as_latex_and_csv(opened: Opened, report: Path) -> None:
+def test_tables_copy_as_latex_and_csv(opened: Opened, complete_page: Path) -> None:
     page = opened.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     figure = page.locator('figure[data-table="cfrt_lpips"]')
@@ -181,14 +176,14 @@ def test_tables_copy_as_latex_and_csv(opened: Opened, report: Path) -> None:
         figure.locator(f'button[data-kind="{kind}"]').click()
         page.wait_for_timeout(100)
         text = page.evaluate("navigator.clipboard.readText()")
-        assert text == (report.parent / "tables" / f"cfrt_lpips{ending}").read_text()
+        assert text == (complete_page.parent / "tables" / f"cfrt_lpips{ending}").read_text()
         assert page.locator("#copied").inner_text() == f"{kind} copied"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scroll(browser: Any, report: Path, scheme: str) -> None:
+def test_a_phone_needs_no_sideways_scroll(browser: Any, complete_page: Path, scheme: str) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True)
-    there = Opened(context.new_page(), report)
+    there = Opened(context.new_page(), complete_page)
     there.page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     assert there.page.evaluate("document.documentElement.scrollWidth") <= 360
     paper = there.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -197,14 +192,14 @@ def test_a_phone_needs_no_sideways_scroll(browser: Any, report: Path, scheme: st
     context.close()
 
 
-def test_less_motion_and_no_script(browser: Any, report: Path) -> None:
+def test_less_motion_and_no_script(browser: Any, complete_page: Path) -> None:
     context = browser.new_context(reduced_motion="reduce")
-    there = Opened(context.new_page(), report)
+    there = Opened(context.new_page(), complete_page)
     assert not there.page.locator("#x-play").is_visible()
     assert there.page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
     context.close()
     context = browser.new_context(java_script_enabled=False)
-    there = Opened(context.new_page(), report)
+    there = Opened(context.new_page(), complete_page)
     assert not there.page.locator("#explorer").is_visible()
     assert not there.page.locator("#map-walk").is_visible()
     assert there.page.locator("#trajectories .strip img").first.is_visible()

@@ -16,7 +16,6 @@ from latentpath.errors import UserError
 from latentpath.report.artefacts import read_run
 from latentpath.report.charts import LOOKS, MARKERS, Chart, Curves, Key, Line, write_figures
 from latentpath.report.contents import every_chart, page_charts, page_tables
-from latentpath.report.page import write_report
 from latentpath.runs.figure_style import PALETTE
 
 MakeRun = Callable[..., Path]
@@ -24,8 +23,8 @@ NAMES = ["cfrt_sensitivity", "flip_curves", "directions", "distances", "co_chang
 
 
 @pytest.fixture(scope="module")
-def page(complete_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(complete_run, tmp_path_factory.mktemp("page")).read_text(encoding="utf-8")
+def page(complete_page: Path) -> str:
+    return complete_page.read_text(encoding="utf-8")
 
 
 def _texts(svg: str) -> list[str]:

@@ -10,7 +10,6 @@ from latentpath.report.artefacts import read_run
 from latentpath.report.cells import Cell, Table, header, number
 from latentpath.report.contents import every_table, page_tables
 from latentpath.report.export import to_csv, to_latex
-from latentpath.report.page import write_report
 
 
 def _table() -> Table:
@@ -51,13 +50,12 @@ def test_an_interval_has_the_digits_of_its_number(cell: Cell, shown: str) -> Non
     assert cell.interval == shown
 
 
-def test_every_table_is_written_under_a_name_of_its_own(complete_run: Path, tmp_path: Path) -> None:
-    write_report(complete_run, tmp_path)
+def test_every_table_is_written_under_a_name_of_its_own(complete_run: Path, complete_page: Path) -> None:
     names = [table.name for table in every_table(page_tables(read_run(complete_run)))]
     assert len(names) == len(set(names)) and all(names)
     assert {"cfrt_lpips", "conditions_swap", "co_change_MEL", "geometry", "classifier_test"} <= set(names)
-    written = {file.name for file in (tmp_path / "tables").iterdir()}
+    written = {file.name for file in (complete_page.parent / "tables").iterdir()}
     assert written == {f"{name}{ending}" for name in names for ending in (".csv", ".tex")}
-    for file in (tmp_path / "tables").glob("*.csv"):
+    for file in (complete_page.parent / "tables").glob("*.csv"):
         lengths = {len(row) for row in csv.reader(io.StringIO(file.read_text()))}
         assert len(lengths) == 1, file.name
