@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import torch
 
 from latentpath.commands import finetune
 from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.schema import Config
 from latentpath.data.load import load_dataset
 from latentpath.diffusion import cached_latents
 from latentpath.diffusion.components import BaseModel
@@ -127,13 +129,33 @@ def test_grids_go_to_the_tracker_where_asked_for(config, tmp_path):
         assert steps == ([4, 6] if asked else [])
 
 
-def test_the_latents_are_encoded_once(config, tmp_path, monkeypatch):
-    finetune.run(config(), tmp_path / "one")
+@pytest.fixture
+def encode(monkeypatch) -> Callable[[Config, Path], None]:
+    """encode(cfg, run_dir): run `finetune` until its latents are there and the training would begin."""
+
+    class Ready(Exception):
+        pass
+
+    def stop(*_: object, **__: object) -> None:
+        raise Ready
+
+    def run(cfg: Config, run_dir: Path) -> None:
+        with pytest.raises(Ready):
+            finetune.run(cfg, run_dir)
+
+    monkeypatch.setattr(finetune, "fit_unet", stop)
+    return run
+
+
+def test_the_latents_are_encoded_once(config, encode, tmp_path, monkeypatch):
+    encode(config(), tmp_path / "one")
     monkeypatch.setattr(cached_latents, "build_cache", lambda *a, **k: pytest.fail("encoded again"))
-    finetune.run(config("finetune.lr=1e-5"), tmp_path / "two")
+    encode(config("finetune.lr=1e-5"), tmp_path / "two")
 
 
-def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(config, isic_32, tmp_path, caplog):
+def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(
+    config, encode, isic_32, tmp_path, caplog
+):
     root = tmp_path / "isic"
     shutil.copytree(isic_32, root)
     cfg = config(f"dataset.root={root}")
@@ -141,7 +163,7 @@ def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(config,
     lost.write_bytes(b"no image")
     for name in ("built", "opened"):  # the second run skips as well, and says so again
         caplog.clear()
-        finetune.run(config(f"dataset.root={root}", f"name={name}"), tmp_path / name)
+        encode(config(f"dataset.root={root}", f"name={name}"), tmp_path / name)
         assert sum(f"cannot read the image {lost}" in record.getMessage() for record in caplog.records) == 1
     with pytest.raises(UserError, match=f"unreadable image: 1 in the train split(.|\n)*{lost.name}"):
         finetune.run(config(f"dataset.root={root}", "dataset.on_error=fail"), tmp_path / "fails")
