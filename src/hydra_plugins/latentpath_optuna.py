@@ -190,7 +190,10 @@ class OptunaSweeper(Sweeper):
             raise UserError("nothing to search: give values to choose from, or key=interval(low, high).")
         unnamed = [key for key in space if key in UNNAMED]
         if unnamed:
-            raise UserError(f"{unnamed[0]} is not part of the names of the trials' folders: choose another.")
+            raise UserError(
+                f"{unnamed[0]} is not part of the names of the trials' folders, so all trials would share "
+                "one folder: search over another setting."
+            )
         if self.n_jobs < 1 or self.n_trials < 1:
             raise UserError("hydra.sweeper.n_trials and n_jobs are 1 or more.")
         if self.n_jobs > 1 and self._here():

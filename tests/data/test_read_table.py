@@ -162,7 +162,8 @@ def test_two_columns_that_differ_by_spaces_are_named_only_if_they_are_asked_for(
     for name, places in (("id", "1, 3"), ("notes", "4, 5")):
         with pytest.raises(UserError) as caught:
             table.require([name], setting="dataset.table.path_column")
-        assert f"has 2 columns {name!r}" in str(caught.value) and f"in places {places};" in str(caught.value)
+        assert f"has 2 columns named {name!r}" in str(caught.value)
+        assert f"asks for one: columns {places};" in str(caught.value)
 
 
 def test_an_unknown_column_does_not_offer_the_index_that_pandas_saved(tmp_path):

@@ -79,11 +79,21 @@ READ = {
         "evaluate/scores.parquet",
         "evaluate/figures.parquet",
         "evaluate/examples.parquet",
+        "evaluate/seeds.parquet",
         "evaluate/config.yaml",
         "evaluate/tables/*.csv",
         "evaluate/examples/*.png",
         "finetune/metrics.csv",
+        "traverse/plan.json",
+        "traverse/index.parquet",
+        *(f"{stage}/config.yaml" for stage in ("classify", "finetune", "traverse")),
     ],
+}
+# The commands that take a run's folder, and what they read in it.
+READ_IN_FOLDER = {
+    "cfrt": ["evaluate/scores.parquet"],
+    "leaderboard": ["evaluate/scores.parquet", "evaluate/metrics.json", "evaluate/figures.parquet"],
+    "power": ["evaluate/seeds.parquet"],
 }
 CASES = [(stage, pattern) for stage, patterns in READ.items() for pattern in patterns]
 
@@ -141,6 +151,26 @@ def test_a_damaged_file_is_named_and_never_executed(harm, rng, tried, tmp_path, 
         faults += faults_of(harm, stage, pattern, damage, tmp_path / "executed")
     tried("artefacts", len(chosen))
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("command", READ_IN_FOLDER)
+def test_a_command_that_takes_a_folder_names_what_is_damaged_in_it(
+    finished, cli, tmp_path, tried, monkeypatch, command, damage
+):
+    monkeypatch.setenv(CANARY, str(tmp_path / "executed"))
+    faults = []
+    for place in READ_IN_FOLDER[command]:
+        run = Path(shutil.copytree(finished / "tiny", tmp_path / place.replace("/", "-") / "tiny"))
+        file, content = run / place, (run / place).read_bytes()
+        file.unlink()
+        DAMAGES[damage](file, content)
+        ended = cli(command, str(run))
+        if ended.status != 2 or not ended.is_plain or file.name not in ended.err:
+            faults.append(f"{place}: status {ended.status}: {ended.err[-300:]}")
+    tried("artefacts", len(READ_IN_FOLDER[command]))
+    assert not faults and not (tmp_path / "executed").exists(), "\n".join(faults)
 
 
 @pytest.mark.hostile

@@ -61,7 +61,7 @@ def test_another_strength_of_the_prompt_is_the_dial_of_the_swap():
 
 def test_an_image_that_is_there_twice_is_named():
     rows = [image(0, "neutral"), *[image(0, "swap", "hair", 5)] * 2]
-    with pytest.raises(UserError, match="an image twice: class MEL, attribute hair, method swap"):
+    with pytest.raises(UserError, match=r"an image twice \(class MEL, attribute hair, method swap"):
         Edits(scored(rows)).outcomes(["swap"], [("MEL", "hair")])
 
 

@@ -244,7 +244,7 @@ def test_a_stage_made_from_an_older_upstream_is_not_read(tmp_path):
     make(run_dir, FINETUNE)
     make(run_dir, TRAVERSE)
     make(run_dir, FINETUNE, config("finetune.lr=0.5", "overwrite=true"))
-    with pytest.raises(UserError, match="traverse was made from another finetune"):
+    with pytest.raises(UserError, match="traverse was made from an earlier finetune"):
         make(run_dir, replace(EVALUATE, upstream=lambda cfg: (TRAVERSE,)), config("finetune.lr=0.5"))
 
 

@@ -60,7 +60,8 @@ def check_methods(cfg: Config) -> None:
         )
     if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
         raise UserError(
-            "method=offtarget holds other attributes down, but dataset.attributes names only one."
+            "method=offtarget holds other attributes down, but dataset.attributes names only one: give two "
+            "or more, or leave out offtarget."
         )
 
 

@@ -180,8 +180,8 @@ def _check_sweep(cfg: Config) -> None:
             raise UserError("give sampler.process and sampler.processes both, or neither.")
     elif sampler.process >= sampler.processes:
         raise UserError(
-            f"sampler.process is {sampler.process}, expected 0..{sampler.processes - 1}: this one of "
-            f"sampler.processes={sampler.processes}."
+            f"sampler.process is {sampler.process}, expected 0..{sampler.processes - 1}, because "
+            f"sampler.processes is {sampler.processes}."
         )
 
 
@@ -225,10 +225,10 @@ def _check_inversion(cfg: Config) -> None:
     if cfg.sampler.solver != "ddim" or cfg.sampler.eta:
         raise UserError(
             f"inversion.method={cfg.inversion.method} brings its own noise: it needs sampler.solver=ddim "
-            "and sampler.eta=0."
+            f"and sampler.eta=0, and they are {cfg.sampler.solver} and {cfg.sampler.eta:g}."
         )
     if cfg.attribute.removal or cfg.timesteps.bisect:
         raise UserError(
-            "inversion begins with the neutral prompt, on images without the attributes: neither "
-            "attribute.removal nor timesteps.bisect goes with it."
+            "an inversion begins with the neutral prompt, on real images without the attributes: leave out "
+            "attribute.removal and timesteps.bisect, or the inversion."
         )

@@ -53,8 +53,8 @@ class LabelTable:
         for name in names:
             if places := self._several().get(name):
                 raise UserError(
-                    f"{self.file} has {len(places)} columns {name!r}, asked for by {setting}, in places "
-                    f"{', '.join(map(str, places))}; their names differ by spaces at most. Rename one"
+                    f"{self.file} has {len(places)} columns named {name!r}, and {setting} asks for one: "
+                    f"columns {', '.join(map(str, places))}; their names differ by spaces at most. Rename one"
                 )
             if name not in choices and plain_name(name) in choices:  # differs only by spaces or accents
                 self.rows = self.rows.rename(columns={plain_name(name): name})

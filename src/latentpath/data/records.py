@@ -156,7 +156,7 @@ def dataset_root(root: str | Path) -> Path:
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
         raise UserError(
-            f"dataset.root: no folder {folder}; give the folder of the images' tables with dataset.root=..., "
-            "or write phantoms there with `latentpath phantom`"
+            f"dataset.root: no folder {folder}. Give the folder that holds the data set's tables, "
+            "dataset.root=..., or write phantoms there with `latentpath phantom`."
         )
     return folder

@@ -28,7 +28,9 @@ def load_adapter(unet: UNet, folder: Path, name: str) -> None:
     try:
         unet.load_lora_adapter(str(folder), weight_name=ADAPTER, prefix="unet", adapter_name=name)
     except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
-        raise UserError(f"{folder / ADAPTER} does not fit this U-Net: {error}") from None
+        raise UserError(
+            f"{folder / ADAPTER} does not fit this U-Net: {error}. Run `latentpath sliders` again."
+        ) from None
 
 
 def set_scales(unet: UNet, scales: Mapping[str, float]) -> None:

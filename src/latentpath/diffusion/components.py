@@ -202,7 +202,9 @@ class BaseModel:
             return loaded
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             if Path(location).is_dir():
-                raise UserError(f"{Path(location, subfolder)} cannot be loaded: {error}") from None
+                raise UserError(
+                    f"{Path(location, subfolder)} cannot be loaded: {error}. Copy the folder anew."
+                ) from None
             raise UserError(
                 f"{location}: its {part} is neither in the hub cache "
                 f"({os.environ.get('HF_HOME', '~/.cache/huggingface')}) nor could it be fetched. "

@@ -95,7 +95,7 @@ def ddim_inversion(
     if solver.levels[0][0] == 0:
         raise UserError(
             "this model's schedule begins with pure noise (zero terminal SNR), which DDIM cannot invert. "
-            "DDPM inversion can."
+            "Give inversion=ddpm, which can."
         )
     z = latents
     for i in reversed(range(len(solver.timesteps))):

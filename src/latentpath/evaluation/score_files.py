@@ -15,7 +15,8 @@ from latentpath.metrics.predictions import Predictions, as_predictions
 from latentpath.metrics.predictions_cfrt import cfrt_of_predictions, neutral_faults, scope
 from latentpath.metrics.scored import Scored
 from latentpath.metrics.tables import cfrt_table
-from latentpath.runs.files import parquet_table
+from latentpath.runs.digests import MANIFEST
+from latentpath.runs.files import parquet_table, read_parquet
 
 SCORES = {"class", "seed", "attribute", "method"}  # what tells our tables from the authors'
 
@@ -126,7 +127,8 @@ def read_scores(path: Path) -> tuple[Path, pd.DataFrame]:
         raise UserError(f"cfrt: no file {path}.")
     try:
         if path.suffix == ".parquet":
-            return path, parquet_table(path)
+            of_a_run = (path.parent / MANIFEST).exists()
+            return path, read_parquet(path) if of_a_run else parquet_table(path)
         text = decoded(path)
         if not text.strip():
             raise ValueError("it is empty")

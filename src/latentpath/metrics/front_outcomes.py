@@ -58,7 +58,7 @@ class Edits:
         table = table.replace({"method": {"strength": "swap"}})
         for twice in table[table.duplicated(key)][key].to_dict("records"):
             named = ", ".join(f"{name} {value}" for name, value in twice.items())
-            raise UserError(f"the scores hold an image twice: {named}")
+            raise UserError(f"the scores hold an image twice ({named}): run `latentpath evaluate` again.")
         table[LEAK] = table[OTHERS] - table["placebo_changed"]
         self.table = table[_eligible(scored, table)]
         # The leaks that can be measured, the one to rank by first.

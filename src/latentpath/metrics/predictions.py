@@ -146,7 +146,7 @@ def _seeds(column: pd.Series, file: str) -> np.ndarray:
         lines = [int(i) + 2 for i in seeds.index[seeds == twice][:2]]
         raise UserError(
             f"{file}, lines {lines[0]} and {lines[1]}, column seed: {twice} stands twice; "
-            "expected a row a seed."
+            "expected one row for each seed."
         )
     return seeds.to_numpy()
 

@@ -63,7 +63,7 @@ def check_tracker(name: str, project: str) -> None:
         if not project.strip() or set(project) & set(WANDB_REFUSES) or len(project) > 128:
             raise UserError(
                 f"logger.project is {project!r}: wandb takes 1 to 128 characters, none of {WANDB_REFUSES}. "
-                "WANDB_ENTITY names a team."
+                "A team goes into the environment variable WANDB_ENTITY."
             )
         _check_wandb_server()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")

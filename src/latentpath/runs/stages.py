@@ -243,8 +243,8 @@ def _read_complete(run_dir: Path, command: Command, cfg: Config, *, needed_by: C
     for up, value in manifest["upstream"].items():
         if (made := _read(stage_dir(run, up, cfg))) is None or _identity(made) != value:
             raise UserError(
-                f"{path} was made from another {up} than the present one. Run `latentpath {command.called} "
-                f"name={run.name} overwrite=true` with the same overrides first."
+                f"{path} was made from an earlier {up}, which has been made anew since. Run "
+                f"`latentpath {command.called} name={run.name} overwrite=true` with the same overrides first."
             )
     return _identity(manifest)
 

@@ -36,7 +36,7 @@ def cross_validate(
             answers = np.unique(head.labels[~inside & np.isfinite(head.labels)])
             if len(answers) < len(head.weights):
                 raise UserError(
-                    f"`folds={folds}`: {head.name} has one answer only outside one fold, so it "
+                    f"`folds={folds}`: outside one of the folds all images have the same {head.name}, so it "
                     "cannot be learned there. Take fewer folds"
                 )
             layers.append(head.outputs(*head.fit(x, penalty[head.name], ~inside)))

@@ -224,7 +224,8 @@ def _holds(root: Path, parameters: dict[str, object]) -> bool:
         raise UserError(f"{note} is damaged ({error}); remove {root} and write it anew") from None
     if found != parameters:
         raise UserError(
-            f"{root} holds other phantoms ({found}, asked: {parameters}); remove it or choose another"
+            f"{root} holds other phantoms ({found}) than asked for ({parameters}). Remove the folder, or "
+            "give another."
         )
     return True
 
