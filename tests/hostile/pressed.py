@@ -67,7 +67,8 @@ def mounted(folder: Path, *, kilobytes: int | None) -> Callable[[], None]:
 
 def pressures(rng: random.Random, outputs: Path) -> dict[str, Callable[[], None]]:
     """One of each kind, with a random amount."""
-    files, size = rng.randint(20, 60), int(10 ** rng.uniform(2.5, 5.5))
+    # Smaller files would not even hold the messages of the fork, which are read from a file.
+    files, size = rng.randint(20, 60), int(10 ** rng.uniform(3.7, 5.5))
     room, extra = rng.randint(8, 200), int(2 ** rng.uniform(22, 28))  # less, and Hydra cannot compose
     found = {
         f"{files} file handles": limited(resource.RLIMIT_NOFILE, files),
