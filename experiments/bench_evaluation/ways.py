@@ -60,9 +60,11 @@ def pass_per_metric(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]
         "ssim": lambda a, b: ssim(a, b).flatten(),
         "l1": lambda a, b: (a - b).abs().mean(dim=(1, 2, 3)),
     }
+    # The neutral image and the strongest swap of each attribute are compared with real images.
+    ends = [len(SWAP_STEPS) * place for place in range(1 + len(ATTRIBUTES))]
     alone: dict[str, Callable[[Tensor], Tensor]] = {
         "probabilities": lambda x: torch.cat(judge.predict(x, batch_size=networks.batch_size), dim=1),
-        "features": lambda x: features_of(judge, x)[: 1 + len(ATTRIBUTES) * len(SWAP_STEPS)],
+        "features": lambda x: features_of(judge, x)[ends],
     }
     found: Scores = {}
     with torch.inference_mode():
