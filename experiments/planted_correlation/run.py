@@ -226,11 +226,9 @@ def drawn(points: pd.DataFrame) -> str:
         for index, judge in enumerate(JUDGES):
             rows = points[(points["figure"] == figure) & (points["judge"] == judge)]
             means = rows.groupby("r")[["value", "low", "high"]].mean().reindex(shares)
-            value, low, high = (
-                [None if v != v else float(v) for v in means[column]] for column in ("value", "low", "high")
-            )
+            value, low, high = (means[column].astype(float).tolist() for column in ("value", "low", "high"))
             lines.append(Line(judge, value, f"c{index}", low=low, high=high))
-        known = [v for line in lines for v in (*line.values, *line.low, *line.high) if v is not None]
+        known = [v for line in lines for v in (*line.values, *line.low, *line.high) if np.isfinite(v)]
         low, high = min([0.0, *known]), max([1.0, *known])
         labels = [f"{share:g}" for share in shares]
         panels.append(Curves(label, shares, labels, lines, low=low, high=high, x_title="r"))

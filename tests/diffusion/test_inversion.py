@@ -149,5 +149,5 @@ def test_from_zero_terminal_snr_only_ddpm_inversion_finds_the_noise(model, origi
         assert residual is not None
         state = (mean + residual,)
     torch.testing.assert_close(state[0], originals, atol=1e-5, rtol=0)
-    with pytest.raises(UserError, match=r"begins with pure noise .* DDPM inversion can"):
+    with pytest.raises(UserError, match=r"begins with pure noise .* Give inversion=ddpm"):
         ddim_inversion(originals, seeds=SEEDS, denoise=predict, solver=build_solver("ddim", schedule, 5))

@@ -74,7 +74,7 @@ def sweep(latentpath, monkeypatch, tmp_path, capfd):
         if cfg.finetune.lr > sweep.fails_above:
             raise UserError("the loss is not finite")
         if cfg.finetune.lr == sweep.crashes_at:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("no such kernel")
         return None if cfg.dry_run else (math.log10(cfg.finetune.lr) + 4) ** 2
 
     def call(*words: str, command: str = "finetune") -> tuple[int, str]:
@@ -149,7 +149,7 @@ def test_a_failed_job_does_not_end_the_others(sweep):
     assert [row["status"] for row in rows(sweep.folder)] == ["failed", "failed", "complete"]
     assert [row["message"] for row in rows(sweep.folder)][:2] == [
         "the loss is not finite",
-        "RuntimeError: out of memory",
+        "RuntimeError: no such kernel",
     ]
     assert sweep.call("finetune.lr=1e-3")[0] == 0  # the failures were another time's
 

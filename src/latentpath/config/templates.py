@@ -45,5 +45,3 @@ def check_captions(with_attributes: str, without_attributes: str, classes: Seque
             f"{key}: with_attributes is {with_attributes!r} and without_attributes {without_attributes!r}; "
             f"both need {{cls}} to tell {', '.join(classes)} apart."
         )
-    if not without_attributes.strip():
-        raise UserError(f"{key}.without_attributes is blank, expected the caption of a neutral image.")

@@ -26,8 +26,8 @@ def walk_suffixes(
 ) -> Tensor:
     """Sample rows, each from its own step on; all that have begun are at the same step.
 
-    Row k starts as row k of `starts` before step steps[k] and continues with the noise of seeds[k] and the
-    letter words[k][i] at step i; `anchor` may change the latents after each step. Returns latents
+    Row k starts as row k of `starts` before step steps[k] and continues with the noise of seeds[k] and, at
+    step i, with letter i of words[k]; `anchor` may change the latents after each step. Returns latents
     (rows, c, h, w). Row k costs N - steps[k] U-Net calls.
     """
     order = sorted(range(len(steps)), key=lambda k: steps[k])
