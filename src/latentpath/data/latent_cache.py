@@ -153,7 +153,7 @@ def build_cache(
     *,
     captions: list[str],
     read: Read,
-    vae: Any,  # Any: of diffusers, which is imported late  # Any: of diffusers, which is imported late
+    vae: Any,  # Any: of diffusers, which is imported late
     encode: Callable[[list[str]], dict[str, Tensor]],
     batch_size: int = 32,
     device: str | torch.device = "cpu",
@@ -205,7 +205,7 @@ def _encode_part(
     part: Path,
     places: range,
     read: Read,
-    vae: Any,  # Any: of diffusers, which is imported late  # Any: of diffusers, which is imported late
+    vae: Any,  # Any: of diffusers, which is imported late
     batch_size: int,
     device: str | torch.device,
     on_images: Callable[[int], object],

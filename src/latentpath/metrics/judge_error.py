@@ -63,9 +63,9 @@ def corrected_share(
     labels (m,) of 0, 1 or NaN: what the judge says of held-out images, decoded by the same VAE, and what
     they are. `groups` (m,): the patient or lesion of each, its own by default. In the interval p is moved
     toward 1/2 by z^2 further images, se and sp by two each, which n, m1 and m0 include; these are the
-    numbers of independent images that seeds and groups are worth (`intervals.effective_samples`).
-    Clipped to [0, 1]; none where it lies outside, for then the judge errs otherwise on generated than on
-    real images. Undefined without held-out images of both kinds, for a
+    numbers of independent images that seeds and groups are worth (`intervals.effective_samples`). The ends
+    are clipped to [0, 1]. There is no interval if it lies outside: the judge then errs on generated images
+    in another way than on real ones. The share is undefined without held-out images of both kinds, for a
     judge no better than chance, and with fewer than two seeds.
     Measured coverage: experiments/interval_coverage. A bootstrap of both samples covered 0.10 to 1.00, for
     it promises certainty where all seeds agree.
@@ -135,10 +135,9 @@ def prediction_powered(
     `labelled` (m,): f of those with one; `truth` (m,): their human labels Y, 0 or 1. Entries are
     independent: give one a seed (its mean), not one an image. `unit` is the least difference of two entries'
     labels, 1 for a single image: no mistake in m images does not promise that the classifier makes none.
-    lambda is 0 for
-    a useless classifier and without other images (N < 2), and theta then the mean of the labels alone; for a
-    perfect one it is near 1. Unlike Rogan-Gladen, it needs no real images and no equal error on real and
-    generated ones. Clipped to [0, 1]. Undefined for m < 2.
+    lambda is 0 for a useless classifier and without other images (N < 2), and theta is then the mean of the
+    labels alone; for a perfect classifier lambda is near 1. Unlike Rogan-Gladen, this needs no real images
+    and no equal error on real and generated ones. The ends are clipped to [0, 1]. Undefined for m < 2.
     Measured coverage: experiments/interval_coverage.
     Source: Angelopoulos, Duchi and Zrnic 2023, PPI++.
     """

@@ -145,7 +145,7 @@ class UNetFinetuner(L.LightningModule):
 
     def on_train_batch_end(self, outputs: object, batch: object, batch_idx: int) -> None:
         """Stop at the first logged step whose loss is not finite, because the weights are lost then."""
-        trainer: Any = self.trainer  # Any: not typed by Lightning  # Any: not typed by Lightning
+        trainer: Any = self.trainer  # Any: not typed by Lightning
         step = trainer.global_step
         if step % trainer.log_every_n_steps == 0 and "train/loss" in trainer.callback_metrics:
             check_loss(float(trainer.callback_metrics["train/loss"]), step)  # the mean of all processes
