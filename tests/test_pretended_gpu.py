@@ -31,7 +31,7 @@ from latentpath.diffusion.noise import SeededNoise
 from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import Solver, build_solver
 from latentpath.judge.classifier import Classifier
-from latentpath.judge.features import features_of
+from latentpath.judge.features import judge_features
 from latentpath.judge.networks import build_network
 from latentpath.metrics import l1, ssim
 from latentpath.training.averaging import WeightEMA
@@ -241,7 +241,7 @@ def test_the_judge_takes_images_of_either_device(device, classifier, gpu):
     images = torch.zeros(4, 3, 48, 48, device=device)
     classes, attributes = classifier.predict(images)
     assert classes.device.type == attributes.device.type == device
-    assert features_of(classifier, images).device.type == "cpu"
+    assert judge_features(classifier, images).device.type == "cpu"
     assert gpu.waits == 0
 
 

@@ -14,7 +14,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from experiments.bench_evaluation.synthetic import ATTRIBUTES, FRAMES, METHODS, SWAP_STEPS
 from latentpath.diffusion.autoencoder import decode
 from latentpath.evaluation.scoring import Scorer
-from latentpath.judge.features import features_of
+from latentpath.judge.features import judge_features
 from latentpath.traversal.interpolate import interpolate
 
 Scores = dict[str, Tensor]  # column -> one value per image (n,), or d values per image (n, d)
@@ -64,7 +64,7 @@ def pass_per_metric(networks: Networks, seeds: list[tuple[pd.DataFrame, Tensor]]
     ends = [len(SWAP_STEPS) * place for place in range(1 + len(ATTRIBUTES))]
     alone: dict[str, Callable[[Tensor], Tensor]] = {
         "probabilities": lambda x: torch.cat(judge.predict(x, batch_size=networks.batch_size), dim=1),
-        "features": lambda x: features_of(judge, x)[ends],
+        "features": lambda x: judge_features(judge, x)[ends],
     }
     found: Scores = {}
     with torch.inference_mode():

@@ -22,7 +22,7 @@ from latentpath.evaluation.copies_page import likeliest, write_copies_page
 from latentpath.evaluation.fidelity import fidelity_table
 from latentpath.evaluation.real_images import RealImages, measure_real_images, read_real_images
 from latentpath.judge.classifier import Classifier
-from latentpath.judge.features import features_of, noting_features
+from latentpath.judge.features import collecting_features, judge_features
 from latentpath.judge.networks import build_network
 from latentpath.judge.protocol import Judge
 from latentpath.keys import LATENT_KEY
@@ -46,7 +46,7 @@ def test_features_are_noted_in_the_pass_that_judges(judge):
     images = torch.rand(5, 3, 32, 32) * 2 - 1
     calls = []
     handle = judge.network.register_forward_pre_hook(lambda *_: calls.append(1))
-    with noting_features(judge.network) as seen:
+    with collecting_features(judge.network) as seen:
         _, probabilities = judge.predict(images, batch_size=2)
     handle.remove()
     assert len(calls) == 3  # batches of 2, 2 and 1
@@ -55,7 +55,7 @@ def test_features_are_noted_in_the_pass_that_judges(judge):
     # They are what the last layer decides on.
     logits = judge.network.get_classifier()(features) / judge.temperature
     torch.testing.assert_close(logits[:, 2:].sigmoid(), probabilities, atol=1e-5, rtol=0)
-    torch.testing.assert_close(features_of(judge, images), features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(judge_features(judge, images), features, atol=1e-5, rtol=1e-5)
     judge.predict(images)
     assert len(seen) == 3  # nothing is noted outside
 
@@ -85,7 +85,7 @@ def planted(judge, tiny_sd):
     stacks = (latents, training, held_out)
     spaces = {
         "latent": tuple(z.numpy() for z in stacks),
-        "judge": tuple(features_of(judge, decode(vae, z)).numpy() for z in stacks),
+        "judge": tuple(judge_features(judge, decode(vae, z)).numpy() for z in stacks),
     }
     return latents, training, vae, copy_table(index_of(10), spaces)
 

@@ -17,7 +17,7 @@ from torchvision.models import densenet121
 
 from latentpath.errors import UserError
 from latentpath.evaluation.scoring import Scorer
-from latentpath.judge.features import in_batches, network_or_none
+from latentpath.judge.features import features_in_batches, load_feature_network
 from latentpath.runs import weights
 
 PIXELS = torch.randint(0, 256, (3, 3, 40, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -51,9 +51,9 @@ def inception(folder: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 
 
 def test_inception_is_torch_fidelitys(inception: nn.Module):
-    ours = network_or_none("inception")
+    ours = load_feature_network("inception")
     assert ours is not None and not ours.training
-    features = in_batches(ours, IMAGES, batch_size=2)
+    features = features_in_batches(ours, IMAGES, batch_size=2)
     (theirs,) = inception(PIXELS)
     assert features.shape == (3, 2048) and features.std(dim=0).max() > 0
     torch.testing.assert_close(features, theirs, atol=1e-6, rtol=1e-5)
@@ -76,11 +76,11 @@ def test_xrayvision_is_what_a_densenet_sees_before_its_last_layer(folder: Path):
     network.load_state_dict(state)
     network.classifier = nn.Identity()
     images = torch.rand(2, 3, 224, 224) * 2 - 1
-    ours = network_or_none("xrayvision")
+    ours = load_feature_network("xrayvision")
     assert ours is not None
     with torch.no_grad():
         theirs = network.eval()(1024 * images.mean(1, keepdim=True))
-    torch.testing.assert_close(in_batches(ours, images), theirs, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features_in_batches(ours, images), theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_xrayvision_is_torchxrayvisions(folder: Path):
@@ -90,16 +90,16 @@ def test_xrayvision_is_torchxrayvisions(folder: Path):
     theirs.load_state_dict(state)
     theirs.input_resolution = 224
     grey = np.stack([package.utils.normalize(image.numpy(), 255) for image in PIXELS]).mean(1, keepdims=True)
-    ours = network_or_none("xrayvision")
+    ours = load_feature_network("xrayvision")
     assert ours is not None
     with torch.no_grad():
         expected = theirs.features2(torch.from_numpy(grey))
-    torch.testing.assert_close(in_batches(ours, IMAGES), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features_in_batches(ours, IMAGES), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["inception", "xrayvision"])
 def test_without_the_file_none_and_its_place_is_said(folder: Path, name: str, caplog):
-    assert network_or_none(name) is None
+    assert load_feature_network(name) is None
     (message,) = caplog.messages
     network = weights.FEATURES[name]
     assert f"FID ({name}) is left out" in message and network.source in message
@@ -110,11 +110,11 @@ def test_another_file_is_an_error_that_names_it(folder: Path, inception: nn.Modu
     file = weights.WeightsFolder().feature_network("inception")
     torch.save({"a": torch.zeros(1)}, file)
     with pytest.raises(UserError, match=f"{file} is not the file of .*: its SHA-256"):
-        network_or_none("inception")
+        load_feature_network("inception")
     write_xrayvision(folder)
     save_file({"features.a": torch.zeros(1)}, weights.WeightsFolder().feature_network("xrayvision"))
     with pytest.raises(UserError, match=r"densenet121-res224-all\.safetensors: expected the weights of"):
-        network_or_none("xrayvision")
+        load_feature_network("xrayvision")
 
 
 def test_either_name_of_inceptions_file_in_torchs_cache_will_do(tmp_path: Path):

@@ -26,7 +26,7 @@ from latentpath.evaluation.shards import (
 from latentpath.evaluation.summary import print_summary
 from latentpath.evaluation.tracked import log_evaluation
 from latentpath.judge.classifier import Classifier, load_classifier
-from latentpath.judge.features import network_or_none
+from latentpath.judge.features import load_feature_network
 from latentpath.metrics import (
     lpips_or_none,
 )
@@ -102,7 +102,7 @@ def _evaluate(cfg: Config, run_dir: Path, stage: Stage, lpips: Json, rank: Rank)
 
 def _scorer(cfg: Config, run_dir: Path, judge: Classifier, lpips: Json, device: torch.device) -> Scorer:
     weights = WeightsFolder(cfg.weights_dir)
-    others = {name: network_or_none(name, weights) for name in _other_networks(cfg)}
+    others = {name: load_feature_network(name, weights) for name in _other_networks(cfg)}
     pipeline = BaseModel(str(stage_dir(run_dir, "finetune", cfg) / "pipeline"))
     vae = pipeline.vae(dtype_of(cfg.metric.vae_precision))
     return Scorer(

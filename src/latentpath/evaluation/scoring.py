@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from latentpath.diffusion.autoencoder import decode
-from latentpath.judge.features import features_of, in_batches
+from latentpath.judge.features import features_in_batches, judge_features
 from latentpath.judge.protocol import Judge
 from latentpath.keys import FINETUNED, NULLABLE, ORIGINS, origin_of
 from latentpath.metrics import direction_cosines, lpips_maps
@@ -83,8 +83,8 @@ class Scorer:
     @property
     def feature_networks(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Name -> images (n, 3, h, w) in [-1, 1] to features (n, d) on the CPU: the judge, and `networks`."""
-        others = {name: partial(in_batches, network) for name, network in self.networks.items()}
-        return {"judge": partial(features_of, self.classifier)} | others
+        others = {name: partial(features_in_batches, network) for name, network in self.networks.items()}
+        return {"judge": partial(judge_features, self.classifier)} | others
 
     def _with_interpolations(
         self, rows: pd.DataFrame, latents: Tensor, model: str
@@ -150,7 +150,7 @@ class Scorer:
         places = torch.from_numpy(ends.nonzero()[0])
         table = pd.DataFrame({"place": rows.index[ends], "judge": list(judged[places].numpy())})
         for name, network in self.networks.items():
-            table[name] = list(in_batches(network, images[places], self.batch_size).numpy())
+            table[name] = list(features_in_batches(network, images[places], self.batch_size).numpy())
         self.features.append(table)
 
     def _compare(self, pixels: Tensor, origins: Tensor) -> dict[str, Tensor]:

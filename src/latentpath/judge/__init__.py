@@ -1,1 +1,1 @@
-"""The judge of generated images: the classifier, its networks and feature networks (inference only)."""
+"""The judge of generated images: the classifier, its networks, and networks of features (inference only)."""

@@ -1,4 +1,4 @@
-"""The classifier of classes and attributes that judges images, with saving and loading."""
+"""The classifier that judges the class and the attributes of images, with saving and loading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from latentpath.errors import UserError
-from latentpath.judge.features import noting_features
+from latentpath.judge.features import collecting_features
 from latentpath.judge.networks import build_network
 from latentpath.metrics.calibration import fit_temperature
 from latentpath.runs.files import read_json, reading, write_json, write_whole
@@ -21,13 +21,15 @@ WEIGHTS, SETTINGS = "classifier.safetensors", "classifier.json"
 
 
 class Classifier(nn.Module):
-    """A network with all it needs to judge images: image size, normalisation, and names of its outputs.
+    """A network together with the image size, normalisation, output names and calibration it needs to judge.
 
     Outputs are (n, C + A): C class logits (softmax; C = number of classes, or 0 for a single class), then A
-    attribute logits (sigmoid). mean, std: of pixels in [0, 1], as in timm. temperatures: one per head
-    ("class", then the attributes) from `calibrate`; None for uncalibrated probabilities. log_weights: one per
-    output, the log of its weight in training, which calibrated probabilities leave out. trainable: see
-    `build_network`.
+    attribute logits (sigmoid). A head is one decision: "class", or one of the attributes.
+
+    arch, trainable: see `build_network`.
+    mean, std: per channel, of pixels in [0, 1]; default: those of the network if timm knows them, else 0.5.
+    temperatures: one per head, fitted by `calibrate`; None if the probabilities are not calibrated.
+    log_weights: one per output, the log of its weight in the training loss; calibration subtracts it.
     """
 
     mean: Tensor
@@ -64,27 +66,35 @@ class Classifier(nn.Module):
 
     @property
     def class_outputs(self) -> int:
+        """The number of class logits, C (see `class_outputs` below)."""
         return class_outputs(self.classes)
 
     @property
     def log_weights(self) -> dict[str, list[float]]:
-        """The log weights that calibrated probabilities leave out: attribute, or "class" -> one each."""
-        heads = ["class"] * self.class_outputs + list(self.attributes)
-        values = self.log_weight.tolist()
-        return {head: [w for h, w in zip(heads, values, strict=True) if h == head] for head in heads}
+        """The log weights that calibration subtracts, by head: C values for "class", one per attribute."""
+        found: dict[str, list[float]] = {}
+        for head, weight in zip(self._heads, self.log_weight.tolist(), strict=True):
+            found.setdefault(head, []).append(weight)
+        return found
+
+    @property
+    def _heads(self) -> list[str]:
+        """The head of each output."""
+        return ["class"] * self.class_outputs + list(self.attributes)
 
     def set_calibration(
         self, temperatures: Mapping[str, float] | None, log_weights: Sequence[float] | None = None
     ) -> None:
-        """Set the temperature of each head by name (None: all 1), and the log weight of each output."""
+        """Set the temperature of each head (None: all 1) and the log weight of each output (None: all 0)."""
         self.temperatures = None if temperatures is None else dict(temperatures)
         named = self.temperatures or {}
-        heads = ["class"] * self.class_outputs + list(self.attributes)
-        self.temperature.copy_(torch.tensor([named.get(head, 1.0) for head in heads]))
-        self.log_weight.copy_(torch.zeros(len(heads)) if log_weights is None else torch.tensor(log_weights))
+        self.temperature.copy_(torch.tensor([named.get(head, 1.0) for head in self._heads]))
+        self.log_weight.copy_(
+            torch.zeros(len(self._heads)) if log_weights is None else torch.tensor(log_weights)
+        )
 
     def calibrated(self, logits: Tensor) -> Tensor:
-        """Return (logits - log_weight) / temperature, (n, C + A): the logits of what `predict` returns."""
+        """Return (logits - log_weight) / temperature, (n, C + A); `predict` takes probabilities from it."""
         return (logits - self.log_weight.to(logits)) / self.temperature.to(logits)
 
     def calibrate(
@@ -95,12 +105,15 @@ class Classifier(nn.Module):
         *,
         log_weights: Sequence[float] | None = None,
     ) -> None:
-        """Fit the temperature of each head on the validation split: logits (n, C + A), labels as in a batch.
+        """Fit the temperature of each head on the validation split.
 
-        Training with weights w learns p w / sum(p w) instead of p; subtracting log w from the logits undoes
-        that (Menon et al. 2021, logit adjustment), so decisions change: a rare label is found less often, and
-        probabilities are those of the data's own frequencies. A temperature then changes confidence alone.
-        Without `log_weights` the decisions stay those of training.
+        logits: (n, C + A), from `logits`. class_labels: (n,) indices. attribute_labels: (n, A) of 1, 0 or NaN
+        (not known).
+
+        A temperature changes the confidence and no decision. `log_weights` change decisions: a network
+        trained with weights w learns p w / sum(p w) instead of p, and subtracting log w from its logits
+        undoes that (Menon et al. 2021, logit adjustment). Probabilities then follow the frequencies of the
+        data, so rare labels are found less often.
         """
         if log_weights is not None:
             logits = logits - logits.new_tensor(list(log_weights))
@@ -122,9 +135,10 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def logits(self, images: Tensor, *, batch_size: int = 256) -> Tensor:
-        """Run `forward` in evaluation mode, in batches, on the network's device.
+        """Return logits (n, C + A) of images (n, 3, h, w) in [-1, 1], before calibration.
 
-        Returns float32 logits on the device of `images`, as trained: not `calibrated`.
+        Runs `forward` in evaluation mode, in batches, on the device of the network. Logits are float32, on
+        the device of `images`.
         """
         was_training, device = self.training, self.mean.device
         self.eval()
@@ -135,7 +149,7 @@ class Classifier(nn.Module):
     def predict(self, images: Tensor, *, batch_size: int = 256) -> tuple[Tensor, Tensor]:
         """Return class probabilities (n, C) and attribute probabilities (n, A) of images (n, 3, h, w).
 
-        Images are in [-1, 1]. The probabilities are calibrated if the classifier is (`classifier.calibrate`).
+        Images are in [-1, 1]. Probabilities are calibrated if `calibrate` or `set_calibration` was called.
         """
         logits, c = self.calibrated(self.logits(images, batch_size=batch_size)), self.class_outputs
         return logits[:, :c].softmax(dim=1), logits[:, c:].sigmoid()
@@ -143,15 +157,17 @@ class Classifier(nn.Module):
     def predict_with_features(
         self, images: Tensor, *, batch_size: int = 256
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what `predict` returns, and the features (n, d) of the same pass, on the CPU."""
-        with noting_features(self.network) as seen:
+        """Return what `predict` returns, and the features (n, d) of the same forward pass, on the CPU."""
+        with collecting_features(self.network) as seen:
             class_probs, attribute_probs = self.predict(images, batch_size=batch_size)
         return class_probs, attribute_probs, torch.cat(seen)
 
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors and classifier.json into `folder`."""
         weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        write_whole(folder / WEIGHTS, save(weights))  # save_file would make it unreadable to colleagues
+        write_whole(
+            folder / WEIGHTS, save(weights)
+        )  # save_file's files are readable by their owner alone
         write_json(
             folder / SETTINGS,
             {
@@ -171,7 +187,8 @@ class Classifier(nn.Module):
 def load_classifier(folder: Path | str, *, plugins: Sequence[str] = ()) -> Classifier:
     """Load the classifier that `save` wrote into `folder`, in evaluation mode, on the CPU.
 
-    Raises UserError if a file is missing, or if its network comes from a module that is not in `plugins`.
+    plugins: modules that a classifier with a network of your own may import. Raises UserError if a file is
+    missing or damaged, or if the network comes from another module.
     """
     folder = Path(folder)
     for name in (SETTINGS, WEIGHTS):

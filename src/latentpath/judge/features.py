@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def noting_features(network: nn.Module) -> Iterator[list[Tensor]]:
+def collecting_features(network: nn.Module) -> Iterator[list[Tensor]]:
     """Collect the features (n, d), on the CPU, of every forward pass of `network` within the block.
 
-    So no pass is needed besides the one that gives the probabilities. Features are the input of
-    `networks.deciding_layer`.
+    Features are the input of `networks.deciding_layer`. The pass that gives the probabilities gives them too,
+    so they cost no pass of their own.
     """
     seen: list[Tensor] = []
     layer = deciding_layer(network, name=type(network).__name__)
@@ -40,23 +40,23 @@ def noting_features(network: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def features_of(judge: Judge, images: Tensor) -> Tensor:
+def judge_features(judge: Judge, images: Tensor) -> Tensor:
     """Return the judge's features (n, d), on the CPU, of images (n, 3, h, w) in [-1, 1]."""
     return judge.predict_with_features(images)[2]
 
 
 class Inception(nn.Module):
-    """Images (n, 3, h, w) in [-1, 1] -> features (n, 2048): the network of FID as it is published.
+    """The network of the published FID: maps images (n, 3, h, w) in [-1, 1] to features (n, 2048).
 
     It rounds images to 8 bits per channel and resizes them to 299 px as TensorFlow 1 did. Source: Szegedy et
-    al. 2016, through torch-fidelity.
+    al. 2016, as implemented by torch-fidelity.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         super().__init__()
-        # torch-fidelity unpickles without restrictions, so it gets a file of tensors written here.
+        # torch-fidelity loads its file with an unrestricted pickle, so it gets one that is written here.
         weights = io.BytesIO()
         torch.save(state, weights)
         weights.seek(0)
@@ -69,11 +69,11 @@ class Inception(nn.Module):
 
 
 class XRayVision(nn.Module):
-    """Images (n, 3, h, w) in [-1, 1] -> features (n, 1024): a DenseNet-121 of seven sets of chest X-rays.
+    """A DenseNet-121 of chest X-rays: maps images (n, 3, h, w) in [-1, 1] to features (n, 1024).
 
-    Its input is one grey channel in [-1024, 1024] of 224 px. Source: Cohen et al. 2022, TorchXRayVision,
-    weights densenet121-res224-all. Its layers have the names of torchvision's, so TorchXRayVision itself,
-    which unpickles weights without restrictions, is not needed.
+    Trained on seven data sets. It is given one grey channel in [-1024, 1024] at 224 px. Source: Cohen et al.
+    2022, TorchXRayVision, weights densenet121-res224-all. Its layers are named as in torchvision, so the
+    weights are loaded without TorchXRayVision, whose loader uses an unrestricted pickle.
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
@@ -98,24 +98,24 @@ _NETWORKS: dict[str, Callable[[dict[str, Tensor]], nn.Module]] = {
 }
 
 
-def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.Module | None:
-    """Return a network of `metric.features` other than the judge, on the CPU, with its weights in `weights`.
+def load_feature_network(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.Module | None:
+    """Load the feature network `name`, "inception" or "xrayvision", on the CPU, from the folder `weights`.
 
-    If the weights are missing, returns None with a warning that names the file to provide; nothing is
-    downloaded. Raises UserError if the file holds other weights.
+    If the weights are missing, it returns None and warns with the file to provide; it downloads nothing.
+    Raises UserError if the file holds other weights.
     """
     file, source = weights.feature_network(name), FEATURES[name].source
     if not file.is_file():
         log.warning(
-            "FID (%s) is left out: put the weights of %s at %s (`latentpath fetch` gets them into a folder)",
+            "FID (%s) is left out: expected the weights of %s at %s (`latentpath fetch` gets them)",
             name,
             source,
             file,
         )
         return None
     try:
-        whole = file.suffix == ".safetensors"
-        state = load_file(file) if whole else torch.load(file, map_location="cpu", weights_only=True)
+        safe = file.suffix == ".safetensors"
+        state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
         with torch.random.fork_rng(devices=[]):  # building the network draws random weights
             network = _NETWORKS[name](state)
     except Exception as error:
@@ -127,7 +127,7 @@ def network_or_none(name: str, weights: WeightsFolder = FROM_ENVIRONMENT) -> nn.
 
 
 @torch.inference_mode()
-def in_batches(network: nn.Module, images: Tensor, batch_size: int = 32) -> Tensor:
-    """Return features (n, d) float32, on the CPU, of images (n, 3, h, w) in [-1, 1], computed in batches."""
+def features_in_batches(network: nn.Module, images: Tensor, batch_size: int = 32) -> Tensor:
+    """Return features (n, d) of images (n, 3, h, w) in [-1, 1], in float32, on the CPU."""
     device = next(network.parameters()).device
     return torch.cat([network(part.to(device)).float().cpu() for part in images.split(batch_size)])

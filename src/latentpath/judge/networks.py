@@ -1,4 +1,4 @@
-"""Builds networks by name: small ones for small images, and all timm models with or without weights."""
+"""Builds the networks of the classifier by name: two small ones, every timm model, and those of plugins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from latentpath.runs.weights import FROM_ENVIRONMENT, WeightsFolder
 log = logging.getLogger(__name__)
 
 TINY, MICRO = "efficientnet_tiny", "resnet_micro"
-# Fused blocks where maps are large, as in EfficientNetV2: on a CPU several times faster than depthwise ones.
+# The first blocks, where maps are large, are fused as in EfficientNetV2: on a CPU they are several times
+# faster than depthwise ones.
 TINY_BLOCKS = [
     "cn_r1_k3_s1_e1_c16_skip",
     "er_r2_k3_s2_e4_c24",
@@ -41,17 +42,18 @@ def build_network(
     weights: WeightsFolder = FROM_ENVIRONMENT,
     plugins: Sequence[str] = (),
 ) -> nn.Module:
-    """Build a network with a new last layer of `num_outputs` logits.
+    """Build a network that maps normalised images (n, 3, h, w) to logits (n, num_outputs).
 
-    arch: `efficientnet_tiny` or `resnet_micro` (both small, for 32 to 128 px), a timm model, or
-    `my_module:build`, a function of one of the modules `plugins`. Pretrained timm weights are searched in the
-    folder `weights` first. trainable: `full`, or `head` for a linear layer on the frozen network's stages
-    (`StageFeatures`). Raises UserError for an unknown name or missing pretrained weights.
+    arch: `efficientnet_tiny` or `resnet_micro` (both small, for 32 to 128 px), the name of a timm model, or
+    `my_module:build`, a function of one of the modules `plugins`.
+    pretrained: start from the ImageNet weights of timm; the folder `weights` is searched first.
+    trainable: `full`, or `head` for one linear layer on the stages of a frozen network (`StageFeatures`).
+    Raises UserError for an unknown name or missing pretrained weights.
     """
     if trainable == "head" and (is_reference(arch) or arch in (TINY, MICRO)):
         raise UserError(
             "`trainable=head` needs a network of timm with pretrained weights, such as "
-            f"tf_efficientnet_lite0; {arch} is none."
+            f"tf_efficientnet_lite0, but `arch` is {arch}. Choose another `arch`, or `trainable=full`."
         )
     if is_reference(arch):
         build = load("classifier.arch", arch, plugins)
@@ -61,7 +63,7 @@ def build_network(
     if arch in (TINY, MICRO) and pretrained:
         raise UserError(f"`arch`: {arch} has no pretrained weights; set `pretrained=false`")
     if arch == MICRO:
-        # Not a ConvNeXt: at this size and training time it misses many of the thin rims of bubbles.
+        # A ConvNeXt of this size, trained as long, misses many of the thin rims of bubbles.
         network = ResNet(
             BasicBlock,  # pyright: ignore[reportArgumentType] (timm means the class)
             (1, 1, 1, 1),
@@ -71,9 +73,7 @@ def build_network(
             num_classes=num_outputs,
             drop_rate=dropout,
         )
-        network.maxpool = (
-            nn.Identity()
-        )  # the first blocks see half the image's resolution instead of a quarter
+        network.maxpool = nn.Identity()  # the first blocks then see half the resolution, not a quarter
         return network
     if arch == TINY:
         return EfficientNet(
@@ -90,7 +90,10 @@ def build_network(
     if trainable == "head":
         body = _timm_network(arch, 0, pretrained, dropout, weights)
         if not hasattr(body, "forward_intermediates"):
-            raise UserError(f"`trainable=head`: timm does not give the stages of {arch}; choose another")
+            raise UserError(
+                f"`trainable=head` reads the stages of a network, which timm does not give for {arch}; "
+                "choose another `arch`, such as tf_efficientnet_lite0"
+            )
         return StageFeatures(body, num_outputs=num_outputs)
     return _timm_network(arch, num_outputs, pretrained, dropout, weights)
 
@@ -123,17 +126,17 @@ def _timm_network(
 def deciding_layer(network: nn.Module, *, name: str) -> nn.Module:
     """Return the layer that turns features into logits.
 
-    That is `network.get_classifier()` (as in timm), else the last nn.Linear of `network`. Raises UserError if
-    there is neither.
+    That is `network.get_classifier()` (as in timm), or else the last nn.Linear of `network`. Raises
+    UserError, which calls the network `name`, if there is neither.
     """
     if hasattr(network, "get_classifier"):
         return network.get_classifier()  # pyright: ignore[reportCallIssue]
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise UserError(
-            f"{name}: which layer decides? Evaluation takes what this layer is given as the features of an "
-            "image. Give the network an nn.Linear as its last layer, or a method get_classifier() that "
-            "returns the layer"
+            f"{name} has neither a method get_classifier() nor an nn.Linear, so its last layer is not known. "
+            "Evaluation takes the input of this layer as the features of an image. Let get_classifier() "
+            "return the layer, or end the network with an nn.Linear"
         )
     return linear[-1]
 
@@ -143,7 +146,7 @@ def _names() -> list[str]:
 
 
 def _pretrained(arch: str, weights: WeightsFolder) -> dict[str, object]:
-    """Say to timm where the ImageNet weights are: in the folder of weights, a package, or the hub's cache."""
+    """Return where timm finds the ImageNet weights: in `weights`, a package, or the cache of the hub."""
     if own := weights.timm(arch):
         return {"file": str(own)}
     if installed(arch):
@@ -160,7 +163,7 @@ def _from_hub(arch: str) -> Path:
     hub_id = settings.hf_hub_id if settings else None
     instead = "or train from random weights with `pretrained=false`"
     if settings is None or not hub_id:
-        raise UserError(f"`arch`: timm has no pretrained weights for {arch}; choose another, {instead}")
+        raise UserError(f"`arch`: timm has no pretrained weights for {arch}; choose another model, {instead}")
     file = settings.hf_hub_filename or "model.safetensors"
     try:
         return Path(hf_hub_download(hub_id, file, local_files_only=True))

@@ -1,4 +1,4 @@
-"""A pretrained network that stays as it is, and one linear layer that reads the maps of all its stages."""
+"""A frozen pretrained network with one trainable linear layer on the feature maps of all its stages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class StageFeatures(nn.Module):
-    """Maps normalised images (n, 3, h, w) to logits (n, outputs) by a linear layer on features of `body`.
+    """Maps normalised images (n, 3, h, w) to logits (n, num_outputs) by a linear layer on features of `body`.
 
         features = ( concat over stages k of [ mean(map_k), std(map_k) ] - center ) / scale
 
-    mean and std are taken over the positions of a map, so early stages say how often an edge or a texture
-    occurs, late ones what the image shows. The body is always in evaluation mode and is never trained;
-    `center` and `scale` standardise the features (n, 2 * channels) on the training images.
-    body: a network of timm. Source: linear probes of all layers, as in Alain and Bengio 2016.
+    mean and std are taken over the positions of a map: features of early stages tell how much of an edge or a
+    texture there is, those of late stages what the image shows. `body`, a network of timm, stays in
+    evaluation mode and is not trained. `center` and `scale`, set by the training, standardise the features
+    (n, 2 * channels) on its images. Source: linear probes of all layers, Alain and Bengio 2016.
     """
 
     center: Tensor
@@ -41,7 +41,7 @@ class StageFeatures(nn.Module):
         return self
 
     def get_classifier(self) -> nn.Linear:
-        """Return the layer that decides; its input are the features of an image, as in timm."""
+        """Return the layer that turns features into logits (timm's name for this method)."""
         return self.head
 
     def _pooled(self, images: Tensor) -> Tensor:
