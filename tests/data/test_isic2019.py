@@ -264,6 +264,20 @@ def test_most_of_a_table_may_be_lost_where_that_is_asked_for(root, on_error):
         assert counts(load_dataset(config(root, on_error=on_error)))["odd label"] == 7
 
 
+@pytest.mark.parametrize("on_error", ["skip", "skip_most"])
+def test_a_part_of_the_images_may_be_missing_but_not_nearly_all_of_them(root, on_error):
+    lines = TRUTH.splitlines()
+    elsewhere = [f"ISIC_1{k:02},1,0,0,0,0" for k in range(40)]
+    write(root, truth="\n".join([*lines, *elsewhere[:20]]))
+    assert counts(load_dataset(config(root, attributes=[], on_error=on_error)))["missing image"] == 21
+    write(root, truth="\n".join([*lines, *elsewhere]))
+    if on_error == "skip":
+        with pytest.raises(UserError, match=r"41 of the 45 images (.|\n)*no image ISIC_5"):
+            load_dataset(config(root, attributes=[], on_error=on_error))
+    else:
+        assert len(load_dataset(config(root, attributes=[], on_error=on_error)).rows) == 4
+
+
 def test_an_official_download_says_whose_the_artefact_tables_are_and_how_to_go_without(root):
     (root / "isic_inferred_wocarcinoma.csv").unlink()
     (root / "isic_bias.csv").unlink()

@@ -73,6 +73,9 @@ def check_overrides(args: list[str]) -> None:
                 and not (override.is_add() or override.is_force_add())
             ):
                 raise UserError(f"{override.input_line}: names are added to a mapping with +: +{key}={{...}}")
+            value = override.value()
+            if _types().get(key) == "bool" and isinstance(value, int | float) and value not in (0, 1):
+                raise UserError(f"{override.input_line}: expected {_expected()[key]}.")
     _check_chosen(overrides)
 
 

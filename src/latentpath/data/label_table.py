@@ -21,6 +21,7 @@ from latentpath.errors import UserError, near
 
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}  # labels as words, upper or lower case
 MOST = 0.5  # share of rows; if more are unusable, the configuration probably does not fit the table
+PART = 0.9  # share of images; a part of a data set may be on disk, but hardly less than a tenth of it
 
 
 class LabelTable:
@@ -83,15 +84,21 @@ class LabelTable:
     def find_images(self, folder: ImageFolder, names: pd.Series) -> None:
         """Add a column `path` with the files of the named images, and drop rows whose image is missing.
 
-        Raises UserError if a file is a DICOM file and pydicom is not installed.
+        Raises UserError if nearly all are missing, or if a file is a DICOM file and pydicom is not installed.
         """
         self.rows["path"] = pd.Series(folder.find(names.tolist()), self.rows.index, dtype="object")
         films = [file for file in self.rows["path"].dropna() if file.lower().endswith(dicom.SUFFIXES)]
         if films:
             dicom.require_pydicom(films[0])
-        self.drop(
-            self.rows["path"].isna(), MISSING_IMAGE, lambda row: folder.why_not(names.loc[int(str(row.name))])
-        )
+        missing, wanted = self.rows["path"].isna(), len(self.rows)
+        self.drop(missing, MISSING_IMAGE, lambda row: folder.why_not(names.loc[int(str(row.name))]))
+        if missing.sum() > PART * wanted and not self.skip_most:
+            raise UserError(
+                f"{missing.sum():,} of the {wanted:,} images that {self.file} asks for are missing; they are "
+                "probably in another folder or have other names. Correct that, or use the rest with "
+                "dataset.on_error=skip_most\n"
+                f"{describe_problems(p for p in self.problems if p.kind == MISSING_IMAGE)}"
+            )
 
     def keep_unique(self, column: str) -> None:
         """Drop rows whose id is blank or repeats an earlier row."""
