@@ -60,13 +60,13 @@ def _edit_by_keyboard(page: Page, steps: int) -> None:
     """Choose ink, move the slider to its right end, and wait until the page shows that edit."""
     from playwright.sync_api import expect
 
-    said = page.locator("#said")
-    expect(said).to_have_text(f"{2 * steps} U-Net rows", timeout=PATIENCE)  # of the trunk
+    status = page.locator("#status")
+    expect(status).to_have_text(f"{2 * steps} U-Net rows", timeout=PATIENCE)  # of the trunk
     page.select_option("#attribute", "ink")
-    expect(said).to_have_text("0 U-Net rows", timeout=PATIENCE)
+    expect(status).to_have_text("0 U-Net rows", timeout=PATIENCE)
     page.focus("#step")
     page.keyboard.press("End")
-    expect(said).to_have_text(f"{2 * steps} U-Net rows", timeout=PATIENCE)
+    expect(status).to_have_text(f"{2 * steps} U-Net rows", timeout=PATIENCE)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def test_an_upload_is_taken_from_this_page_alone(server, png_32):
     ],
 )
 def test_an_upload_that_cannot_be_taken_is_answered_in_words(server, monkeypatch, content, words):
-    monkeypatch.setattr("latentpath.explore.server.LARGEST", 98)
+    monkeypatch.setattr("latentpath.explore.server.MAX_BYTES", 98)
     status, answer = post(server, "/upload?name=a.png", content)
     assert status == 400 and words in json.loads(answer)["error"]
 
@@ -156,31 +156,31 @@ def test_two_users_upload_and_edit_without_disturbing_each_other(server, browser
     mine, other = (browser.new_context().new_page() for _ in range(2))
     for page in (mine, other):
         page.goto(f"http://127.0.0.1:{server.server_port}/")
-        expect(page.locator("#said")).to_have_text(re.compile(r"\d+ U-Net rows"), timeout=60_000)
-    invented = mine.get_attribute("#origin", "src")
-    assert other.get_attribute("#origin", "src") == invented
+        expect(page.locator("#status")).to_have_text(re.compile(r"\d+ U-Net rows"), timeout=60_000)
+    generated = mine.get_attribute("#origin", "src")
+    assert other.get_attribute("#origin", "src") == generated
     mine.set_input_files("#file", {"name": "skin.png", "mimeType": "image/png", "buffer": png_32})
-    expect(mine.locator("#origin-said")).to_have_text(
+    expect(mine.locator("#origin-caption")).to_have_text(
         "before: your image, as the model's VAE renders it", timeout=60_000
     )
-    expect(mine.locator("#said")).to_have_text("24 U-Net rows", timeout=60_000)  # inversion and trunk
+    expect(mine.locator("#status")).to_have_text("24 U-Net rows", timeout=60_000)  # inversion and trunk
     assert "on no disk" in mine.text_content("#note")
     uploaded = mine.get_attribute("#origin", "src")
     other.focus("#step")
     other.keyboard.press("End")
-    expect(other.locator("#said")).to_have_text("12 U-Net rows", timeout=60_000)
-    assert other.get_attribute("#origin", "src") == invented != uploaded
+    expect(other.locator("#status")).to_have_text("12 U-Net rows", timeout=60_000)
+    assert other.get_attribute("#origin", "src") == generated != uploaded
     mine.focus("#step")
     mine.keyboard.press("End")
-    expect(mine.locator("#said")).to_have_text("12 U-Net rows", timeout=60_000)
+    expect(mine.locator("#status")).to_have_text("12 U-Net rows", timeout=60_000)
     assert mine.get_attribute("#origin", "src") == uploaded != mine.get_attribute("#image", "src")
     mine.set_input_files("#file", str(tmp_path / "text.png"))
-    expect(mine.locator("#said.wrong")).to_contain_text("cannot read the image text.png", timeout=60_000)
-    mine.focus("#invent")
+    expect(mine.locator("#status.error")).to_contain_text("cannot read the image text.png", timeout=60_000)
+    mine.focus("#remove-upload")
     mine.keyboard.press("Enter")
-    expect(mine.locator("#origin-said")).to_have_text("before")
-    expect(mine.locator("#said")).to_have_text(re.compile(r"\d+ U-Net rows"), timeout=60_000)
-    assert mine.get_attribute("#origin", "src") == invented
+    expect(mine.locator("#origin-caption")).to_have_text("before")
+    expect(mine.locator("#status")).to_have_text(re.compile(r"\d+ U-Net rows"), timeout=60_000)
+    assert mine.get_attribute("#origin", "src") == generated
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -194,7 +194,7 @@ def test_the_slider_moves_the_picture_by_mouse_and_keyboard(server, browser):
     page.on("pageerror", lambda error: wrong.append(str(error)))
 
     def rows(expected):
-        expect(page.locator("#said")).to_have_text(f"{expected} U-Net rows", timeout=60_000)
+        expect(page.locator("#status")).to_have_text(f"{expected} U-Net rows", timeout=60_000)
         return page.get_attribute("#image", "src")
 
     page.goto(home)
@@ -206,18 +206,18 @@ def test_the_slider_moves_the_picture_by_mouse_and_keyboard(server, browser):
     page.keyboard.press("End")
     strong = rows(12)
     assert len({neutral, weak, strong}) == 3
-    assert page.text_content("#step-said") == "0 of 6, the strongest edit"
+    assert page.text_content("#step-value") == "0 of 6, the strongest edit"
     box = page.locator("#step").bounding_box()
     page.mouse.click(box["x"] + 2, box["y"] + box["height"] / 2)
-    expect(page.locator("#step-said")).to_have_text("6 of 6, no edit")
+    expect(page.locator("#step-value")).to_have_text("6 of 6, no edit")
     assert rows(0) == neutral
     page.select_option("#attribute", "ink")
-    expect(page.locator("tr.asked td").first).to_have_text("ink", timeout=60_000)
+    expect(page.locator("tr.edited td").first).to_have_text("ink", timeout=60_000)
     expect(page.locator("#probabilities tr")).to_have_count(4)
     page.select_option("#method", "removal")
     expect(page.locator("#dial")).to_be_disabled()
     page.select_option("#method", "contrast")
-    expect(page.locator("#dial-said")).to_have_text("3")
+    expect(page.locator("#dial-value")).to_have_text("3")
     for width in (360, 1000):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -28,7 +28,7 @@ def photograph(isic_32) -> Path:
 
 
 @pytest.fixture
-def word(explorer, photograph) -> str:
+def token(explorer, photograph) -> str:
     return explorer.uploads.add(photograph.name, photograph.read_bytes())
 
 
@@ -46,35 +46,35 @@ def word(explorer, photograph) -> str:
 def test_an_upload_is_edited_as_the_sweep_edits_a_real_image(explorer, real, stored, edit):
     originals = pd.read_parquet(real / "traverse" / "originals.parquet")
     path = Path(originals.query("`class` == 'NV' and seed == 1")["path"].item())
-    word = explorer.uploads.add(path.name, path.read_bytes())
+    token = explorer.uploads.add(path.name, path.read_bytes())
     key = {"method": edit.method, "swap_step": edit.swap_step, "attribute": edit.attribute}
     expected = stored(
         real, **{"class": "NV", "seed": 1}, **(key if edit.swap_step < N else {"method": "neutral"})
     )
-    found = explorer.latents(Choice(**(vars(edit) | {"upload": word})))
-    torch.testing.assert_close(found, expected, atol=4e-3, rtol=4e-3)  # shards are in half precision
+    _, found, _ = explorer.sample(Choice(**(vars(edit) | {"upload": token})))
+    torch.testing.assert_close(found[0], expected, atol=4e-3, rtol=4e-3)  # shards are in half precision
 
 
 @pytest.mark.parametrize("method", ["swap", "removal"])
-def test_before_the_edit_stands_what_the_vae_gives_back(explorer, word, method):
-    edit = explorer.edit(Choice("NV", "hair", method, swap_step=N, upload=word))
-    whole = decode(explorer.vae, explorer.uploads[word][None])[0]
+def test_before_the_edit_stands_what_the_vae_gives_back(explorer, token, method):
+    edit = explorer.edit(Choice("NV", "hair", method, swap_step=N, upload=token))
+    whole = decode(explorer.vae, explorer.uploads[token][None])[0]
     torch.testing.assert_close(edit.origin, whole, atol=1e-3, rtol=1e-3)
     assert torch.equal(edit.origin, edit.image)
 
 
-def test_every_way_that_is_offered_edits_an_upload(explorer, word):
-    with pytest.raises(UserError, match="sdedit starts from noise of its own"):
-        explorer.edit(Choice("NV", "hair", "sdedit", swap_step=1, upload=word))
-    for name in set(explorer.ways) - {"sdedit"}:
+def test_every_method_that_is_offered_edits_an_upload(explorer, token):
+    with pytest.raises(UserError, match="sdedit adds fresh noise"):
+        explorer.edit(Choice("NV", "hair", "sdedit", swap_step=1, upload=token))
+    for name in set(explorer.methods) - {"sdedit"}:
         dial = 0.0 if name.startswith("masked") else None  # this model's captions may disagree nowhere
-        edit = explorer.edit(Choice("NV", "hair", name, swap_step=1, dial=dial, upload=word))
+        edit = explorer.edit(Choice("NV", "hair", name, swap_step=1, dial=dial, upload=token))
         assert not torch.equal(edit.origin, edit.image), name
 
 
-def test_an_upload_is_inverted_once(explorer, word):
+def test_an_upload_is_inverted_once(explorer, token):
     first, *moves = (
-        explorer.edit(Choice("NV", "hair", swap_step=step, upload=word)).rows / GUIDED for step in (N, 4, 1)
+        explorer.edit(Choice("NV", "hair", swap_step=step, upload=token)).rows / GUIDED for step in (N, 4, 1)
     )
     assert first == 2 * N  # the inversion, and the trunk
     assert moves == [2, N - 1]
@@ -87,17 +87,17 @@ def test_a_file_is_read_as_the_data_set_reads_it(explorer, photograph, tmp_path,
         film(path, np.asarray(image), bits=8, PhotometricInterpretation="MONOCHROME1")
     else:
         image.save(path)
-    word = explorer.uploads.add(path.name, path.read_bytes())
+    token = explorer.uploads.add(path.name, path.read_bytes())
     expected = encode(explorer.vae, read_image(path, explorer.uploads.spec)[None])[0]
-    assert torch.equal(explorer.uploads[word], expected)
+    assert torch.equal(explorer.uploads[token], expected)
 
 
 def test_an_upload_is_written_nowhere(explorer, photograph):
     sys.addaudithook(_note)
     content = photograph.read_bytes()
     OPENED.clear()
-    word = explorer.uploads.add("mine.jpg", content)
-    explorer.edit(Choice("NV", "hair", swap_step=3, upload=word))
+    token = explorer.uploads.add("mine.jpg", content)
+    explorer.edit(Choice("NV", "hair", swap_step=3, upload=token))
     assert OPENED == []
     (photograph.parent / "seen").write_bytes(b"")
     assert len(OPENED) == 1  # the hook sees writing
@@ -110,11 +110,11 @@ def _note(event, arguments):
 
 def test_an_upload_is_known_to_its_uploader_alone_and_not_for_ever(explorer, photograph, monkeypatch):
     monkeypatch.setattr("latentpath.explore.uploads.KEPT", 2)
-    words = [explorer.uploads.add("mine.jpg", photograph.read_bytes()) for _ in range(3)]
-    assert len(set(words)) == 3 and min(map(len, words)) > 20  # nobody guesses those of others
-    explorer.edit(Choice("NV", "hair", swap_step=N, upload=words[2]))
-    for lost in (words[0], "guessed"):
-        with pytest.raises(UserError, match="does not have your image any more: upload it again"):
+    tokens = [explorer.uploads.add("mine.jpg", photograph.read_bytes()) for _ in range(3)]
+    assert len(set(tokens)) == 3 and min(map(len, tokens)) > 20  # nobody guesses those of others
+    explorer.edit(Choice("NV", "hair", swap_step=N, upload=tokens[2]))
+    for lost in (tokens[0], "guessed"):
+        with pytest.raises(UserError, match="no longer has your image: upload it again"):
             explorer.edit(Choice("NV", "hair", upload=lost))
 
 

@@ -12,8 +12,8 @@ from latentpath.errors import UserError, near
 
 HELP = """Edit with the model of a run by hand, in a browser on this machine.
 
-class, attribute, method, seed, strength and swap step are set on the page, which shows the image before and
-after the edit, their difference, and what the judge sees. The page is served on 127.0.0.1 only, and asks
+On the page you choose the class, attribute, method, seed, swap step and dial of an edit. It shows the image
+before and after the edit, their difference, and what the judge sees. It is served on 127.0.0.1 only, and asks
 nothing of any other machine.
 """
 

@@ -1,1 +1,1 @@
-"""Moves through a finished run by hand: one edit at a time, in a browser on the same machine."""
+"""Edits images by hand with the model of a finished run, in a browser on the same machine."""

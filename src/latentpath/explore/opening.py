@@ -24,8 +24,8 @@ from latentpath.diffusion.sampler import Sampler
 from latentpath.diffusion.solvers import build_solver
 from latentpath.errors import UserError
 from latentpath.explore.explorer import Explorer
+from latentpath.explore.methods import methods_of
 from latentpath.explore.uploads import Uploads
-from latentpath.explore.ways import ways_of
 from latentpath.judge.classifier import load_classifier
 from latentpath.runs.files import read_yaml
 from latentpath.runs.stages import stage_dir
@@ -35,7 +35,7 @@ from latentpath.traversal.words import Prompt
 
 
 class PromptTable:
-    """Encodes prompts for one row at a time, each text once."""
+    """Encodes prompts, each text once, and keeps the last table: most steps of an edit ask for the same."""
 
     def __init__(self, encoder: PromptEncoder, device: torch.device) -> None:
         self._encoder, self._device = encoder, device
@@ -43,14 +43,14 @@ class PromptTable:
         self._last: tuple[tuple[Prompt, ...], Conditioning] | None = None
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditioning:
-        """Return the conditioning of the prompts, a row each, on the device."""
+        """Return the conditioning of the prompts, one row each, on the device."""
         key = tuple(prompts)
         if self._last is None or self._last[0] != key:
             self._last = (key, conditioning_of(prompts, self._encoded).to(self._device, torch.float32))
         return self._last[1]
 
     def tokens(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
-        """Return the tokens of each prompt."""
+        """Return the token ids of the text of each prompt."""
         return self._encoder.tokens([prompt.text for prompt in prompts])
 
     def _encoded(self, texts: Sequence[str]) -> Conditioning:
@@ -61,7 +61,10 @@ class PromptTable:
 
 
 def open_run(run_dir: Path) -> Explorer:
-    """Open a run's fine-tuned model and judge. Raises UserError that says which stage is missing."""
+    """Load the fine-tuned model and the judge of a run; without a `classify` stage it has no judge.
+
+    Raises UserError if the folder is no run or has no fine-tuned model.
+    """
     cfg = _config(run_dir)
     pipeline = stage_dir(run_dir, "finetune", cfg) / "pipeline"
     if not pipeline.is_dir():
@@ -78,8 +81,9 @@ def open_run(run_dir: Path) -> Explorer:
     unet = model.unet()
     sliders = [stage_dir(run_dir, f"sliders/{name}", cfg) for name in cfg.attribute.names]
     trained = all((folder / ADAPTER).is_file() for folder in sliders)
-    for name, folder in zip(cfg.attribute.names, sliders, strict=True) if trained else ():
-        load_adapter(unet, folder, name)
+    if trained:
+        for name, folder in zip(cfg.attribute.names, sliders, strict=True):
+            load_adapter(unet, folder, name)
     denoise = GuidedDenoiser(
         unet=prepare(unet, device=device, dtype=torch.float32, channels_last=True),
         conditioning=prompts([Prompt("")]),
@@ -112,13 +116,13 @@ def open_run(run_dir: Path) -> Explorer:
         uploads=Uploads(ImageSpec.of(dataset), lambda image: encode(vae, image[None])[0]),
         judge=judge and judge.to(device),
         attributes=tuple(cfg.attribute.names),
-        ways=ways_of(cfg, sliders=trained),
+        methods=methods_of(cfg, sliders=trained),
         adapters=trained,
     )
 
 
 def _config(run_dir: Path) -> Config:
-    """Return the configuration that the run's sweep was made with, in the folder where the run is now."""
+    """Return the configuration of the run's sweep, with the folder where the run is now as `output_dir`."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -135,6 +139,6 @@ def _config(run_dir: Path) -> Config:
             cfg.output_dir = str(run_dir.parent)
             return cfg
     raise UserError(
-        f"{run_dir} is no run with a sweep or a fine-tuned model. Give the name of a run in outputs/, or its "
-        "folder: `latentpath explore demo`."
+        f"{run_dir} has neither a sweep nor a fine-tuned model. Give the name of a run in outputs/, such as "
+        "`latentpath explore demo`, or the folder of a run."
     )

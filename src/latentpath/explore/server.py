@@ -1,4 +1,4 @@
-"""Serves the explorer's page to browsers on this machine, and nothing to anybody else."""
+"""Serves the page of the explorer to browsers on this machine, and nothing to anybody else."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from torch import Tensor
 from latentpath.data.pixels import to_uint8
 from latentpath.errors import UserError
 from latentpath.explore.explorer import Choice, Edit, Explorer
-from latentpath.explore.uploads import KINDS
+from latentpath.explore.uploads import UPLOAD_SUFFIXES
 from latentpath.runs.files import Json
 
 HOST = "127.0.0.1"
 FILES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-SMALLEST_SIDE = 256  # pixels: smaller pictures are enlarged by a whole factor
-LARGEST = 64 * 2**20  # bytes of an upload
-GAIN = 3  # the difference is shown this much brighter
+MIN_SIDE = 256  # pixels: smaller pictures are enlarged by a whole factor
+MAX_BYTES = 64 * 2**20  # of an upload
+GAIN = 3  # the factor by which the difference of two images is brightened
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -39,32 +39,32 @@ HEADERS = {
 
 
 def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPServer:
-    """Return a server of the explorer of run `name`, bound to this machine alone; port 0 takes a free one.
+    """Return a server for the explorer of the run `name`, which only this machine can reach.
 
-    Raises UserError if the port is taken.
+    Port 0 takes any free port. Raises UserError if the port cannot be used.
     """
 
     class Handler(BaseHTTPRequestHandler):
-        """Answers requests of the page: its files, the facts of the run, edits, and uploads."""
+        """Answers what the page asks for: its files, a description of the run, edits, and uploads."""
 
         server_version, sys_version, timeout = "latentpath", "", 60
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            if self._is_elsewhere():
+            if self._refuses_origin():
                 return
             if url.path in FILES:
                 file = Path(__file__).parent / FILES[url.path]
                 return self._send(HTTPStatus.OK, TYPES[file.suffix], file.read_bytes())
             if url.path == "/run":
-                return self._send_json(lambda: facts(explorer, name))
+                return self._send_json(lambda: describe_run(explorer, name))
             if url.path == "/edit":
-                return self._send_json(lambda: shown(explorer.edit(choice(parse_qs(url.query)))))
+                return self._send_json(lambda: describe_edit(explorer.edit(read_choice(parse_qs(url.query)))))
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
 
         def do_POST(self) -> None:
             url = urlsplit(self.path)
-            if self._is_elsewhere():
+            if self._refuses_origin():
                 return
             if url.path != "/upload":
                 return self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page")
@@ -73,22 +73,22 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
 
         def _content(self) -> bytes:
             """Read the body of the request. Raises UserError if it is empty or too large."""
-            said = self.headers.get("Content-Length") or "0"
-            length = int(said) if said.isdecimal() else 0
-            if not 0 < length <= LARGEST:
-                raise UserError(f"the image has {length:,} bytes, expected 1 to {LARGEST:,}")
+            header = self.headers.get("Content-Length") or "0"
+            length = int(header) if header.isdecimal() else 0
+            if not 0 < length <= MAX_BYTES:
+                raise UserError(f"the image has {length:,} bytes, expected 1 to {MAX_BYTES:,}")
             return self.rfile.read(length)
 
-        def _is_elsewhere(self) -> bool:
-            """Refuse a request that a page elsewhere makes, and say whether it did.
+        def _refuses_origin(self) -> bool:
+            """Refuse a request that comes from another site's page; return whether it was refused.
 
-            Such a page may name this machine by another host (DNS rebinding), or send a form to it.
+            Such a page may reach this machine under another host name (DNS rebinding), or send a form to it.
             """
             host = self.headers.get("Host") or ""
             ours = host.rsplit(":", 1)[0] in (HOST, "localhost")
             if ours and self.headers.get("Origin") in (None, f"http://{host}"):
                 return False
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"only for browsers on this machine")
+            self._send(HTTPStatus.FORBIDDEN, "text/plain", b"this page answers browsers on this machine only")
             return True
 
         def _send_json(self, answer: Callable[[], Json]) -> None:
@@ -108,10 +108,10 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Write no line per request."""
+            """Do not log requests."""
 
     class Server(ThreadingHTTPServer):
-        """Keeps quiet about browsers that leave in the middle of a request."""
+        """Prints no traceback when a browser leaves in the middle of a request."""
 
         def handle_error(self, request: Any, client_address: object) -> None:  # Any: a socket
             if not isinstance(sys.exception(), OSError):
@@ -120,11 +120,16 @@ def build_server(explorer: Explorer, name: str, port: int = 0) -> ThreadingHTTPS
     try:
         return Server((HOST, port), Handler)
     except (OSError, OverflowError) as error:
-        raise UserError(f"port {port} cannot be used ({error}). Give another one: --port 7861") from None
+        raise UserError(
+            f"port {port} cannot be used ({error}). Give another one, such as --port 7861"
+        ) from None
 
 
-def choice(query: dict[str, list[str]]) -> Choice:
-    """Read a choice from a query string. Raises UserError for a value that is missing or no number."""
+def read_choice(query: dict[str, list[str]]) -> Choice:
+    """Read a choice from a parsed query string; seed and dial are clipped to their ranges.
+
+    Raises UserError for a value that is missing or not a number.
+    """
     try:
         one = {key: values[0] for key, values in query.items()}
         if "dial" in one and not math.isfinite(float(one["dial"])):
@@ -142,40 +147,41 @@ def choice(query: dict[str, list[str]]) -> Choice:
         raise UserError(f"the page asked for an edit that cannot be read ({error}); load it again") from None
 
 
-def facts(explorer: Explorer, name: str) -> Json:
-    """Return what the page offers: the run's name, classes, attributes, methods, and steps."""
+def describe_run(explorer: Explorer, name: str) -> Json:
+    """Return what the page offers: the classes, attributes, methods and steps of the run `name`."""
     return {
         "name": name,
         "classes": explorer.plan.classes,
         "attributes": explorer.attributes,
         "methods": {
-            name: {"usual": way.usual, "dialled": way.dialled} for name, way in explorer.ways.items()
+            method: {"default": one.default, "has_dial": one.has_dial}
+            for method, one in explorer.methods.items()
         },
         "steps": explorer.steps,
         "gain": GAIN,
         "judged": explorer.judge is not None,
-        "kinds": KINDS,
-        "largest": LARGEST,
+        "upload_suffixes": UPLOAD_SUFFIXES,
+        "max_bytes": MAX_BYTES,
     }
 
 
-def shown(edit: Edit) -> Json:
-    """Return an edit as the page shows it: three pictures as data, probabilities, and what it cost."""
+def describe_edit(edit: Edit) -> Json:
+    """Return what the page shows of an edit: three pictures, the probabilities, and its U-Net rows."""
     difference = GAIN * (edit.image - edit.origin).abs().mean(0, keepdim=True).expand(3, -1, -1) - 1
     return {
-        "origin": picture(edit.origin),
-        "image": picture(edit.image),
-        "difference": picture(difference),
+        "origin": png_url(edit.origin),
+        "image": png_url(edit.image),
+        "difference": png_url(difference),
         "before": edit.before,
         "after": edit.after,
         "rows": edit.rows,
     }
 
 
-def picture(image: Tensor) -> str:
-    """Return an image (3, h, w) in [-1, 1] as the data of a PNG for a page."""
+def png_url(image: Tensor) -> str:
+    """Return an image (3, h, w) in [-1, 1] as a data URL of a PNG."""
     pixels = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().numpy())
-    zoom = max(1, -(-SMALLEST_SIDE // min(pixels.size)))
+    zoom = max(1, -(-MIN_SIDE // min(pixels.size)))
     content = io.BytesIO()
     pixels.resize((pixels.width * zoom, pixels.height * zoom), Image.Resampling.NEAREST).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

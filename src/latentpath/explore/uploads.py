@@ -1,4 +1,4 @@
-"""Images that users upload: in memory alone, each under a name that only its uploader is told."""
+"""Images that users upload: kept in memory only, under a secret token that only the uploader receives."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from latentpath.data.source import InMemory
 from latentpath.errors import UserError
 
 KEPT = 64  # uploads; the latents of one take 64 kB at 512 px
-KINDS = (*SUFFIXES, ".dcm", ".dicom")
+UPLOAD_SUFFIXES = (*SUFFIXES, ".dcm", ".dicom")
 
 
 @dataclass
 class Uploads:
-    """The latents (c, h, w) of the last uploads. The files themselves are not kept.
+    """The latents (c, h, w) of the last `KEPT` uploads, by token. The files themselves are not kept.
 
-    spec: how a file becomes pixels, as in the run's data set. encode: image (3, size, size) in [-1, 1] -> its
-    latents.
+    spec: how a file becomes pixels, as in the data set of the run.
+    encode: maps an image (3, size, size) in [-1, 1] to its latents.
     """
 
     spec: ImageSpec
@@ -33,22 +33,22 @@ class Uploads:
     _lock: Lock = field(default_factory=Lock)
 
     def add(self, name: str, content: bytes) -> str:
-        """Keep an image and return the secret word that stands for it.
+        """Encode the image in a file called `name` and return its token.
 
-        Raises UserError, which names the file, if it is no image that latentpath reads.
+        Raises UserError, which names the file, if latentpath cannot read it as an image.
         """
         latents = self.encode(read_image(InMemory(name, content), self.spec))
-        word = secrets.token_urlsafe(16)
+        token = secrets.token_urlsafe(16)
         with self._lock:
-            self._latents[word] = latents
+            self._latents[token] = latents
             if len(self._latents) > KEPT:
                 self._latents.popitem(last=False)
-        return word
+        return token
 
-    def __getitem__(self, word: str) -> Tensor:
-        """Return the latents (c, h, w) of an upload. Raises UserError for one that is not kept any more."""
+    def __getitem__(self, token: str) -> Tensor:
+        """Return the latents (c, h, w) of an upload. Raises UserError if they are no longer kept."""
         with self._lock:
-            if word in self._latents:
-                self._latents.move_to_end(word)
-                return self._latents[word]
-        raise UserError("this server does not have your image any more: upload it again")
+            if token in self._latents:
+                self._latents.move_to_end(token)
+                return self._latents[token]
+        raise UserError("this server no longer has your image: upload it again")

@@ -165,9 +165,7 @@ class Classifier(nn.Module):
     def save(self, folder: Path) -> None:
         """Write classifier.safetensors and classifier.json into `folder`."""
         weights = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        write_whole(
-            folder / WEIGHTS, save(weights)
-        )  # save_file's files are readable by their owner alone
+        write_whole(folder / WEIGHTS, save(weights))  # save_file's files are readable by their owner alone
         write_json(
             folder / SETTINGS,
             {
