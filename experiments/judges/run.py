@@ -4,7 +4,8 @@
     python experiments/judges/run.py at_64 at_128 dataset.root=/data/isic2019
 
 Each judge is a run of `latentpath classify`; one that is complete is not trained again. Writes auroc.csv,
-sensitivity.csv and specificity.csv, a row per judge and kind of image, and psnr.csv to outputs/judges/tables.
+sensitivity.csv and specificity.csv, a row per judge and kind of image, and psnr.csv to outputs/judges/tables, or
+to the folder `tables` of output_dir=...; rows of other judges that are there stay.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ JUDGES = {
     "at_64_through_vae": ("dataset.image_size=64", "classifier.image_size=128", *THROUGH),
     "at_64_frequencies": ("dataset.image_size=64", "classifier.image_size=128", *FREQUENCIES),
     "at_128": ("dataset.image_size=128", "classifier.image_size=128", *ALONE),
+    "at_128_enlarged": ("dataset.image_size=128", "classifier.image_size=224", *ALONE),
     "at_128_through_vae": ("dataset.image_size=128", "classifier.image_size=128", *THROUGH),
     "lite1_at_64_through_vae": ("classifier.arch=tf_efficientnet_lite1", *THROUGH),
     "at_192": ("dataset.image_size=192", "classifier.image_size=192", *ALONE),
@@ -36,20 +38,31 @@ IMAGES = {"originals": "as read", "round_trips": "after the VAE"}
 
 
 def main(words: list[str], folder: Path = Path("outputs/judges")) -> None:
-    overrides = [f"output_dir={folder}", *(word for word in words if "=" in word)]
+    given = [word for word in words if "=" in word]
+    folder = next((Path(word.partition("=")[2]) for word in given if word.startswith("output_dir=")), folder)
+    overrides = [f"output_dir={folder}", *given]
+    tables = folder / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, Any]] = {}
     for name in [word for word in words if "=" not in word] or JUDGES:
         command = ["classify", "experiment=isic2019_64", f"name={name}", *JUDGES[name], *overrides]
         subprocess.run([sys.executable, "-m", "latentpath", *command], check=True)
         held_out = json.loads((folder / name / "classify" / "metrics.json").read_text())["held_out"]
         found[name.replace("_", " ")] = held_out
-        tables = folder / "tables"
-        tables.mkdir(exist_ok=True)
         for figure in FIGURES:
-            of_heads(found, figure).to_csv(tables / f"{figure}.csv", index=False)
-        of_vae(found).to_csv(tables / "psnr.csv", index=False)
+            write(of_heads(found, figure), tables / f"{figure}.csv")
+        write(of_vae(found), tables / "psnr.csv")
     for figure in FIGURES:
         print(f"{figure}\n{of_heads(found, figure).round(3).to_string(index=False)}\n")
+
+
+def write(rows: pd.DataFrame, file: Path) -> None:
+    """Write rows of judges, and the rows of other judges that are in the file, in the order of JUDGES."""
+    if file.is_file():
+        there = pd.read_csv(file)
+        rows = pd.concat([there[~there["judge"].isin(rows["judge"])], rows])
+    order = {name.replace("_", " "): place for place, name in enumerate(JUDGES)}
+    rows.sort_values("judge", key=lambda names: names.map(order), kind="stable").to_csv(file, index=False)
 
 
 def of_heads(found: dict[str, dict[str, Any]], figure: str) -> pd.DataFrame:
