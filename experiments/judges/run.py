@@ -4,8 +4,8 @@
     python experiments/judges/run.py at_64 at_128 dataset.root=/data/isic2019
 
 Each judge is a run of `latentpath classify`; one that is complete is not trained again. Writes auroc.csv,
-sensitivity.csv and specificity.csv, a row per judge and kind of image, and psnr.csv to outputs/judges/tables, or
-to the folder `tables` of output_dir=...; rows of other judges that are there stay.
+sensitivity.csv and specificity.csv, a row per judge and kind of image, and psnr.csv to outputs/judges/tables
+(or OUTPUT_DIR/tables); rows of other judges that are there stay.
 """
 
 from __future__ import annotations
