@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from latentpath.config import methods as config_of_methods
 from latentpath.config.choices import SOLVERS
-from latentpath.config.finetune import FinetuneConfig
 from latentpath.config.methods import MethodsConfig
+from latentpath.config.training import FinetuneConfig
 from latentpath.data.captions import CaptionTemplate
 from latentpath.diffusion.autoencoder import decode, encode
 from latentpath.diffusion.components import BaseModel

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from experiments.bench_model import Model
-from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.training import FinetuneConfig
 from latentpath.data.batches import LatentBatches
 from latentpath.data.images import ReadImages
 from latentpath.data.latent_cache import build_cache

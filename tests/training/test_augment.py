@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from latentpath.config.schema import ClassifierConfig
+from latentpath.config.training import ClassifierConfig
 from latentpath.training.augment import augment, jitter, rotate
 
 OFF = ClassifierConfig(horizontal_flip=False, vertical_flip=False)

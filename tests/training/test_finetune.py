@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from latentpath.commands import finetune
-from latentpath.config.finetune import FinetuneConfig
 from latentpath.config.schema import Config
+from latentpath.config.training import FinetuneConfig
 from latentpath.data.load import load_dataset
 from latentpath.diffusion import cached_latents
 from latentpath.diffusion.components import BaseModel

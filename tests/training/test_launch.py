@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from latentpath.config.schema import TrainerConfig
+from latentpath.config.training import TrainerConfig
 from latentpath.runs.ranks import SINGLE, Rank
 from latentpath.training.launch import trainer_options
 

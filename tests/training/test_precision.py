@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
-from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.training import FinetuneConfig
 from latentpath.diffusion.components import BaseModel
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.training.averaging import WeightEMA

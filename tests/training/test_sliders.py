@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from latentpath.commands import finetune, sliders
 from latentpath.config.checks import check
-from latentpath.config.finetune import SlidersConfig
 from latentpath.config.schema import CaptionsConfig
+from latentpath.config.training import SlidersConfig
 from latentpath.data.captions import caption_template
 from latentpath.data.records import ImageTable
 from latentpath.diffusion.adapters import load_adapter, set_scales

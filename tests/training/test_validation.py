@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from latentpath.config.checks import check
-from latentpath.config.finetune import FinetuneConfig
-from latentpath.config.schema import TrainerConfig, conf_dir
+from latentpath.config.schema import conf_dir
+from latentpath.config.training import FinetuneConfig, TrainerConfig
 from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.components import BaseModel
 from latentpath.errors import UserError

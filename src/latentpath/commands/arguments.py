@@ -24,6 +24,7 @@ class Arguments(argparse.ArgumentParser):
         self.command = command
 
     def error(self, message: str) -> NoReturn:
+        """Raise UserError instead of ending the process, as argparse does."""
         hint = " Files go before the options." if "invalid int value" in message else ""
         raise UserError(
             f"{self.command}: {message}.{hint} `latentpath {self.command} --help` shows the options."

@@ -145,7 +145,7 @@ def round_trip(cfg: Config, base: BaseModel) -> RoundTrip:
 
 
 def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
-    """Return the number of images copied into another split, and `content_keys`; reads every file once."""
+    """Return how many images have a copy in another split, and their `content_keys`; reads every file."""
     rows, dataset = table.rows, cfg.dataset
     # The fine-tune's memo: what it has read, or will read, is read once for both.
     digests = file_digests(rows["path"].tolist(), Path(cfg.output_dir) / ".latents" / "digests.json")
@@ -154,6 +154,7 @@ def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
 
 
 def build_classifier(cfg: Config, table: ImageTable) -> Classifier:
+    """Build the untrained classifier that `cfg.classifier` describes, for the labels of `table`."""
     settings = cfg.classifier
     outputs = class_outputs(table.classes) + len(table.attributes)
     network = build_network(

@@ -45,9 +45,11 @@ PLAN_KEYS = ("classes", "attributes", "num_inference_steps", "swap_steps", "seed
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Score and evaluate; return the low end of the strict CFRT with flip, its mean over cells (swaps).
+    """Judge all images and compute every figure; return the low end of the mean of `all_strict` of swaps.
 
-    A sweep maximizes it: unlike the released CFRT it is 0 if nothing happens, and few seeds do not help.
+    `all_strict` is the strict CFRT with a flip of the attribute (see `metrics.cfrt`), here the mean over
+    classes and attributes. A sweep maximizes its low end: unlike the released CFRT it is 0 if nothing
+    happens, and few seeds do not raise it.
 
     Several processes share out the images; the first one then computes the figures, and the others return
     None.

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def run(cfg: Config, run_dir: Path) -> None:
     """Download the weights that are missing in `cfg.weights_dir`; contact no server for existing ones.
 
-    Without a folder of that name they go to the user's cache, where this machine's commands find them.
+    If it is null they go to the user's cache, where the commands on this machine find them.
     """
     folder = WeightsFolder(cfg.weights_dir)
     needs = needed(cfg, ("base", "classifier", "metrics"))

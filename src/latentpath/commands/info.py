@@ -25,10 +25,11 @@ CAPTIONS_SHOWN = 4  # most frequent captions per class
 
 
 def run(cfg: Config, run_dir: Path) -> None:
-    """Print counts per class, split and attribute, the captions and what was left out; writes nothing.
+    """Print what `dataset` holds: counts by class, split and attribute, captions, and rows left out.
 
-    It reads the headers of at most OPENED images. Raises UserError if none of them is an image, and with
-    dataset.on_error=fail if any of them is not.
+    It writes nothing; `run_dir` is not used. It reads the headers of at most OPENED images. Raises UserError
+    if the data set cannot be loaded, if no opened image can be read, and with `dataset.on_error=fail` if any
+    cannot.
     """
     table = load_dataset(cfg.dataset, plugins=cfg.plugins)
     opened, unreadable = look_at_images(table)
@@ -49,7 +50,7 @@ def run(cfg: Config, run_dir: Path) -> None:
 
 
 def look_at_images(table: ImageTable) -> tuple[int, list[Problem]]:
-    """Read the headers of images spread over the table; return their number and the unusable ones."""
+    """Read the headers of at most OPENED images, spread over the table; return their number and faults."""
     paths = table.rows["path"].iloc[:: -(-len(table.rows) // OPENED)].tolist()
     with ThreadPoolExecutor(cores()) as pool:
         return len(paths), unreadable_files(paths, list(pool.map(check_header, paths)))

@@ -21,10 +21,10 @@ from latentpath.runs.stages import reusable, seconds_of
 
 
 def run(cfg: Config, run_dir: Path) -> float | None:
-    """Call all stages. Returns what `evaluate` returns: the strict CFRT with flip, which a sweep maximizes.
+    """Run all stages and skip complete ones; return what `evaluate` returns.
 
-    With `from_run` a stage is taken from that run where it is the same there, with all that it reads. The
-    processes of a job take part in the parallel stages and wait for the first one in the others. With
+    With `from_run` a stage is taken from that run if it and all that it reads are the same there. The
+    processes of a job share the parallel stages, and in the others they wait for the first one. With
     `dry_run` only the stages and the cost of the sweep are printed.
     """
     rank = current_rank()

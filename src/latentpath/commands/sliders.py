@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: Config, run_dir: Path, *attributes: str) -> float | None:
-    """Train sliders, each a stage of its own; complete ones are skipped.
+    """Train one slider per attribute, each a stage of its own; complete ones are skipped.
 
-    They are those of `attributes`, else of `cfg.sliders.attributes`, else of all attributes of the sweep.
+    The attributes are `attributes`, else `cfg.sliders.attributes`, else all of the sweep.
 
     Returns the mean share of the attributes' directions that the sliders leave unexplained.
     """

@@ -75,7 +75,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
 
 
 def say_cost(cfg: Config) -> None:
-    """Print the cost of the plan as comments of a YAML file, without a measurement."""
+    """Print the cost of the sweep without timing the U-Net; every line begins with `#`, as in YAML."""
     plan = _plan(cfg)
     _traversal(cfg, plan, Path(cfg.output_dir) / cfg.name).print_cost(plan, _base(cfg), prefix="# ")
 

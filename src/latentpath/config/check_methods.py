@@ -88,7 +88,7 @@ def _words_of(key: str, names: Mapping[str, str] | None) -> str:
 
 
 def check_placebo(caption: str, neutral: str) -> None:
-    """Raise UserError unless `caption` is another template than `neutral`, with {neutral} or {cls}."""
+    """Raise UserError unless `caption` has {neutral} or {cls}, no other field, and differs from `neutral`."""
     key = "method.placebo.caption"
     if not check_template(key, caption, ("neutral", "cls")):
         raise UserError(f"{key} is {caption!r}, expected a text with {{neutral}} or {{cls}}.")

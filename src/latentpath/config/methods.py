@@ -18,7 +18,7 @@ MOST_DIAL = 1000  # for weights of guidance
 
 @dataclass
 class MethodConfig:
-    """What the section of every method has."""
+    """The settings that every method has."""
 
     swept: bool = False  # set by conf/method/<name>.yaml: a method is swept if `method=[...]` names it
 
@@ -30,32 +30,44 @@ class SwapConfig(MethodConfig):
 
 @dataclass
 class PlaceboConfig(MethodConfig):
+    """Swaps to the neutral caption in other words: what a swap changes although it asks for nothing."""
+
     caption: str = "this is {neutral}"  # a paraphrase; {cls} stands for the words of the class
 
 
 @dataclass
 class ContrastConfig(MethodConfig):
+    """Settings of the method `contrast` (see `traversal.methods.contrast`)."""
+
     dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # guidance away from the neutral caption
 
 
 @dataclass
 class FcfgConfig(MethodConfig):
+    """Settings of the method `fcfg` (see `traversal.methods.fcfg`)."""
+
     dials: list[float] = number([2.5], low=0, high=MOST_DIAL)  # weights of what changes
     w_inv: float = number(1.0, low=0, high=MOST_DIAL)  # weight of what stays
 
 
 @dataclass
 class OfftargetConfig(MethodConfig):
+    """Settings of the method `offtarget` (see `traversal.methods.offtarget`)."""
+
     dials: list[float] = number([1.0], low=0, high=MOST_DIAL)  # weights of the other attributes, held down
 
 
 @dataclass
 class OrthoConfig(MethodConfig):
+    """Settings of the method `ortho` (see `traversal.methods.ortho`)."""
+
     dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # weights of what no other attribute shares
 
 
 @dataclass
 class SegaConfig(MethodConfig):
+    """Settings of the method `sega` (see `traversal.methods.sega`)."""
+
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
     quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left as it is
     momentum: float = number(0.1, low=0, high=10, zero="none")  # weight of earlier steps
@@ -64,23 +76,31 @@ class SegaConfig(MethodConfig):
 
 @dataclass
 class LeditsppConfig(MethodConfig):
+    """Settings of the method `leditspp` (see `traversal.methods.leditspp`)."""
+
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
     quantile: float = number(0.9, low=0, below=1)  # share of the pixels that is left as it is, in each mask
 
 
 @dataclass
 class P2pConfig(MethodConfig):
+    """Settings of the method `p2p` (see `traversal.methods.p2p`)."""
+
     dials: list[float] = number([0.8], low=0, high=1)  # shares of the steps with the neutral cross-attention
     self_attention: float = number(0.4, low=0, high=1)  # share of the steps with the neutral self-attention
 
 
 @dataclass
 class SliderConfig(MethodConfig):
+    """Settings of the method `slider` (see `traversal.methods.slider`)."""
+
     dials: list[float] = number([1.0], low=-100, high=100)  # scales of the adapter; 1: as it was trained
 
 
 @dataclass
 class HspaceConfig(MethodConfig):
+    """Settings of the method `hspace` (see `traversal.methods.hspace`)."""
+
     # scales of the direction; 1: what the caption adds
     dials: list[float] = number([1.0], low=-100, high=100)
     seeds: int = number(20, low=1, high=10_000)  # neutral images of its own that the direction is a mean over
@@ -88,6 +108,8 @@ class HspaceConfig(MethodConfig):
 
 @dataclass
 class MaskConfig(MethodConfig):
+    """Settings of the method `mask` (see `traversal.methods.mask`)."""
+
     of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
 

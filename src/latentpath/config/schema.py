@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from latentpath.config.choices import (
-    ACCELERATORS,
     ATTENTION,
     FIGURE_FORMATS,
     LAYOUTS,
@@ -14,27 +13,26 @@ from latentpath.config.choices import (
     MOST_SAMPLE_SEED,
     MOST_SEED,
     MOST_STEPS,
-    PRECISIONS,
     SOLVERS,
     SPLITS,
     TRACKERS,
     Artefacts,
-    Calibrate,
     OnError,
     Prediction,
     Resize,
     Strength,
-    Trained,
     Uncertain,
 )
 from latentpath.config.fields import choice, number
-from latentpath.config.finetune import FinetuneConfig, SlidersConfig
 from latentpath.config.methods import MethodsConfig
+from latentpath.config.training import ClassifierConfig, FinetuneConfig, SlidersConfig, TrainerConfig
 from latentpath.keys import INTERPOLATIONS
 
 
 @dataclass
 class CaptionsConfig:
+    """Templates of the captions that fine-tuning and the sweep use."""
+
     # caption of an image that shows attributes
     with_attributes: str = "an image of {cls} showing {attributes}"
     without_attributes: str = "an image of {cls}"  # ... and of one that shows none
@@ -44,6 +42,8 @@ class CaptionsConfig:
 
 @dataclass
 class IsicConfig:
+    """Settings of `dataset.layout=isic2019`: where the labels of artefacts come from."""
+
     artefacts: Artefacts = Artefacts.inferred  # table of artefacts: inferred by a model, or by hand
     # An artefact is present if its inferred probability is at least this ...
     present: float = number(0.9, low=0, high=1)
@@ -52,6 +52,8 @@ class IsicConfig:
 
 @dataclass
 class ChexpertConfig:
+    """Settings of `dataset.layout=chexpert`: which labels and views are used."""
+
     uncertain: Uncertain = Uncertain.ignore  # labels of -1 become present, absent, or unknown
     frontal_only: bool = True  # leave lateral views out
     labels_csv: str = "train.csv"  # in root
@@ -59,6 +61,8 @@ class ChexpertConfig:
 
 @dataclass
 class TableConfig:
+    """Settings of `dataset.layout=image_table`: the table of your own images and its columns."""
+
     file: str = "labels.csv"  # in root
     images_dir: str = "images"  # in root; . if the paths start at root
     path_column: str = "image"  # file names in images_dir
@@ -77,6 +81,8 @@ class PhantomConfig:
 
 @dataclass
 class DatasetConfig:
+    """The images, their labels and captions, and how they are split."""
+
     # One of LAYOUTS, or the reader of a plugin: my_module:read.
     layout: str = choice("isic2019", LAYOUTS, functions=True)
     root: str = "???"  # the folder of the data set
@@ -101,6 +107,8 @@ class DatasetConfig:
 
 @dataclass
 class AttributeConfig:
+    """The attributes to edit, and which edits besides the plain swap the sweep makes."""
+
     names: list[str] = field(default_factory=list)  # the attributes to traverse, among dataset.attributes
     combinations: list[list[str]] = field(default_factory=list)  # several at once: [[hair, ruler]]
     # Pairs to edit one after the other, in both orders: the first attribute in a window, then both.
@@ -115,6 +123,8 @@ class AttributeConfig:
 
 @dataclass
 class TimestepsConfig:
+    """The steps of the reverse diffusion, and those at which the prompt is swapped."""
+
     num_inference_steps: int = number(50, low=1, high=MOST_STEPS)  # steps of the reverse diffusion, N
     # first steps with the target prompt; 0: strongest edit
     swap_steps: list[int] = number(list(range(5, 50, 5)), low=0, high=MOST_STEPS)
@@ -143,6 +153,8 @@ class InversionConfig:
 
 @dataclass
 class SamplerConfig:
+    """How images are sampled: solver, guidance, seeds, and how the U-Net is run."""
+
     solver: str = choice("ddim", SOLVERS)  # how a step of the reverse diffusion is computed
     eta: float = number(0.0, low=0, high=1, zero="deterministic")  # of ddim: share of new noise in each step
     guidance_scale: float = number(7.5, low=0, high=1000)  # classifier-free guidance; 1: none
@@ -167,6 +179,8 @@ class SamplerConfig:
 
 @dataclass
 class ModelConfig:
+    """The base model: Stable Diffusion 1, 2 or XL, or `phantom-sd`, which ships."""
+
     name: str = "phantom-sd"  # "phantom-sd", a diffusers folder, a hub id, or a single .safetensors file
     config: str | None = None  # of a single file: a diffusers folder with its configurations and tokenizer
     revision: str | None = None  # branch, tag or commit of the hub id
@@ -177,50 +191,9 @@ class ModelConfig:
 
 
 @dataclass
-class ClassifierConfig:
-    arch: str = "efficientnet_b0"  # a timm name, efficientnet_tiny, resnet_micro or my_module:build
-    pretrained: bool = True  # start from ImageNet weights
-    trainable: Trained = Trained.full  # the whole network, or a linear layer on the features of all stages
-    # Pixels at which the network sees images; null: dataset.image_size, at which they are read.
-    image_size: int | None = number(None, low=8, high=4096)
-    epochs: int = number(10, low=1, high=100_000)  # at most
-    # Stop after this many epochs without improvement; 0: never.
-    patience: int = number(0, low=0, high=100_000, zero="never stop")
-    # Selects the best epoch on the validation split: loss, or auroc (mean over labels).
-    monitor: str = choice("loss", ("loss", "auroc"))
-    batch_size: int = number(64, low=1, high=65536)  # summed over all processes
-    lr: float = number(1e-4, above=0, high=1)  # learning rate of AdamW
-    weight_decay: float = number(1e-2, low=0, high=100)  # of AdamW
-    dropout: float = number(0.3, low=0, below=1)  # before the last layer
-    horizontal_flip: bool = True  # flip half of the training images
-    vertical_flip: bool = True  # flip half of the training images
-    rotation: float = number(0.0, low=0, high=180)  # degrees: rotate by at most this much in either direction
-    color_jitter: float = number(0.0, low=0, high=1)  # brightness, contrast, saturation: factors in 1 +- this
-    # Pixels: blur half of the training images by a sigma up to this.
-    blur: float = number(0.0, low=0, high=100)
-    class_weights: bool = True  # weight rare classes and rare positives up, at most tenfold
-    # trainable=head: also fit and calibrate on images after the base model's VAE, as generated images are.
-    through_vae: bool = False
-    # Held-out images that are also judged after the base model's VAE, as generated images are; 0: none.
-    round_trips: int = number(2000, low=0, high=1_000_000, zero="none")
-    # trainable=head: also judge every image by layers fitted on the other folds of groups; 0: no.
-    folds: int = number(0, low=0, high=100, zero="none")
-    calibrate: Calibrate = Calibrate.temperature  # how logits become probabilities, by the validation split
-
-
-@dataclass
-class TrainerConfig:
-    accelerator: str = choice("auto", ACCELERATORS)  # where to compute
-    devices: int = number(1, low=1, high=1024)  # processes on each node
-    num_nodes: int = number(1, low=1, high=65536)  # machines of the job
-    # Of Lightning.
-    strategy: str = choice("auto", ("auto", "ddp", "ddp_find_unused_parameters_true"))
-    precision: str = choice("32-true", PRECISIONS)  # of Lightning
-    num_workers: int = number(0, low=0, high=1024)  # processes that load data
-
-
-@dataclass
 class LoggerConfig:
+    """The experiment tracker that gets losses and figures."""
+
     name: str = choice("csv", TRACKERS)  # csv is always on; wandb, tensorboard or mlflow in addition
     project: str = "latentpath"  # name of the project in the tracker
     images: bool = False  # send images to wandb and TensorBoard; a model can memorise a patient
@@ -228,6 +201,8 @@ class LoggerConfig:
 
 @dataclass
 class MetricConfig:
+    """`latentpath evaluate`: which figures are computed, and how."""
+
     lpips: list[str] = choice(["alex"], LPIPS_NETS)  # backbones of LPIPS; [] for none
     # Networks whose features FID and its kin compare.
     features: list[str] = choice(["judge"], ("judge", "inception", "xrayvision"))
@@ -250,6 +225,8 @@ class MetricConfig:
 
 @dataclass
 class Config:
+    """All settings; every command takes one `Config`."""
+
     name: str = "unnamed"  # names the folder of the run in output_dir
     output_dir: str = "outputs"  # all runs are folders in it
     # of training and of random draws; the seeds of images are in sampler

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from latentpath.config.schema import ClassifierConfig
+from latentpath.config.training import ClassifierConfig
 
 
 def augment(images: Tensor, how: ClassifierConfig) -> Tensor:

@@ -14,7 +14,7 @@ from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from latentpath.config.schema import ClassifierConfig
+from latentpath.config.training import ClassifierConfig
 from latentpath.data.pixels import to_model_range
 from latentpath.data.records import ImageTable
 from latentpath.judge.classifier import class_outputs

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.training import FinetuneConfig
 from latentpath.diffusion.conditioning import Conditioning
 from latentpath.diffusion.objective import diffusion_loss, draw, prediction_error, sample_latents
 from latentpath.diffusion.schedule import NoiseSchedule

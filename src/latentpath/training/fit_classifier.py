@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
-from latentpath.config.schema import ClassifierConfig, TrainerConfig
+from latentpath.config.training import ClassifierConfig, TrainerConfig
 from latentpath.data.records import ImageTable
 from latentpath.errors import UserError
 from latentpath.judge.classifier import Classifier, class_outputs

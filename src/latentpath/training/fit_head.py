@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from latentpath.config.schema import TrainerConfig
+from latentpath.config.training import TrainerConfig
 from latentpath.diffusion.execution import device_of
 from latentpath.judge.classifier import Classifier
 from latentpath.judge.stage_features import StageFeatures

@@ -14,8 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader
 
-from latentpath.config.finetune import FinetuneConfig
-from latentpath.config.schema import TrainerConfig
+from latentpath.config.training import FinetuneConfig, TrainerConfig
 from latentpath.data.batches import LatentBatches, affordable_workers
 from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.components import BaseModel, save_pipeline

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
-from latentpath.config.schema import TrainerConfig
+from latentpath.config.training import TrainerConfig
 from latentpath.runs.progress import lightning_bar, on_terminal
 from latentpath.runs.ranks import Rank
 from latentpath.training.checkpoints import WholeCheckpoints

@@ -15,8 +15,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from latentpath.config.finetune import SlidersConfig
-from latentpath.config.schema import TrainerConfig
+from latentpath.config.training import SlidersConfig, TrainerConfig
 from latentpath.data.batches import LatentBatches
 from latentpath.data.latent_cache import LatentCache
 from latentpath.diffusion.conditioning import Conditioning

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from latentpath.config.finetune import FinetuneConfig
+from latentpath.config.training import FinetuneConfig
 from latentpath.data.latent_cache import LatentCache
 from latentpath.data.splits import hash_unit
 from latentpath.diffusion.objective import Draws, draw
