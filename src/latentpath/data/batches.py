@@ -85,11 +85,12 @@ class LatentBatches(IterableDataset[dict[str, Tensor]]):
 
     @property
     def batch_bytes(self) -> int:
-        """Memory of one batch in fp32."""
+        """The size of one batch in bytes, in float32."""
         sample = self.cache.moments[0].size + self.cache.prompt_embeds[0].numel()
         return 4 * self.batch_size * sample // self.world_size
 
     def batch(self, number: int) -> dict[str, Tensor]:
+        """Return batch `number` of this rank; equal numbers give equal batches."""
         rows = self._rows(number)
         rng = np.random.default_rng((self.seed, 1, number))
         dropped = rng.random(len(rows)) < self.caption_dropout

@@ -41,7 +41,7 @@ class ImageFolder:
         ]
 
     def why_not(self, name: str) -> str:
-        """Say why `find` has no path for a name."""
+        """Return the reason why `find` has no path for `name`, in words."""
         found = self._candidates(name)
         if len(found) > 1:
             return f"{len(found)} files are called {name}: {' and '.join(found[:2])}"

@@ -70,7 +70,10 @@ def read_image(path: Source, spec: ImageSpec) -> torch.Tensor:
 def load_images(
     rows: pd.DataFrame, spec: ImageSpec, *, progress: bool = False, out: Path | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Call `read_images` and report unreadable files as `spec.on_error` says."""
+    """Read the images of `rows`; unreadable files raise or warn, as `spec.on_error` says.
+
+    Returns images (kept, 3, size, size) uint8 and their row positions (kept,). `out`: see `read_images`.
+    """
     images, kept, unreadable = read_images(rows, spec, progress=progress, out=out)
     report_problems(unreadable, spec.on_error)
     return images, kept

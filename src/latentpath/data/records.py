@@ -74,7 +74,7 @@ class ImageTable:
         return replace(self, rows=rows) if (self.rows["split"] == "judge").any() else self
 
     def is_captioned(self, rows: pd.DataFrame) -> pd.Series:
-        """Say for each row whether its caption is certainly true: one bool per row.
+        """Return for each row whether its caption is certainly true, as bools.
 
         The caption of an image without a known attribute is the neutral prompt, which says that no attribute
         is present. It may be false if one of them is unknown.

@@ -84,7 +84,7 @@ def reserve_for_judge(groups: pd.Series, splits: np.ndarray, *, fraction: float,
 
 
 def rare_labels(rows: pd.DataFrame, attributes: Sequence[str], splits: Sequence[str]) -> list[str]:
-    """Name the classes and attributes of which one of the `splits` holds fewer than RARE images, counted."""
+    """Describe each class and attribute of which one of the `splits` has fewer than RARE images."""
     found = []
     for split in splits:
         part = rows[rows["split"] == split]

@@ -25,10 +25,10 @@ Row = tuple[int, int]  # a latent of the step, and the prompt that the U-Net see
 
 
 class Attention:
-    """The attention of one step: what letters look at in it, and what rows lend to each other.
+    """The attention maps of one step: those that letters look at, and those that rows lend to each other.
 
-    letters: that of each latent. origins: for each latent, the one of its neutral image, which stands before
-    it. tokens: those of each prompt, with start and end.
+    letters: the letter of each latent. origins: for each latent, the index of its neutral image's latent,
+    which comes before it. tokens: the token ids of each prompt, with start and end.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Attention:
         return torch.where(columns >= 0, theirs[..., columns.clamp(min=0)], own)
 
     def look(self, row: Row, maps: Tensor) -> None:
-        """Add to what is seen of `row` the cross-attention `maps` of a layer, to all words of its prompt."""
+        """Keep how much each pixel of `row` attends to the words of its prompt in a layer with `maps`."""
         words = maps[..., 1 : len(self.tokens[row[1]]) - 1].float().sum(dim=-1)
         self._seen.setdefault(row, {}).setdefault(maps.shape[1], []).append(words)
 
     def map_of(self, row: Row, size: Sequence[int]) -> Tensor:
-        """Return what was seen of `row`: how much each pixel attends to the prompt's words, (h', w').
+        """Return how much each pixel of `row` attends to the words of its prompt, (h', w').
 
         It is the mean over the heads of the layers at a quarter of the latents' height and width `size`,
         which are 16 x 16 in Stable Diffusion at 512 px; of the nearest size where a U-Net has none there.
@@ -102,7 +102,7 @@ def attending(
     attention: Attention | None,
     rows: Sequence[Row],
 ) -> Iterator[None]:
-    """Within the block, calls of `unet` with these rows take part in `attention`; None: they are plain."""
+    """Let calls of `unet` with these `rows` use `attention` within the block; None changes nothing."""
     if attention is None or not {*rows} & (attention.looked | attention.cross | attention.own):
         yield
         return

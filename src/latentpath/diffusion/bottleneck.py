@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(unet: UNet) -> Iterator[list[Tensor]]:
-    """Collect the h (rows, c', h', w') of each call of `unet` within the block, in fp32."""
+    """Collect the mid-block's output h (rows, c', h', w'), in fp32, of each call of `unet` in the block."""
     seen: list[Tensor] = []
 
     def read(block: nn.Module, given: object, h: Tensor) -> None:
@@ -31,7 +31,7 @@ def reading(unet: UNet) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def shifting(unet: UNet, shift: Tensor | None) -> Iterator[None]:
-    """Add `shift` (rows, c', h', w') to the h of each call of `unet` within the block; None adds nothing."""
+    """Add `shift` (rows, c', h', w') to the mid-block's output in each call of `unet` in the block, if any."""
     if shift is None:
         yield
         return

@@ -54,15 +54,19 @@ class BaseModel:
         return cls(model.name, model.revision, model.vae, weights, model.config)
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet:
+        """Load the U-Net, trainable, on the CPU."""
         return self._load(UNet, "unet", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE)
 
     def vae(self, dtype: torch.dtype = torch.float32) -> Autoencoder:
+        """Load the VAE, frozen, on the CPU."""
         return _frozen(self._load(Autoencoder, "vae", torch_dtype=dtype, low_cpu_mem_usage=False, **SAFE))
 
     def text_encoder(self) -> CLIPTextModel:
+        """Load the (first) text encoder, frozen, on the CPU."""
         return self._text_encoder(CLIPTextModel, "text_encoder")
 
     def tokenizer(self) -> CLIPTokenizer:
+        """Load the (first) tokenizer."""
         return self._tokenizer("tokenizer")
 
     def text_parts(self) -> dict[str, Any]:  # Any: of transformers
@@ -74,7 +78,7 @@ class BaseModel:
         return parts
 
     def prompt_encoder(self, image_size: int) -> PromptEncoder:
-        """Return the encoder of prompts for square images of `image_size` pixels, which SDXL is told."""
+        """Return the encoder of prompts for square images of `image_size` pixels, an input of SDXL."""
         if not self.is_sdxl:
             return PromptEncoder(**self.text_parts())
         zero = self.empty_prompt_is_zero()
@@ -99,7 +103,7 @@ class BaseModel:
             raise UserError(f"{self.location}/scheduler: {error}") from None
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
-        """(c, h, w) of the latents of square images of `image_size` pixels."""
+        """Return (c, h, w) of the latents of square images of `image_size` pixels."""
         config = self._load(Autoencoder, "vae", how="load_config")
         factor = 2 ** (len(config["block_out_channels"]) - 1)
         if image_size % factor:
@@ -116,7 +120,7 @@ class BaseModel:
         return self._load(UNet, "unet", how="load_config")
 
     def context_shape(self) -> tuple[int, int]:
-        """(length, dim) of a prompt's embedding."""
+        """Return (length, dim) of the embedding of a prompt."""
         return self.tokenizer().model_max_length, self.unet_config()["cross_attention_dim"]
 
     def flop_per_row(self, image_size: int) -> int:
@@ -165,7 +169,10 @@ class BaseModel:
         return has_weights(self.source, self.revision, self.weights)
 
     def check(self, *, only_config: bool = False) -> None:
-        """Raise UserError at once if a local folder is no whole base model; a hub id can only be tried."""
+        """Raise UserError unless a local folder is a whole base model; a hub id is not checked.
+
+        only_config: the weights of the networks may be missing, as for the cost of a sweep.
+        """
         own = {"config": self.config, "only_config": only_config}
         check_base(self.source, self.revision, self.vae_source, self.weights, **own)
 

@@ -38,6 +38,7 @@ class Conditioning:
         return Conditioning(hidden, pooled, self.image_size)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
+        """Move all tensors to `device` and, if given, to `dtype`."""
         return self.map(lambda part: part.to(device, dtype))
 
     def unet_arguments(self) -> dict[str, Any]:  # Any: arguments of diffusers

@@ -32,7 +32,7 @@ class Borrows(Generic[P]):
 class Direction:
     """A direction in the U-Net's h-space, which leads from `source` to `target`, two prompts of a plan.
 
-    It is a mean over this many `seeds` of its own, see `traversal.directions`.
+    It is a mean over `seeds` images that no sweep uses, see `traversal.directions`.
     """
 
     source: Any  # Any: whatever identifies a prompt in the plan; `map` leaves it as it is
@@ -60,11 +60,13 @@ class Shifts:
 
 
 class Guidance(Generic[P]):
-    """How a step makes one eps of the U-Net's outputs: `Mix`, `Gated`, `Adapted`, or one like them.
+    """How a step combines the outputs of the U-Net into one eps: `Mix`, `Gated`, `Adapted`, and others.
 
-    remembers: whether it has a memory of earlier steps. adapters: those of the U-Net that are on. looks: the
-    prompts whose cross-attention it is shown (`seeing`). borrows: whose attention it uses. shifts: how it
-    shifts the U-Net's mid-block.
+    remembers: whether it has a memory of earlier steps.
+    adapters: the low-rank adapters of the U-Net that are on.
+    looks: the prompts whose cross-attention maps it is given (`seeing`).
+    borrows: the attention maps that it takes from the neutral image.
+    shifts: how it shifts the mid-block of the U-Net.
     """
 
     remembers: bool = False
@@ -79,12 +81,12 @@ class Guidance(Generic[P]):
 
     @property
     def inside(self) -> bool:
-        """Whether it reaches into the U-Net, which must then not be compiled."""
+        """Whether it changes or reads activations inside the U-Net, which must then not be compiled."""
         return bool(self.adapters or self.looks or self.borrows or self.shifts)
 
     @property
     def prompts(self) -> tuple[P, ...]:
-        """The prompts whose outputs it is called with, each once."""
+        """The prompts, each once, in the order of the outputs that a call takes."""
         raise NotImplementedError
 
     @property
@@ -93,22 +95,22 @@ class Guidance(Generic[P]):
         raise NotImplementedError
 
     def map(self, of: Callable[[P], Q]) -> Guidance[Q]:
-        """Return the same with other names of its prompts."""
+        """Return the same guidance with each prompt `p` replaced by `of(p)`."""
         raise NotImplementedError
 
     def at(self, step_index: int, num_inference_steps: int) -> Guidance[P]:
-        """Return what is followed at one of the N steps; most are the same at all of them."""
+        """Return the guidance at step `step_index` of the N steps; most kinds are the same at all steps."""
         return self
 
     def seeing(self, maps: Tensor) -> Guidance[P]:
-        """Return the same for rows whose attention to the words of each of `looks` is `maps`.
+        """Return the same guidance with the attention maps that it asked for by `looks`.
 
-        `maps` are (looks, n, h', w'), see `attention.Attention.map_of`.
+        maps: (looks, n, h', w'), see `attention.Attention.map_of`.
         """
         return self
 
     def stepping(self, asymmetry: float) -> Guidance[P]:
-        """Return the same for a step with this `Solver.asymmetry`, which letters that shift need."""
+        """Return the same guidance for a step with this `Solver.asymmetry`; only those that shift use it."""
         return self
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -151,7 +153,7 @@ class Mix(Guidance[P]):
         return max(range(len(self)), key=lambda k: self.terms[k][1])
 
     def map(self, of: Callable[[P], Q]) -> Mix[Q]:
-        """Return the same mix with other names of its prompts."""
+        """Return the same mix with each prompt `p` replaced by `of(p)`."""
         return Mix(tuple((of(prompt), weight) for prompt, weight in self.terms))
 
     def __call__(self, outputs: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -171,7 +173,7 @@ Gate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Beside(Guidance[P]):
-    """Guidance that adds something to the eps of a mix, `base`, whose prompts stand first."""
+    """Guidance that adds a term to the eps of the mix `base`, whose prompts come first."""
 
     base: Mix[P]
 
@@ -187,7 +189,7 @@ class Beside(Guidance[P]):
 
 
 class Through(Guidance[P]):
-    """Guidance that mixes the outputs as `mix` does, and changes what the U-Net does with them."""
+    """Guidance that mixes the outputs as `mix` does, but changes how the U-Net computes them."""
 
     mix: Mix[P]
 

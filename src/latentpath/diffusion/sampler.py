@@ -26,9 +26,12 @@ class Sampler:
         z_N ~ noise,   z' = solver step of z with denoise(z, t, letter) + noise of the step
 
     A row is determined by its seed and by the letter of each step, a mix of prompts. Letters are indices into
-    the table of letters of `denoise`. `device` holds the state. If it `remembers`, the last part of a state
-    is the memory of gated letters, zero at the start. If it `borrows`, the first row of each seed is its
-    neutral image, whose attention others may use. directions: those of h-space that are known, at each step.
+    the table of letters of `denoise`.
+
+    device: holds the state.
+    remembers: the last part of a state is the memory of gated letters, zero at the start.
+    borrows: the first row of each seed is its neutral image, whose attention maps other rows may use.
+    directions: the directions of h-space that are known, each with one entry per step.
     """
 
     denoise: Denoise

@@ -41,7 +41,7 @@ class WeightEMA(WeightAveraging):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Copy the average even if nothing was left to train, in which case `on_train_end` is not called.
 
-        A kill can come after the last checkpoint and before the weights are saved.
+        The process may have been killed after the last checkpoint and before the weights were saved.
         """
         self._copy_average_to_current(pl_module)
 

@@ -22,8 +22,8 @@ KEYS = ("state_dict", "loops", "pytorch-lightning_version")  # what each checkpo
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name beside it, syncs it to the disk and renames it.
 
-    Lightning builds it in memory and again in the system's folder for temporary files, where a kill leaves
-    gigabytes that nobody removes, and then copies it to its place, where a kill leaves half of it.
+    Lightning builds it in memory and again in the system's folder for temporary files, where a killed process
+    leaves gigabytes that nobody removes. Then it copies it to its place, where a killed process leaves half.
     """
 
     def save_checkpoint(
@@ -42,7 +42,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint in `folder`, or None if there is none.
 
     If last.ckpt is a link to the newest one, the link is returned, because Lightning never removes the file
-    that it resumes from. A link to a file that a kill has removed is skipped.
+    that it resumes from. A link to a file that is gone is skipped.
     """
     there = [file for file in folder.glob("*.ckpt") if file.exists()]
     files = sorted(there, key=lambda file: (file.stat().st_mtime_ns, file.is_symlink()), reverse=True)

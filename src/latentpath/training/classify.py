@@ -122,7 +122,7 @@ def classification_loss(
 
 @dataclass(frozen=True)
 class LabelWeights:
-    """What the labels weigh in the loss: each class (C,), and the positives of each attribute (A,)."""
+    """The weights of labels in the loss: of each class (C,), and of the positives of each attribute (A,)."""
 
     classes: Tensor
     positives: Tensor
@@ -134,18 +134,18 @@ class LabelWeights:
 
 
 def label_weights(table: ImageTable) -> LabelWeights:
-    """Return the weights by which the labels of the training split count alike (`balance`)."""
+    """Return the weights that balance the labels of the training split (see `balance`)."""
     labels = label_tensors(table.split("train"), table.classes, table.attributes)
     return balance(*labels, class_outputs=class_outputs(table.classes))
 
 
 def equal_weights(table: ImageTable) -> LabelWeights:
-    """Return weights of 1."""
+    """Return a weight of 1 for every label."""
     return LabelWeights(torch.ones(class_outputs(table.classes)), torch.ones(len(table.attributes)))
 
 
 def balance(class_labels: Tensor, attribute_labels: Tensor, *, class_outputs: int) -> LabelWeights:
-    """Weigh classes n / (C n_c) and positives negatives / positives, each within [0.1, 10]."""
+    """Return the weights n / (C n_c) of classes and negatives / positives of attributes, in [0.1, 10]."""
     counts = torch.bincount(class_labels, minlength=class_outputs)[:class_outputs].float()
     class_weights = counts.sum() / (class_outputs * counts.clamp(min=1)) if class_outputs else counts
     positives, known = (attribute_labels == 1).sum(dim=0), (~attribute_labels.isnan()).sum(dim=0)

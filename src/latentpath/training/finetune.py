@@ -151,7 +151,7 @@ class UNetFinetuner(L.LightningModule):
             check_loss(float(trainer.callback_metrics["train/loss"]), step)  # the mean of all processes
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # Any: of Lightning
-        """Keep the step's losses: Lightning logs after the checkpoint, and a kill can come in between."""
+        """Keep the losses of the step: Lightning logs them after the checkpoint, and may be killed before."""
         trainer: Any = self.trainer  # Any: not typed by Lightning
         step = checkpoint["global_step"]
         checkpoint["validated"] = self.validated

@@ -84,7 +84,7 @@ def fit_head(
 
 @dataclass(frozen=True)
 class Head:
-    """The labels (n,) 0..K-1 or NaN (unknown) of one head, and what each label weighs in the loss (K,)."""
+    """One head: its labels (n,), 0..K-1 or NaN (unknown), and the weight of each label in the loss (K,)."""
 
     name: str
     labels: NDArray[np.float64]
@@ -104,18 +104,18 @@ class Head:
         return weight, bias
 
     def loss(self, x: Array, weight: Tensor, bias: Tensor) -> float:
-        """Return the mean negative log-likelihood of the logits, rid of the weights of the labels."""
+        """Return the mean negative log-likelihood of the logits minus the log weights of the labels."""
         known = np.isfinite(self.labels)
         logits = torch.from_numpy(x[known]) @ weight.T + bias - self.weights.log()
         return nll(logits, torch.from_numpy(self.labels[known]))
 
     def outputs(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the layer of the network's outputs from that of K logits."""
+        """Turn weight and bias of K logits into those of the network's outputs: K, or 1 for an attribute."""
         return (weight[1:] - weight[:1], bias[1:] - bias[:1]) if self.one_logit else (weight, bias)
 
 
 def heads_of(classifier: Classifier, images: LabelledImages, weights: LabelWeights) -> list[Head]:
-    """Return the heads with the labels of `images`, in the order of the classifier's outputs."""
+    """Return every head with the labels of `images`, in the order of the outputs of the classifier."""
     heads = []
     if classifier.class_outputs:
         heads.append(Head("class", images.class_labels.double().numpy(), weights.classes, one_logit=False))

@@ -22,7 +22,7 @@ CHUNK = 128  # images that are decoded at once
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A VAE that encodes and decodes images: its decoder made every image that the classifier will judge."""
+    """The VAE whose decoder makes the images to be judged; held-out images are encoded and decoded by it."""
 
     vae: str  # its name
     function: Callable[[Tensor], Tensor]  # images (n, 3, h, w) in [-1, 1] -> the same shape and range

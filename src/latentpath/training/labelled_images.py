@@ -24,9 +24,10 @@ from latentpath.runs.arrays import read_array, save_array
 
 
 class LabelledImages(Dataset[dict[str, Tensor]]):
-    """images (n, 3, size, size) uint8, class_labels (n,) int64, attribute_labels (n, A) float32, 0, 1, nan.
+    """Images with their labels; indexed by a list of positions, it gives a whole batch.
 
-    Indexed by a list of positions, it gives a whole batch. `groups` (n,) names the patient or lesion of each.
+    images: (n, 3, size, size) uint8. class_labels: (n,) int64. attribute_labels: (n, A) float32, 0, 1 or nan.
+    groups: (n,), the patient or lesion of each image.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class LabelledImages(Dataset[dict[str, Tensor]]):
 
 
 class EpochOrder(Sampler[int]):
-    """A permutation of `count` positions that depends on (seed, epoch); rank r of w takes r, r + w, ...
+    """Permutes `count` positions as (seed, epoch) determine; rank r of w takes every w-th from r on.
 
     `epoch()` is called when iteration starts, so a resumed run sees the same order as an uninterrupted one.
     """
@@ -99,9 +100,10 @@ class EpochOrder(Sampler[int]):
 
 
 class ImageData(L.LightningDataModule):
-    """The splits of an ImageTable; `folder` stores the pixels during training, for resuming too.
+    """The splits of an ImageTable as data loaders for Lightning.
 
-    `key` identifies the content of the images (`content_keys`); stored pixels with another key are replaced.
+    folder: stores the pixels during training, also for a training that resumes.
+    key: identifies the content of the images (`content_keys`); stored pixels with another key are replaced.
     """
 
     def __init__(

@@ -72,7 +72,9 @@ def _sees_one_gpu(accelerator: str) -> bool:
 
 
 class Started(ClusterEnvironment):
-    """`Trainer(plugins=[Started(current_rank())])`: the processes that torchrun or srun have started.
+    """Tells Lightning of the processes that torchrun or srun have started.
+
+    Use it as `Trainer(plugins=[Started(current_rank())])`.
 
     Lightning's own SLURMEnvironment refuses `srun --ntasks` without `--ntasks-per-node`; ignores steps of
     jobs named bash or interactive (as with salloc), so that each process starts all others again; and

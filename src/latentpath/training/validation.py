@@ -56,7 +56,7 @@ def steps_between(settings: FinetuneConfig, images: int) -> int:
 
 
 def check_validation(settings: FinetuneConfig, images: int) -> None:
-    """Raise UserError if `settings.monitor` has nothing to look at, with `images` held-out images."""
+    """Raise UserError if `settings.monitor` needs a validation that `images` held-out images do not allow."""
     if settings.monitor and images == 0:
         raise UserError(
             f"`monitor={settings.monitor}` needs images of the validation split with known "

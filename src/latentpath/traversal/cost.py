@@ -14,7 +14,10 @@ from latentpath.traversal.plan import SweepPlan
 
 @dataclass(frozen=True)
 class Work:
-    """Work outside the walk of a plan: latents that the U-Net denoises, its rows for them, images stored."""
+    """Work besides the walk of a plan.
+
+    calls: latents that the U-Net denoises. rows: its rows for them. images: images that are stored.
+    """
 
     calls: int = 0
     rows: int = 0
@@ -24,6 +27,7 @@ class Work:
         return Work(self.calls + other.calls, self.rows + other.rows, self.images + other.images)
 
     def times(self, count: int) -> Work:
+        """Return this work done `count` times."""
         return Work(count * self.calls, count * self.rows, count * self.images)
 
 

@@ -19,13 +19,13 @@ FIRST_SEED = MOST_SAMPLE_SEED + 2**32  # of the images that directions are a mea
 
 @torch.no_grad()
 def find_directions(plan: SweepPlan, sampler: Sampler, cls: str, shape: Sequence[int]) -> None:
-    """Add to `sampler.directions` those that the plan follows for `cls` and that are not known yet.
+    """Compute the directions of h-space that `plan` follows for `cls`, and add them to `sampler.directions`.
 
         dh_i = mean over seeds k of  h(z*_ki, target) - h(z*_ki, source),    h the output of the mid-block
 
-    z*_k is the neutral image of seed k of its own, sampled from random noise also where the sweep edits real
-    images; `shape` (c, h, w) is that of the latents. So a direction depends on the class, the attribute and
-    the number of seeds alone.
+    z*_k is the neutral image of a seed that no sweep uses. It is sampled from random noise, even if the sweep
+    edits real images, so a direction depends only on the class, the attribute and the number of seeds.
+    shape: (c, h, w) of the latents.
     """
     missing = [along for along in plan.directions(cls) if along not in sampler.directions]
     for seeds in dict.fromkeys(along.seeds for along in missing):

@@ -19,8 +19,8 @@ from latentpath.traversal.words import Letter
 class Trunk:
     """The finished neutral trajectory of some seeds of one class.
 
-    states: N + 1 states (seeds, ...), before each step and after the last. maps: where captions disagree, by
-    the attributes that they name, once `methods.mask` has found it.
+    states: N + 1 states (seeds, ...), before each step and after the last.
+    maps: attributes -> where their captions disagree, as `methods.mask` has found it so far.
     """
 
     plan: SweepPlan

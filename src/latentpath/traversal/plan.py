@@ -34,7 +34,7 @@ class Branch:
 
     @property
     def late(self) -> Late | None:
-        """What it needs of the finished neutral image; None for a branch of the tree."""
+        """What the branch needs of the finished neutral image; None for a branch of the tree."""
         return self.spell.late if isinstance(self.spell, Swap) else None
 
     @property
@@ -87,7 +87,7 @@ class SweepPlan:
         return self.word(cls, branch)[min(self.first_step(branch), self.num_inference_steps - 1)]
 
     def text(self, cls: str, branch: Branch) -> str:
-        """Return the text that a branch moves to: of the last prompt in the letter of its edit."""
+        """Return the text that a branch moves to: the text of the last prompt in the letter of its edit."""
         return self.edit(cls, branch).prompts[-1].text
 
     def plain(self, swap_steps: Iterable[int], *, seeds: int | None = None) -> SweepPlan:
@@ -187,7 +187,7 @@ class SweepPlan:
 
     @cached_property
     def _advance(self) -> list[Letter]:
-        """The letters of all latents of a seed that late branches denoise in advance."""
+        """The letters of all latents of a seed that are denoised before late branches can start."""
         found = {}
         for branch in self.late:
             p = self.prompts_of(self.classes[0], branch)
@@ -212,6 +212,7 @@ class SweepPlan:
 
     @property
     def plain_calls_per_seed(self) -> int:
+        """U-Net calls per seed if each image took one full run."""
         return len(self.branches) * self.num_inference_steps
 
     @property
@@ -226,14 +227,17 @@ class SweepPlan:
 
     @property
     def unet_calls(self) -> int:
+        """U-Net calls of the whole sweep."""
         return self.samples * self.calls_per_seed + len(self.classes) * len(self._once)
 
     @property
     def unet_rows(self) -> int:
+        """U-Net rows of the whole sweep."""
         return self.samples * self.rows_per_seed + len(self.classes) * sum(map(len, self._once))
 
     @property
     def images(self) -> int:
+        """The number of images of the whole sweep."""
         return self.samples * len(self.branches)
 
 

@@ -96,10 +96,11 @@ class Traversal:
         besides: int = 0,
         like: GuidedDenoiser | None = None,
     ) -> GuidedDenoiser:
-        """Sample `plan` into `folder` with the other processes, in the given `way` or from noise.
+        """Sample `plan` into `folder`, together with the other processes.
 
-        besides: the U-Net rows that the way takes outside the walk of `plan`. `like` is a denoiser that was
-        tuned for the same architecture. Returns the denoiser, which counts its work.
+        way: makes the function that samples a wave; None: from random noise. besides: the U-Net rows that it
+        takes outside the walk of `plan`. like: a denoiser that was tuned for the same architecture. Returns
+        the denoiser, which counts its work.
         """
         denoise = self._denoiser(plan, model, tuned=like)
         # DDPM inversion needs the noise that DDPM adds.

@@ -49,7 +49,7 @@ def tune(
 
 
 def seconds_per_row(denoise: GuidedDenoiser, *, latent_shape: Sequence[int], device: torch.device) -> float:
-    """Seconds per row of the U-Net in full batches here, the better of two after one to warm up."""
+    """Return the seconds per U-Net row in full batches on `device`: the better of two, after a warm-up."""
     rows = denoise.batch_size
     latents = torch.randn(1, *latent_shape, device=device).expand(rows, *latent_shape)
     times = []

@@ -36,7 +36,7 @@ class Prompt:
 
 
 def blend(origin: str, text: str, strength: float) -> Prompt:
-    """The prompt that lies `strength` of the way from `origin` to `text`: 0 is `origin`, 1 is `text`."""
+    """Return the prompt that lies `strength` of the way from `origin` (0) to `text` (1)."""
     if strength in (0, 1):
         return Prompt(text if strength else origin)
     return Prompt(text, strength, origin)
@@ -102,14 +102,14 @@ def target(p: Prompts) -> Letter:
 
 
 class Late(Protocol):
-    """What an edit needs of the whole neutral trajectory, off which it then branches at its swap step."""
+    """An edit that needs the finished neutral image before it branches off at its swap step."""
 
     def asks(self, p: Prompts) -> tuple[Letter, ...]:
-        """The letters that it uses in advance, besides that of the edit."""
+        """Return the letters that it denoises with before the edit starts, besides that of the edit."""
         ...
 
     def calls(self, p: Prompts) -> int:
-        """Latents per seed that it denoises in advance under these letters, once for an attribute."""
+        """Return how many latents per seed it denoises with these letters, once per attribute."""
         ...
 
     def start(self, trunk: Trunk, step: int) -> State:
@@ -117,13 +117,13 @@ class Late(Protocol):
         ...
 
     def region(self, trunk: Trunk, p: Prompts) -> Tensor | None:
-        """Where the image may change, as booleans (seeds, 1, h, w); None: everywhere."""
+        """Return where the image may change, as booleans (seeds, 1, h, w); None: everywhere."""
         ...
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Spells the letter of `inside` in the edited steps, and that of `outside` in all others.
+    """Gives the edited steps the letter of `inside`, and all other steps that of `outside`.
 
     late: what the edit needs of the finished neutral image, if anything.
     """

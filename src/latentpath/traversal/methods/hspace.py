@@ -20,15 +20,15 @@ class Hspace:
     """From step s on: u + g (n - u) + k_i g (n~ - n). U-Net rows per node: 3.
 
         n~   = eps(z, n) with the output h of the mid-block shifted to h + dial dh_i
-        dh_i = mean over `seeds` of h(z*_i, p) - h(z*_i, n), on the neutral images of seeds of its own
-        k_i  = P / (P + D), by which the asymmetric step is a plain one (`Solver.asymmetry`): z_0 is predicted
-               with n~, the direction to the next z with n
+        dh_i = mean of h(z*_i, p) - h(z*_i, n) over the neutral images of `seeds` seeds that no sweep uses
+        k_i  = P / (P + D), which turns the paper's asymmetric step into a plain one (`Solver.asymmetry`)
 
-    As in the swap, the attribute enters the conditional row alone, and guidance amplifies it. The paper
-    trains dh_i and finds it nearly the same for all images; this is its form without training. The mean is
-    over images that no sweep has, so that an image depends on its own seed alone, and costs once per class
-    seeds N (3 + attributes) rows. With dial 0 it is the neutral image. For DDIM and Euler. The paper ends the
-    edit some steps before the last, which this does not. Source: Kwon et al. 2023, 2210.10960.
+    In the asymmetric step z_0 is predicted with n~ and the direction to the next z with n. As in the swap, the
+    attribute enters the conditional row only, and guidance amplifies it. The paper trains dh_i and finds it
+    nearly the same for all images; this is its form without training. No sweep uses the images of the mean, so
+    an image depends on its own seed only. They cost seeds N (3 + attributes) rows, once per class. With dial 0
+    it is the neutral image. For DDIM and Euler. The paper ends the edit some steps before the last; this does
+    not. Source: Kwon et al. 2023, 2210.10960.
     """
 
     dial: float = 1.0

@@ -49,7 +49,7 @@ class Apart(Beside[P]):
         return tuple(dict.fromkeys((*self.base.prompts, self.origin, *self.others, self.toward)))
 
     def map(self, of: Callable[[P], Q]) -> Apart[Q]:
-        """Return the same letter with other names of its prompts."""
+        """Return the same letter with each prompt `p` replaced by `of(p)`."""
         others = tuple(of(other) for other in self.others)
         return Apart(self.base.map(of), of(self.origin), of(self.toward), others, self.dial)
 

@@ -1,4 +1,4 @@
-"""Methods of the user's own: functions of a plugin that say the prompt, or the mix, of each step."""
+"""Methods of the user: functions of a plugin that return the prompt, or the mix, of each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = Callable[..., Sequence[Prompt | str | Mapping[Prompt | str, float]]]
 
 @dataclass(frozen=True)
 class Own:
-    """Spells what a function of the user gives; a prompt alone gets the guidance of the sweep."""
+    """A method that a user's function defines; a prompt alone gets the guidance of the sweep."""
 
     name: str
     function: Function
