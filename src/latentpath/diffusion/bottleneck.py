@@ -31,7 +31,7 @@ def reading(unet: UNet) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def shifting(unet: UNet, shift: Tensor | None) -> Iterator[None]:
-    """Add `shift` (rows, c', h', w') to the mid-block's output in each call of `unet` in the block, if any."""
+    """Add `shift` (rows, c', h', w') to the mid-block's output in each call of `unet` in the block."""
     if shift is None:
         yield
         return

@@ -48,7 +48,8 @@ class SweepPlan:
     """A sweep over classes x branches x seeds, with prompts from the template of the training captions.
 
     The first branch is the neutral image. one_step_late: a swap at s takes effect from step s + 1, as in the
-    paper's released code, whose callback swaps at the end of a step.
+    paper's released code, whose callback swaps at the end of a step. unet_calls, unet_rows and images are
+    those of the whole sweep.
     """
 
     captions: CaptionTemplate
@@ -191,8 +192,7 @@ class SweepPlan:
         found = {}
         for branch in self.late:
             p = self.prompts_of(self.classes[0], branch)
-            asked = branch.late.asks(p) if branch.late else ()
-            if branch.late and asked:
+            if branch.late and (asked := branch.late.asks(p)):
                 found[branch.attributes, asked] = [*asked] * (branch.late.calls(p) // len(asked))
         return [letter for letters in found.values() for letter in letters]
 
@@ -227,17 +227,14 @@ class SweepPlan:
 
     @property
     def unet_calls(self) -> int:
-        """U-Net calls of the whole sweep."""
         return self.samples * self.calls_per_seed + len(self.classes) * len(self._once)
 
     @property
     def unet_rows(self) -> int:
-        """U-Net rows of the whole sweep."""
         return self.samples * self.rows_per_seed + len(self.classes) * sum(map(len, self._once))
 
     @property
     def images(self) -> int:
-        """The number of images of the whole sweep."""
         return self.samples * len(self.branches)
 
 

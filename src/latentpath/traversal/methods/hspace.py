@@ -23,12 +23,12 @@ class Hspace:
         dh_i = mean of h(z*_i, p) - h(z*_i, n) over the neutral images of `seeds` seeds that no sweep uses
         k_i  = P / (P + D), which turns the paper's asymmetric step into a plain one (`Solver.asymmetry`)
 
-    In the asymmetric step z_0 is predicted with n~ and the direction to the next z with n. As in the swap, the
-    attribute enters the conditional row only, and guidance amplifies it. The paper trains dh_i and finds it
-    nearly the same for all images; this is its form without training. No sweep uses the images of the mean, so
-    an image depends on its own seed only. They cost seeds N (3 + attributes) rows, once per class. With dial 0
-    it is the neutral image. For DDIM and Euler. The paper ends the edit some steps before the last; this does
-    not. Source: Kwon et al. 2023, 2210.10960.
+    In the asymmetric step z_0 is predicted with n~, and the direction to the next z with n. As in the swap,
+    the attribute enters the conditional row only, and guidance amplifies it. The paper trains dh_i and finds
+    it nearly the same for all images; this is its form without training. No sweep uses the images of the
+    mean, so an image depends on its own seed only. They cost seeds N (3 + attributes) rows, once per class.
+    With dial 0 it is the neutral image. For DDIM and Euler. The paper ends the edit some steps before the
+    last; this does not. Source: Kwon et al. 2023, 2210.10960.
     """
 
     dial: float = 1.0
