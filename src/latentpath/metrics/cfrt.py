@@ -23,13 +23,15 @@ from latentpath.metrics.flips import Array, flipped, hard_label
 
 @dataclass(frozen=True)
 class Rate:
-    """A fraction in [0, 1] of `n` decided samples; NaN with a `reason` where none could be decided."""
+    """A fraction in [0, 1] of `n` decided samples; NaN with a `reason` where none could be decided.
+
+    per_seed: (S,) mean of each seed, NaN if undecided; seeds are independent, the positions of one are not.
+    samples_per_seed: (S,) samples of each seed; `value` is the mean of per_seed with these weights.
+    """
 
     value: float
     n: int
     reason: str = ""
-    # (S,) mean of each seed, NaN if undecided: the seeds are independent, the positions of one are not;
-    # and of how many samples: `value` is the mean of per_seed weighted by samples_per_seed
     per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
     samples_per_seed: Array = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 

@@ -25,7 +25,11 @@ COLUMNS = [*KEY, "value", "low", "high", "n", "reason"]
 
 @dataclass(frozen=True)
 class Reading:
-    """One figure: its value and the ends of its interval, None if undefined; the seeds; the reason."""
+    """One figure.
+
+    value, and low and high, the ends of its interval: None if undefined. n: the seeds that it is taken over.
+    reason: why it is undefined, or what was left out.
+    """
 
     value: float | None = None
     low: float | None = None
@@ -50,11 +54,15 @@ class FigureTable:
         position: int | None = None,
         model: str = FINETUNED,
     ) -> Reading | None:
-        """Return a figure of a class and attribute, or its mean without both; None if there is none."""
+        """Return the figure with this key for a class and attribute; without both, its mean over all.
+
+        position: a swap step or frame; None: the figure of the whole trajectory. The other arguments are
+        columns of the table. Returns None if the table does not have it.
+        """
         return self._readings.get((cls, attribute, method, position, model, figure))
 
     def value(self, figure: str, cls: str | None = None, attribute: str | None = None, **key) -> float | None:
-        """Return the value only; None if it is undefined or missing."""
+        """Return the value of `get` alone; None if it is undefined or missing."""
         found = self.get(figure, cls, attribute, **key)
         return found.value if found else None
 
@@ -74,10 +82,12 @@ class FigureTable:
 
     @cached_property
     def methods(self) -> set[str]:
+        """The methods of which the table has figures."""
         return set(self.rows["method"])
 
     @cached_property
     def figures(self) -> set[str]:
+        """The keys of the figures in the table."""
         return set(self.rows["figure"])
 
     @cached_property

@@ -45,7 +45,8 @@ class Outcomes:
 class Edits:
     """The edits of a run that lead from the neutral image to one attribute, by any method and setting.
 
-    Another strength of the target prompt is the dial of the swap.
+    Of the plain swap, the strength of the target prompt is the dial. `leaks` names the measures of leak that
+    the scores of the run allow, the one to rank by first. Raises UserError if the scores hold an image twice.
     """
 
     def __init__(self, scored: Scored) -> None:
@@ -61,12 +62,11 @@ class Edits:
             raise UserError(f"the scores hold an image twice ({named}): run `latentpath evaluate` again.")
         table[LEAK] = table[OTHERS] - table["placebo_changed"]
         self.table = table[_eligible(scored, table)]
-        # The leaks that can be measured, the one to rank by first.
         self.leaks = [*([LEAK] if table[LEAK].notna().any() else []), OTHERS, *images]
 
     @property
     def methods(self) -> list[str]:
-        """The ways of editing, in the order of the table."""
+        """The methods, in the order of the table."""
         return list(dict.fromkeys(self.table["method"]))
 
     def cells(self, methods: Sequence[str]) -> list[tuple[str, str]]:

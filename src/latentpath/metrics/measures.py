@@ -98,7 +98,7 @@ def image_measures(networks: Mapping[str, object]) -> dict[str, Callable[..., Te
 
 @contextmanager
 def own_measures(references: Iterable[str], plugins: Sequence[str]) -> Iterator[None]:
-    """Inside, the functions `references` of the modules `plugins` are measures, each by its own name.
+    """Add the functions `references` of the modules `plugins` to MEASURES within the block, by their names.
 
     A function takes images (n, 3, h, w) and a reference (1, 3, h, w) with values in [0, 1], and returns (n,).
     The first line of its docstring is the measure's definition. Raises UserError for a name that another

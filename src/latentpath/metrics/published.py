@@ -20,6 +20,8 @@ POSTER_TOLERANCE, NOTEBOOK_TOLERANCE = 0.01, 0.0005
 
 @dataclass(frozen=True)
 class PublishedCfrt:
+    """One CFRT of the paper, as on its poster and as in the notebook of its released code."""
+
     poster: float
     notebook: float
 

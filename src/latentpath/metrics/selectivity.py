@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Selectivity:
-    """Of A attributes and n seeds that have an image toward each of them; NaN everywhere where n is 0.
+    """How selective the edits toward A attributes are, over n seeds with an image toward each; NaN if n is 0.
 
     confusion    (A, A) K_iA, the share of seeds whose head A moves most under the edit toward i, in [0, 1];
                  a row sums to 1, or less where two heads move equally far
@@ -94,13 +94,16 @@ def selectivity(neutral: ArrayLike, edited: ArrayLike) -> Selectivity:
 
 
 def matches(counts: Sequence[int]) -> Array:
-    """P(j edits match), j = 0..A, if the A edits of a seed are labelled at random; an array (A + 1,).
+    """Return P(j matches), j = 0..A, if the labels of one seed's A edits are permuted at random: (A + 1,).
 
-    counts[a] is the number of edits under which head a moves most. An edit matches if the head that moves
-    most is the one of its label; an edit under which two heads move equally far matches no label.
+    counts: (A,), counts[a] is the number of these edits under which head a moves most. An edit with label a
+    matches if head a moves most under it. Edits under which two heads move equally far are in no count and
+    never match, so the counts may sum to less than A.
 
-    With r_k the elementary symmetric polynomials of the counts, the permutations with at least the k given
-    matches number r_k (A - k)!, and inclusion and exclusion give those with exactly j.
+        r_k  = elementary symmetric polynomial of degree k of the counts
+        P(j) = 1/A! sum_{k >= j} (-1)^(k - j) C(k, j) r_k (A - k)!          (inclusion and exclusion)
+
+    Source: Riordan 1958, chapter 7.
     """
     size = len(counts)
     rook = [1] + [0] * size
@@ -115,7 +118,7 @@ def matches(counts: Sequence[int]) -> Array:
 
 
 def _of_independent(probabilities: Array) -> Array:
-    """P(k successes), k = 0..n, of independent draws with these probabilities."""
+    """Return P(k successes), k = 0..n, of n independent draws with these probabilities of success."""
     total = np.ones(1)
     for p in probabilities:
         total = np.convolve(total, [1 - p, p])
@@ -123,7 +126,7 @@ def _of_independent(probabilities: Array) -> Array:
 
 
 def _sum_of_matches(seeds: Sequence[tuple[int, ...]]) -> Array:
-    """P(k matches over all seeds); the order of a seed's counts does not matter."""
+    """Return P(k matches over all seeds), k = 0, 1, ...; the order of a seed's counts does not matter."""
     total = np.ones(1)
     for counts, times in Counter(tuple(sorted(counts)) for counts in seeds).items():
         of_one = matches(counts)

@@ -83,7 +83,7 @@ OF_SEEDS = ["class", "attribute", "figure", "seed", "value"]
 
 
 def cfrt_of_seeds(scored: Scored, method: str, positions: Sequence[int] | None = None) -> pd.DataFrame:
-    """What each seed says of each figure of `cfrt_table`: columns class, attribute, figure, seed, value.
+    """Return the value of each seed in each figure of `cfrt_table`: class, attribute, figure, seed, value.
 
     value is the mean over the seed's images, in [0, 1], NaN where undecided. Paired comparisons of runs need
     it (see `metrics.paired`).

@@ -107,7 +107,7 @@ class RunArtefacts:
 
     @property
     def ways(self) -> dict[str, float]:
-        """The ways of editing besides the swap, each with the dial whose pictures are shown.
+        """The methods besides the swap, each with the dial whose pictures are shown.
 
         The dial is that of the point on the front of the method whose effect is nearest to 50 %.
         """

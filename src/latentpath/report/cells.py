@@ -40,7 +40,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. groups: rows, with a line between two groups; name: the name of its files, without ending."""
+    """A table of cells.
+
+    head: the names of its columns. groups: rows, with a line between two groups. name: the name of its files,
+    without suffix.
+    """
 
     caption: str
     head: list[str]
@@ -49,6 +53,7 @@ class Table:
 
     @property
     def barred(self) -> bool:
+        """Whether any cell has a bar."""
         return any(cell.bar is not None for group in self.groups for row in group for cell in row)
 
     @property
@@ -76,6 +81,7 @@ class Table:
 
     @staticmethod
     def letter(index: int) -> str:
+        """Return the letter of the footnote with this index: a, b, ..., z, aa, bb, ..."""
         return chr(ord("a") + index % 26) * (index // 26 + 1)
 
     def filled(self) -> list[list[list[tuple[Cell, bool]]]]:
@@ -142,12 +148,14 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def count(value: float | None) -> Cell:
+    """Return a cell with a whole number; n/a for None."""
     if value is None:
         return Cell("n/a", reason="not in this run's artefacts")
     return Cell(f"{int(value):,}", value=float(value))
 
 
 def header(text: str, rowspan: int = 1) -> Cell:
+    """Return a cell that heads a row, or `rowspan` rows."""
     return Cell(text, header=True, rowspan=rowspan)
 
 

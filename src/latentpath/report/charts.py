@@ -45,6 +45,7 @@ class Panel:
     says: str
 
     def draw(self, axes: Axes) -> None:
+        """Draw the content into `axes`."""
         raise NotImplementedError
 
 
@@ -65,7 +66,7 @@ class Line:
 
     @property
     def ends(self) -> list[tuple[float, float]]:
-        """The band at each position; NaN where there is none."""
+        """The pair (low, high) of the band at each position; NaN where there is no band."""
         return list(zip(self.low, self.high, strict=True)) or [(math.nan, math.nan)] * len(self.values)
 
 

@@ -167,10 +167,12 @@ def axis(run: RunArtefacts, points: Iterable[int]) -> tuple[list[int], list[floa
 
 
 def attribute_legend(run: RunArtefacts) -> list[Key]:
+    """Return a legend entry for each attribute, in its colour."""
     return [Key(words(a), colour(index)) for index, a in enumerate(run.attributes)]
 
 
 def panel_name(run: RunArtefacts, cls: str, name: str) -> str:
+    """Return the name of a panel: the class, if there are several, and `name`."""
     return f"{words(cls)}: {name}" if len(run.classes) > 1 else name
 
 

@@ -18,6 +18,8 @@ QUESTION = (
 
 @dataclass(frozen=True)
 class Headline:
+    """What the page says first."""
+
     answer: Markup
     literature: Markup  # the figures of other papers: CFRT and LPIPS
     weakest: Markup

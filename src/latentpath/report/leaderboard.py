@@ -1,4 +1,4 @@
-"""Draws leaderboards of ways of editing: as Markdown, CSV and one HTML page."""
+"""Draws leaderboards of methods: as Markdown, CSV and one HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

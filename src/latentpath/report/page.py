@@ -33,7 +33,7 @@ MAX_SEEDS = 6  # seeds per class, if the bytes allow
 
 
 def write_report(run_dir: Path, out: Path) -> Path:
-    """Writes `out`/index.html and tables/*.csv, *.tex from the artefacts in `run_dir`; returns the page.
+    """Write `out`/index.html and tables/*.csv, *.tex from the artefacts in `run_dir`; return the page.
 
     The page opens from disk and makes no network requests. It names no folder and no image of the data set.
     Raises UserError if the run has no evaluate/metrics.json.

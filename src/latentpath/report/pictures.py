@@ -33,6 +33,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class GridRow:
+    """One row of a grid: its label, and a picture or None for each column."""
+
     label: str
     pictures: list[Picture | None]
 
@@ -47,6 +49,7 @@ class Grid:
 
     @property
     def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures of all rows, without gaps."""
         return (picture for row in self.rows for picture in row.pictures if picture)
 
 
@@ -88,10 +91,12 @@ class Gallery:
     def seeds(
         self, cls: str, attribute: str = "", method: str = "neutral", model: str = FINETUNED
     ) -> list[int]:
+        """Return the seeds with stored images of this kind, ascending."""
         wanted = (cls, attribute, method, model)
         return sorted({p.seed for p in self._rows if (p.cls, p.attribute, p.method, p.model) == wanted})
 
     def all_seeds(self) -> list[int]:
+        """Return the seeds of all stored images of the fine-tuned model."""
         return sorted({place.seed for place in self._rows if place.model == FINETUNED})
 
     def positions(self, method: str, attribute: str | None = None, model: str = FINETUNED) -> list[int]:
@@ -112,6 +117,7 @@ class Gallery:
         return _score(self._rows.get(Place(cls, seed, attribute, method, position)), column)
 
     def neutral(self, cls: str, seed: int, attribute: str, model: str = FINETUNED) -> Picture | None:
+        """Return the neutral image of a seed with the probability of `attribute`; None if not stored."""
         row = self._neutral(cls, seed, model)
         if row is None:
             return None
@@ -121,6 +127,7 @@ class Gallery:
     def edit(
         self, cls: str, seed: int, attribute: str, method: str, position: int, model: str = FINETUNED
     ) -> Picture | None:
+        """Return an edited image at a swap step or frame, with what else it changed; None if not stored."""
         row = self._rows.get(Place(cls, seed, attribute, method, position, model))
         if row is None:
             return None

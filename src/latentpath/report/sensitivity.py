@@ -40,7 +40,7 @@ def sensitivity_curves(run: RunArtefacts) -> Chart | None:
 
 
 def calibration_table(run: RunArtefacts) -> Table | None:
-    """Make the table of both definitions with and without calibration; None if the judge has none."""
+    """Make the table of CFRT, both definitions, with and without calibration; None if not calibrated."""
     rows = _moved(run)
     if rows is None or not (rows["varies"] == "calibration").any():
         return None

@@ -62,7 +62,7 @@ def conditions_table(run: RunArtefacts, method: str) -> Table:
 
 
 def companions_table(run: RunArtefacts) -> Table:
-    """Make the table of L1 and SSIM to the neutral image, which need no weights."""
+    """Make the table of L1 and SSIM to the neutral image, the distances that need no downloaded weights."""
     single = len(run.classes) == 1
     table = Table(
         "SSIM (1: the same), L1 (0: the same; pixels in [0, 1]) and other distances to the neutral image",

@@ -59,7 +59,10 @@ def share_out(
 
 
 class Claim:
-    """The file `path`, which names the process that works on a piece and is touched while it works."""
+    """A claim on a piece of work: the file `path`, which names the process that works on it.
+
+    While a claim is held, a thread touches the file, so that other processes see that this one is alive.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

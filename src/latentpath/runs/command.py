@@ -14,7 +14,7 @@ from latentpath.config.schema import Config
 
 @dataclass(frozen=True)
 class Result:
-    """Describes the number that a command returns; a sweep compares its jobs by it."""
+    """The number that a command returns: its name, and which way is better; a sweep compares jobs by it."""
 
     label: str
     direction: str  # which way is better: "minimize" or "maximize"
@@ -25,10 +25,12 @@ def _nothing(cfg: Config) -> tuple[()]:
 
 
 def always(cfg: Config) -> bool:
+    """Return True, whatever `cfg` is."""
     return True
 
 
 def never(cfg: Config) -> bool:
+    """Return False, whatever `cfg` is."""
     return False
 
 
@@ -61,5 +63,5 @@ class Command:
 
     @property
     def called(self) -> str:
-        """What a user calls to make the stage: `sliders` makes sliders/hair."""
+        """The command that a user calls to make the stage, such as `sliders` for the stage sliders/hair."""
         return self.name.partition("/")[0]

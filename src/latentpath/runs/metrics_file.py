@@ -16,7 +16,7 @@ class MetricsFile(CSVLogger):
     """Lightning's CSV logger, but it continues the file of an interrupted run.
 
     Rows that are logged again replace the earlier ones. Lightning's own writer deletes the file when a run
-    resumes and rewrites it in place for a new column, so that a kill in between loses the rows before it.
+    resumes, and rewrites it in place for a new column: a process that is killed meanwhile loses the rows.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ def _rows_of(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         return []
     text = file.read_text(encoding="utf-8", errors="replace")
-    whole = text[: text.rfind("\n") + 1]  # a kill can cut the last line
+    whole = text[: text.rfind("\n") + 1]  # the last line of a killed process may be cut off
     rows = [
         {key: value for key, value in row.items() if key and value} for row in csv.DictReader(StringIO(whole))
     ]

@@ -44,6 +44,7 @@ class Rank:
 
     @property
     def is_zero(self) -> bool:
+        """Whether this is the process with index 0, which prints and writes."""
         return self.index == 0
 
 

@@ -70,6 +70,8 @@ VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_ima
 
 @dataclass
 class Stage:
+    """The folder of a stage that is open."""
+
     path: Path
     complete: bool
     figures: Json = field(default_factory=dict)  # stored in the manifest, e.g. {"unet_calls": 950}

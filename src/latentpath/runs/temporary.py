@@ -71,7 +71,7 @@ def is_alive(process: int) -> bool:
 def remove(path: Path) -> None:
     """Remove a file, a folder with its content, or a symbolic link but not what it points to.
 
-    A folder is renamed first, so that a kill leaves it whole or gone, never half of it under its name.
+    A folder is renamed first, so that a process that is killed never leaves half of it under its name.
     """
     if path.is_dir() and not path.is_symlink():
         aside = temporary_beside(path)

@@ -79,8 +79,8 @@ def log_images(
 ) -> None:
     """Log `pixels` (rows, columns, 3, h, w) to wandb as single images and to TensorBoard as one grid.
 
-    Done only with logger.images=true, because a fine-tuned model can reproduce a patient from its training
-    data.
+    columns: a caption for each column. Without logger.images=true nothing is logged, because a fine-tuned
+    model can reproduce a patient from its training data.
     """
     pixels = pixels.transpose(0, 1, 3, 4, 2)  # (rows, columns, h, w, 3)
     rows, across, h, w, _ = pixels.shape

@@ -108,6 +108,7 @@ class WeightsFolder:
 
     @property
     def path(self) -> Path:
+        """The folder itself; it need not exist."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "latentpath"
         return Path(self.name or os.environ.get(ENVIRONMENT) or cache).expanduser()
 
@@ -259,6 +260,7 @@ def _hub(source: str, revision: str | None = None) -> str:
 
 
 def is_hub_id(name: str) -> bool:
+    """Return whether `name` is the id of a model on the Hugging Face hub, and not a local folder or file."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name)) and not (
         Path(name).exists() or name.endswith((".safetensors", ".ckpt"))
     )

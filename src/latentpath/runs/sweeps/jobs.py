@@ -54,7 +54,10 @@ OmegaConf.register_new_resolver("at_home", at_home, replace=True)
 
 
 def record_job(job: Callable[[str, Config], float | None], command: str, cfg: Config) -> float | None:
-    """Call `job`; in a sweep, also write its record, and let the other jobs continue if it fails."""
+    """Return `job(command, cfg)`; in a sweep, also write a record of the job.
+
+    In a sweep a job that fails returns None, so that the other jobs continue.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()

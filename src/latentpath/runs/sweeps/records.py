@@ -14,7 +14,7 @@ UNNAMED = ("name", "output_dir", "overwrite", "dataset.root", "experiment")
 
 
 class Record(TypedDict):
-    """What a job writes down: how it was called, and how it ended."""
+    """The record that a job writes: how it was called, and how it ended."""
 
     command: str
     overrides: list[str]
@@ -27,7 +27,7 @@ class Record(TypedDict):
 
 
 class Job(Record):
-    """A record, with what the job was called with by name, and its folder in that of the sweep."""
+    """A record with the values of its overrides by key, and its folder within that of the sweep."""
 
     values: dict[str, str]
     folder: str
@@ -43,10 +43,12 @@ def read_record(folder: Path, command: str) -> Record | None:
 
 
 def short(overrides: Sequence[str]) -> str:
+    """Return the overrides that tell jobs apart, as one text."""
     return " ".join(word for word in overrides if word.split("=")[0] not in UNNAMED)
 
 
 def say(line: str) -> None:
+    """Print a line on standard error, under the name of the program."""
     print(f"latentpath: {line}", file=sys.stderr, flush=True)
 
 
