@@ -2,15 +2,20 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from latentpath.metrics.front import (
     area,
+    best_of_intervals,
     cheapest,
+    edited_share,
     effect_within,
     leak_at,
     mean_over_cells,
     on_front,
+    unit_over_cells,
 )
+from latentpath.metrics.intervals import mean_intervals
 
 
 def test_between_two_settings_the_front_is_the_line():
@@ -102,6 +107,60 @@ def test_cells_with_other_seeds_count_equally():
 def test_one_cell_is_itself():
     values = np.array([[[1.0, 0]], [[0, 0]], [[np.nan, 1]]])
     np.testing.assert_array_equal(mean_over_cells(values), [[1, 0], [0, 0], [np.nan, np.nan]])
+
+
+def test_the_mixture_edits_a_share_of_the_seeds():
+    effect, leak = np.array([[1.0, 1], [0, 1]]), np.array([[0.2, 1], [0, 1]])  # means 0.5 and 1, 0.1 and 1
+    assert edited_share(effect, leak, 0.25) == pytest.approx(0.5)  # the rest are neutral images
+    assert edited_share(effect, leak, 0.75) == pytest.approx(1.0)
+    assert edited_share(effect, leak, 1.1) == 0.0
+
+
+def test_only_the_end_behind_which_the_truth_hides_is_moved_by_the_number_of_settings():
+    values = np.array([[1.0], [2], [3], [4]])  # no skewness
+    error = np.sqrt(5 / 3) / 2
+    low, high = best_of_intervals(values, 5)
+    assert low.item() == pytest.approx(2.5 - error * stats.t.ppf(0.975, 3))
+    assert high.item() == pytest.approx(2.5 + error * stats.t.ppf(1 - 0.025 / 5, 3))
+    np.testing.assert_allclose(best_of_intervals(-values, 5, highest=True), [-high, -low])
+    assert best_of_intervals(values, 5, within=(1, 4)) == (1, 4)
+
+
+def test_of_one_setting_it_is_the_interval_of_a_mean():
+    values = np.random.default_rng(0).exponential(size=(12, 3))
+    np.testing.assert_array_equal(best_of_intervals(values, 1), mean_intervals(values))
+
+
+def test_seeds_that_agree_do_not_promise_certainty():
+    low, high = best_of_intervals(np.zeros((8, 1)), 4, unit=0.25, within=(0, 1))
+    assert low.item() == 0 and high.item() == pytest.approx(
+        stats.norm.ppf(1 - 0.025 / 4) * 0.25 / np.sqrt(40)
+    )
+    assert np.isnan(best_of_intervals([[0.3], [np.nan]], 4)).all()
+
+
+def test_the_interval_of_the_best_of_many_contains_the_truth():
+    """Twelve settings leak equally; the interval of a mean does not know that the least was chosen."""
+    rng, covered = np.random.default_rng(0), []
+    effect, truth = np.ones((24, 12)), 0.2 * 0.5  # half of the seeds are edited
+    for _ in range(300):
+        leak = rng.binomial(4, 0.2, size=(24, 12)) / 4
+        said = leak_at(effect, leak, 0.5)[:, None]
+        unit = edited_share(effect, leak, 0.5) / 4
+        ends = best_of_intervals(said, 12, unit=unit, within=(0, 1)), mean_intervals(said)
+        covered.append([low.item() <= truth <= high.item() for low, high in ends])
+    honest, alone = np.mean(covered, axis=0)
+    assert honest >= 0.93 and alone < 0.8
+
+
+def test_a_value_of_one_cell_moves_the_mean_over_cells_by_its_unit():
+    values = np.zeros((6, 2, 1))
+    assert unit_over_cells(values[:, :1]) == 1 and unit_over_cells(values) == 0.5
+    values[2:, 1] = np.nan  # two seeds in the second cell: 6 / (6 * 2) and 6 / (2 * 2)
+    moved = values.copy()
+    moved[0] = 1
+    both = (mean_over_cells(moved) - mean_over_cells(values)).sum() / 6  # of the mean, by one seed in both
+    assert both == pytest.approx(2 * unit_over_cells(values) / 6) and unit_over_cells(values) == 1
 
 
 @pytest.mark.parametrize("effect, leak", [(np.zeros((2, 1)), np.zeros((3, 1))), (np.zeros(2), np.zeros(2))])

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from latentpath.errors import UserError
 from latentpath.metrics.front_outcomes import LEAK, OTHERS, Edits, Setting
@@ -118,6 +119,18 @@ def test_the_table_has_the_leak_at_equal_effect(study):
     assert list(points.columns)[:3] == ["class", "attribute", "method"]
     row = points[(points["method"] == "swap") & (points["measure"] == OTHERS) & (points["swap_step"] == 2)]
     assert row["effect"].tolist() == [1, 1] and row["on_front"].all() and row["n"].tolist() == [24, 24]
+
+
+def test_values_lie_in_intervals_that_do_not_promise_certainty(study):
+    _, fronts = study
+    known = fronts[fronts["n"] > 0]
+    assert known["value"].between(known["low"], known["high"]).all()
+    cell = known[(known["attribute"] == "hair") & (known["measure"] == OTHERS) & (known["method"] == "clean")]
+    row = cell[cell["level"] == 0.8].iloc[0]  # no seed leaks in either of two settings
+    least = norm.ppf(1 - 0.025 / 2) / 3 * np.sqrt(2 / (24 * 26))  # one of 3 decisions
+    assert row["low"] == 0 and row["high"] == pytest.approx(least)
+    area = cell[cell["figure"] == AREA].iloc[0]
+    assert area["value"] == area["high"] == 1 and 0.8 < area["low"] < 1
 
 
 def test_a_method_that_does_not_reach_an_effect_says_so(study):

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from latentpath.metrics.intervals import ANY, Interval, Range, mean_intervals
+
 Array = NDArray[np.float64]
 
 BUDGET = 0.2  # `area` averages over budgets of leak from 0 to this share of the other decisions
@@ -68,16 +70,22 @@ def leak_at(effect: ArrayLike, leak: ArrayLike, level: float) -> Array:
     w and price are those of `cheapest` for the seeds' means. The mean of v is L(level), and the spread of v
     tells how L depends on the choice of seeds: to first order the best mixture may be held fixed, because at
     an optimum changing it changes nothing (envelope theorem). So the paired tests of means in
-    `metrics.paired` apply to leaks at equal effect: they name a difference wrongly in at most 5 % of studies
-    where both methods have equally many settings, in up to 13 % where one has three times as many
-    (experiments/leaderboard/coverage.py). The best of many settings looks better than it is, so L itself lies
-    too low, the more so the fewer the seeds; a difference of two methods does not.
+    `metrics.paired` apply to leaks at equal effect (experiments/leaderboard/coverage.py measures how far).
+    The best of many settings looks better than it is, so L itself lies too low, the more so the fewer the
+    seeds: `best_of_intervals` allows for that. A difference of two methods with equally many settings has no
+    such error.
     """
     effect, leak, known = _checked(effect, leak)
     best = cheapest(effect[known].mean(axis=0), leak[known].mean(axis=0), level)
     if not np.isfinite(best.cost):
         return np.full(len(effect), np.nan)
     return leak @ best.weights + best.price * (level - effect @ best.weights)
+
+
+def edited_share(effect: ArrayLike, leak: ArrayLike, level: float) -> float:
+    """Return the share of seeds in [0, 1] that the mixture of `leak_at` edits; 0 if it does not reach it."""
+    effect, leak, known = _checked(effect, leak)
+    return float(cheapest(effect[known].mean(axis=0), leak[known].mean(axis=0), level).weights.sum())
 
 
 def effect_within(effect: ArrayLike, leak: ArrayLike, budget: float) -> Array:
@@ -97,6 +105,35 @@ def area(effect: ArrayLike, leak: ArrayLike, *, limit: float = BUDGET) -> Array:
     """
     budgets = (np.arange(_BUDGETS) + 0.5) * limit / _BUDGETS
     return np.mean([effect_within(effect, leak, b) for b in budgets], axis=0)
+
+
+def best_of_intervals(
+    values: ArrayLike,
+    settings: int,
+    *,
+    highest: bool = False,
+    unit: ArrayLike = 0.0,
+    within: Range = ANY,
+    level: float = 0.95,
+) -> Interval:
+    """Return intervals of figures that are the best of K settings, such as a leak at equal effect.
+
+        low  = the low end of `mean_intervals` at `level`
+        high = the high end of `mean_intervals` at 1 - (1 - level) / K
+
+    values (S, F): what each seed says of F figures. The least of K estimates lies below the least of the K
+    true values by no more than the largest of K errors, and at this level the bounds of all K errors hold
+    together (Bonferroni). So only the end behind which the truth hides moves; of the `highest` of K, such as
+    `area`, it is the low one. A single setting has the interval of a mean. Each end is the farther of two,
+    both of `mean_intervals`: Johnson's, for values with a long tail, and that of least width by `unit`, for
+    seeds that agree. experiments/leaderboard/coverage.py measures how often they contain the truth.
+    Returns ends (F,) inside `within`, NaN with fewer than two seeds. Source: Dunn 1961, for K means together.
+    """
+    v, stricter = np.asarray(values, dtype=np.float64), 1 - (1 - level) / settings
+    low, high = (stricter, level) if highest else (level, stricter)
+    lows = [mean_intervals(v, unit=u, within=within, level=low).low for u in (0.0, unit)]
+    highs = [mean_intervals(v, unit=u, within=within, level=high).high for u in (0.0, unit)]
+    return Interval(np.minimum(*lows), np.maximum(*highs))
 
 
 def on_front(effect: ArrayLike, leak: ArrayLike) -> list[int]:
@@ -131,6 +168,16 @@ def mean_over_cells(values: ArrayLike) -> Array:
     deviation = np.where(there[..., None], v - mean, 0.0)
     combined = (mean + seeds.sum() / count * deviation).mean(axis=1)
     return np.where(seeds[:, None], combined, np.nan)
+
+
+def unit_over_cells(values: ArrayLike) -> float:
+    """Return by how much `mean_over_cells` moves for a seed if one of its values (S, C, K) moves by 1.
+
+    mean_c( S / (n_c C) ): 1 for one cell, 1 / C where all S seeds have a value in all C cells.
+    """
+    there = np.asarray(np.isfinite(np.asarray(values, dtype=np.float64)).all(axis=2))  # (S, C)
+    count = there.sum(axis=0)[there.any(axis=0)]
+    return float((there.any(axis=1).sum() / (count * len(count))).mean())
 
 
 def _checked(effect: ArrayLike, leak: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:

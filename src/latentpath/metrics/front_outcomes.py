@@ -62,6 +62,8 @@ class Edits:
             raise UserError(f"the scores hold an image twice ({named}): run `latentpath evaluate` again.")
         table[LEAK] = table[OTHERS] - table["placebo_changed"]
         self.table = table[_eligible(scored, table)]
+        others = len(scored.heads) - 1 + (len(scored.classes) > 1)
+        self.decisions = max(others, 1)  # how many decisions a leak is a share of
         self.leaks = [*([LEAK] if table[LEAK].notna().any() else []), OTHERS, *images]
 
     @property

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 Array = NDArray[np.float64]
+Range = tuple[float, float]  # the least and the greatest value that there can be
+ANY: Range = (-np.inf, np.inf)
 
 
 class Interval(NamedTuple):
@@ -69,7 +71,7 @@ def mean_intervals(
     values: ArrayLike,
     *,
     unit: ArrayLike = 0.0,
-    within: tuple[float, float] = (-np.inf, np.inf),
+    within: Range = ANY,
     level: float = 0.95,
 ) -> Interval:
     """Return intervals of means of any values, such as score changes, distances, or differences of rates.
@@ -103,7 +105,7 @@ def overall_mean_interval(
     values: ArrayLike,
     *,
     unit: float = 0.0,
-    within: tuple[float, float] = (-np.inf, np.inf),
+    within: Range = ANY,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Return the interval of the mean of F means of the same seeds, such as selectivity over all cells.

@@ -64,10 +64,13 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether a column holds numbers and n/a only."""
+        """Whether a column holds numbers, n/a and blanks only."""
         rows = [row for group in self.filled() for row in group]
         columns = [[row[i][0] for row in rows] for i in range(len(self.head))]
-        return [all(not c.header and (c.value is not None or c.reason) for c in cells) for cells in columns]
+        return [
+            all(not c.header and (c.value is not None or c.reason or not c.text) for c in cells)
+            for cells in columns
+        ]
 
     def without(self, names: Collection[str]) -> Table:
         """Return the table without the columns `names`; no cell may span rows."""

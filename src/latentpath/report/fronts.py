@@ -125,7 +125,7 @@ def _row(rows: pd.DataFrame, name: str, level: float | None = None) -> dict:
 
 
 def _value(row: dict) -> Cell:
-    return number(row["value"], row["reason"], digits=3)
+    return number(row["value"], row["reason"], digits=3, ends=(row["low"], row["high"]))
 
 
 def _difference(row: dict, *, reference: bool) -> Cell:

@@ -55,7 +55,7 @@ def board_table(board: Board) -> Table:
     head += ["LPIPS at 50 %", "selectivity", "strict CFRT", "U-Net rows an image", "seconds an image"]
     caption = (
         f"{board.name}: {leak} at equal effect; lower is better, area: higher. Differences are to the swap "
-        "on the same seeds, with 95 % intervals; p among all methods and columns of this table"
+        "on the same seeds; intervals are 95 %; p among all methods and columns of this table"
     )
     table = Table(caption, [*head, "settings", "seeds"], [[]], name=f"leaderboard_{board.name}")
     for place, row in enumerate(rows, start=1):
@@ -99,7 +99,7 @@ def _page(boards: Sequence[Board], tables: Sequence[Table], command: str) -> str
 def _compared(row: Row, name: str) -> list[Cell]:
     """Return the cells of a figure: its value, its difference to the swap, and p."""
     reason = row[f"{name}_reason"]
-    value = number(row[name], reason, digits=3)
+    value = number(row[name], reason, digits=3, ends=(row[f"{name}_low"], row[f"{name}_high"]))
     difference, p = row[f"{name}_difference"], row[f"{name}_p"]
     if row["method"] == "swap":
         return [value, Cell(""), Cell("")]

@@ -7,7 +7,8 @@ from latentpath.report.leaderboard import Board
 from latentpath.report.terminal import print_table
 
 # Columns that only the files have: a terminal is narrow.
-_IN_FILES = ("from step", "LPIPS at 50 %", "U-Net rows an image", "seconds an image", "settings", "seeds")
+_IN_FILES = ("from step", "LPIPS at 50 %", "selectivity", "strict CFRT", "U-Net rows an image")
+_IN_FILES += ("seconds an image", "settings", "seeds")
 
 
 def print_board(board: Board, table: Table) -> None:
