@@ -53,6 +53,7 @@ def test_every_artefact_is_there(job):
     _, folder = job
     for file in (
         "finetune/pipeline/model_index.json",
+        "finetune/samples/base.png",
         "finetune/samples/final.png",
         "finetune/metrics.csv",
         "classify/classifier.safetensors",

@@ -10,6 +10,7 @@ from PIL import Image
 from latentpath.data.phantoms import (
     ATTRIBUTES,
     DIAGNOSES,
+    EXAMPLES,
     FINDINGS,
     draw_chest,
     draw_dermoscopy,
@@ -195,6 +196,17 @@ def test_chexpert_tables(chexpert):
         assert (row["No Finding"] == "1.0") == nothing
     with Image.open(chexpert.parent / train[0]["Path"]) as image:
         assert (image.mode, image.size) == ("L", (32, 32))
+
+
+@pytest.mark.parametrize(("write", "columns"), [(write_isic2019, 5), (write_chexpert, 3)])
+def test_the_examples_show_the_same_phantom_with_and_without_each_attribute(write, columns, tmp_path):
+    root = write(tmp_path / "set", count=1, size=64)
+    with Image.open(root / EXAMPLES) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"), dtype=int)
+    cells = pixels.reshape(2, 128, columns, 128, 3).swapaxes(1, 2)  # row, column, y, x, channel
+    changed = np.abs(cells[:, 1:] - cells[:, :1]).max(axis=-1) > 8
+    share = changed.mean(axis=(2, 3))
+    assert (share > 0.01).all() and (share < 0.5).all()  # each attribute is there; most pixels stay
 
 
 @pytest.mark.parametrize("write", [write_isic2019, write_chexpert])

@@ -79,7 +79,10 @@ def test_finetune_changes_the_unet_alone_and_saves_a_pipeline(
         for a, b in zip(pipe.unet.state_dict().values(), base.unet.state_dict().values(), strict=True)
     ]
     assert sum(moved) > len(moved) // 2
-    assert (tmp_path / "run" / "finetune" / "samples" / "final.png").exists()
+    base, final = (
+        (tmp_path / "run" / "finetune" / "samples" / f"{name}.png").read_bytes() for name in ("base", "final")
+    )
+    assert base != final
 
 
 @pytest.mark.parametrize("ema", ["0.0", "0.9"])
@@ -121,7 +124,7 @@ def test_grids_go_to_the_tracker_where_asked_for(config, tmp_path):
     for asked in (True, False):
         run = tmp_path / str(asked)
         finetune.run(config(*words, f"logger.images={asked}"), run)
-        assert sorted(file.stem for file in run.glob("finetune/samples/*")) == ["final", "step_000004"]
+        assert sorted(file.stem for file in run.glob("finetune/samples/*")) == ["base", "final", "step_000004"]
         # A file before the end of the training, one after it.
         files = [EventAccumulator(str(file)).Reload() for file in run.glob("finetune/tensorboard/events.*")]
         pictured = [events for events in files if events.Tags()["images"] == ["samples"]]

@@ -67,6 +67,9 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             guidance_rescale=cfg.sampler.guidance_rescale,
             negative_prompt=cfg.sampler.negative_prompt,
         )
+        if rank.is_zero and not (before := samples / "base.png").is_file():
+            save_grid(sample(base.unet().to(device).eval()), before)
+            log.info("picture: %s, what the base model makes of: %s", before, ", ".join(columns))
         held_out = None
         if steps_between(cfg.finetune, len(chosen)):
             held_out = HeldOut(
@@ -106,7 +109,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             write_card(stage.path / "pipeline", cfg, table, base=Path(base.location))
             log.info("fine-tuned pipeline: %s, %s", stage.path / "pipeline", fitted.summary(cfg.finetune))
             images = sample(task.unet.to(device))
-            save_grid(images, samples / "final.png")
+            after = save_grid(images, samples / "final.png")
+            log.info("picture: %s, what the fine-tuned model makes of the same", after)
             pixels = to_uint8(images).cpu().numpy()
             log_images(task.trainer.loggers, "samples", pixels, columns=columns, step=fitted.steps)
         stage.figures = {

@@ -2,11 +2,12 @@
 
 from .chest import FINDINGS, Chest, draw_chest
 from .dermoscopy import ATTRIBUTES, DIAGNOSES, Dermoscopy, draw_dermoscopy
-from .write import write_chexpert, write_isic2019
+from .write import EXAMPLES, write_chexpert, write_isic2019
 
 __all__ = [
     "ATTRIBUTES",
     "DIAGNOSES",
+    "EXAMPLES",
     "FINDINGS",
     "Chest",
     "Dermoscopy",

@@ -15,12 +15,14 @@ from latentpath.runs.files import make_folder, write_json, writing
 from latentpath.runs.temporary import remove, remove_abandoned_beside, temporary_beside
 
 from .canvas import stream
-from .chest import draw_chest
-from .dermoscopy import ATTRIBUTES, draw_dermoscopy
+from .chest import FINDINGS, draw_chest
+from .dermoscopy import ATTRIBUTES, DIAGNOSES, draw_dermoscopy
 
 Progress = Callable[[], object]
 _DRAWING = 1  # version of the drawing code: raise it when a phantom of the same index looks different
 _PARAMETERS = "phantom.json"
+EXAMPLES = "examples.png"
+EXAMPLE_SIDE = 128  # pixels: smaller images are enlarged by a whole factor
 
 _ISIC_CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK")
 _ISIC_ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches", "vasc")
@@ -37,13 +39,20 @@ def write_isic2019(
     As in the real data, some lesions have two or three images, some images have no lesion_id, and some file
     names end in `_downsampled`. The inferred artefact table covers every image (present: above 0.9, absent:
     below 0.1), and its label_string is wrong as in the real table. The manual table covers every fourth
-    image. `progress` is called after each image. Does nothing if `root` already holds exactly this set.
-    Raises UserError if `root` holds anything else.
+    image. EXAMPLES shows a lesion of each diagnosis, without an attribute and with each. `progress` is called
+    after each image. Does nothing if `root` already holds exactly this set. Raises UserError if `root` holds
+    anything else.
     """
     parameters = {"layout": "isic2019", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
 
     def fill(folder: Path) -> None:
         (folder / "ISIC_2019_Training_Input").mkdir()
+        drawn = (
+            draw_dermoscopy(k, size=size, seed=seed, diagnosis=diagnosis, attributes=one).image
+            for k, diagnosis in enumerate(DIAGNOSES)
+            for one in _alone(ATTRIBUTES)
+        )
+        _examples(folder, drawn, columns=1 + len(ATTRIBUTES))
         truth, metadata, inferred, manual = [], [], [], []
         for row in _isic_rows(count, seed):
             phantom = draw_dermoscopy(row.index, size=size, seed=seed, lesion=row.lesion)
@@ -79,13 +88,20 @@ def write_chexpert(
     `Path` in the tables begins with the name of `root`, which is `CheXpert-v1.0-small` in the public copy.
     Some patients have several studies, some studies also have a lateral view, and a tenth of the patients are
     in valid. Train labels are 1.0, 0.0, blank (not mentioned) or sometimes -1.0 for findings that are not
-    drawn; valid has no blanks. `progress` is called after each image. Does nothing if `root` already holds
-    exactly this set. Raises UserError if `root` holds anything else.
+    drawn; valid has no blanks. EXAMPLES shows two patients, without a finding and with each. `progress` is
+    called after each image. Does nothing if `root` already holds exactly this set. Raises UserError if `root`
+    holds anything else.
     """
     root = Path(root)
     parameters = {"layout": "chexpert", "count": count, "size": size, "seed": seed, "drawing": _DRAWING}
 
     def fill(folder: Path) -> None:
+        drawn = (
+            draw_chest(k, size=size, seed=seed, findings=one).image
+            for k in (0, 1)
+            for one in _alone(FINDINGS)
+        )
+        _examples(folder, drawn, columns=1 + len(FINDINGS))
         tables: dict[str, list[list[object]]] = {"train": [], "valid": []}
         for row in _chexpert_rows(count, seed):
             lateral = row.view == "lateral"
@@ -228,6 +244,19 @@ def _holds(root: Path, parameters: dict[str, object]) -> bool:
             "give another."
         )
     return True
+
+
+def _alone(names: Sequence[str]) -> list[dict[str, bool]]:
+    """Return which of the names are present: first none, then each by itself."""
+    return [{name: name == one for name in names} for one in (None, *names)]
+
+
+def _examples(folder: Path, images: Iterable[np.ndarray], *, columns: int) -> None:
+    """Write images of one size, row by row, as one picture; small ones are enlarged by a whole factor."""
+    found = list(images)
+    rows = [np.concatenate(found[k : k + columns], axis=1) for k in range(0, len(found), columns)]
+    zoom = max(1, EXAMPLE_SIDE // len(found[0]))
+    Image.fromarray(np.concatenate(rows).repeat(zoom, axis=0).repeat(zoom, axis=1)).save(folder / EXAMPLES)
 
 
 def _save(image: np.ndarray, path: Path) -> None:
