@@ -125,7 +125,8 @@ def number(
     share = min(max(value, 0.0), 1.0) if bar else None
     known = [float(end) for end in ends if end is not None and end == end]
     low, high = known if len(known) == 2 else (None, None)
-    return Cell(f"{value:.{digits}f}", value=value, bar=share, low=low, high=high, says=says)
+    text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+    return Cell(text, value=value, bar=share, low=low, high=high, says=says)
 
 
 def difference(
