@@ -124,7 +124,11 @@ def test_grids_go_to_the_tracker_where_asked_for(config, tmp_path):
     for asked in (True, False):
         run = tmp_path / str(asked)
         finetune.run(config(*words, f"logger.images={asked}"), run)
-        assert sorted(file.stem for file in run.glob("finetune/samples/*")) == ["base", "final", "step_000004"]
+        assert sorted(file.stem for file in run.glob("finetune/samples/*")) == [
+            "base",
+            "final",
+            "step_000004",
+        ]
         # A file before the end of the training, one after it.
         files = [EventAccumulator(str(file)).Reload() for file in run.glob("finetune/tensorboard/events.*")]
         pictured = [events for events in files if events.Tags()["images"] == ["samples"]]
