@@ -195,11 +195,13 @@ class OptunaSweeper(Sweeper):
                 "one folder: search over another setting."
             )
         if self.n_jobs < 1 or self.n_trials < 1:
-            raise UserError("hydra.sweeper.n_trials and n_jobs are 1 or more.")
+            raise UserError(
+                f"hydra.sweeper.n_trials is {self.n_trials} and n_jobs is {self.n_jobs}, expected 1 or more."
+            )
         if self.n_jobs > 1 and self._here():
             raise UserError(
-                f"hydra.sweeper.n_jobs={self.n_jobs} needs jobs of their own, as of hydra/launcher=slurm: "
-                "in this process they go one after another."
+                f"hydra.sweeper.n_jobs={self.n_jobs}: in this process trials run one after another. Give "
+                "hydra/launcher=slurm, which makes a job of each trial, or n_jobs=1."
             )
 
     def _here(self) -> bool:

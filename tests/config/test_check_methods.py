@@ -24,19 +24,19 @@ NO_WORD_IN_COMMON = [
         (["method=[swap,leditspp]", "method.leditspp.quantile=1"], r"leditspp\.quantile is 1\.0"),
         (["method=[swap,sega]", "method.sega.dials=[5,5]"], r"sega\.dials is \[5\.0, 5\.0\]: .* each once"),
         (["method=[swap,sega]", "method.sega.dials=[]"], r"sega\.dials is \[\]: expected one number"),
-        (["method=[fcfg]"], r"method does not name swap, .* give it too, method=\[swap,\.\.\.\]"),
+        (["method=[fcfg]"], r"method does not name swap, .* Add it: method=\[swap,\.\.\.\]"),
         (["method=[swap,mask]", "method.mask.of=[fcfg]"], r"in the sweep; give method=\[\.\.\.,fcfg,mask\]"),
         (["method=[swap,sdedit,mask]", "method.mask.of=[sdedit]"], r"mask\.of is 'sdedit'\. "),
         (["method=[swap,placebo]", "method.placebo.caption='{neutral}'"], "caption itself: say it in"),
         (["method=[swap,placebo]", "method.placebo.caption=hello"], r"a text with \{neutral\}"),
-        (["method=[swap,hspace]", "sampler=dpmpp_2m"], "leave out hspace, or give sampler=ddim"),
+        (["method=[swap,hspace]", "sampler=dpmpp_2m"], "sampler=ddim or sampler=euler, or leave out hspace"),
         (["method=[swap,hspace]", "sampler.guidance_rescale=0.7"], "sampler.guidance_rescale=0"),
         (["method=[swap,hspace]", "method.hspace.seeds=0"], r"hspace\.seeds is 0"),
-        (["method=[swap,sdedit]", "inversion=ddpm"], "leave out one of them, or take inversion=ddim"),
+        (["method=[swap,sdedit]", "inversion=ddpm"], "Give inversion=ddim, or leave out one of them"),
         (["method=[swap,offtarget]", "dataset.attributes=[hair]", "attribute.names=[hair]"], "only one"),
         (["method=[swap,p2p]", *NO_WORD_IN_COMMON], "none in common: leave out p2p, or change dataset"),
         *(
-            ([f"method=[swap,{name}]", "sampler.compile=true"], "give sampler.compile=false with it")
+            ([f"method=[swap,{name}]", "sampler.compile=true"], "Give sampler.compile=false")
             for name in ("slider", "leditspp", "p2p", "hspace")
         ),
     ],

@@ -167,7 +167,7 @@ def test_odd_rows_leave_with_their_line(tmp_path):
         ({"attributes": ["Pleural Efusion"]}, "Did you mean 'Pleural Effusion'?"),
         ({"attributes": ["Age"]}, "no column 'Age'"),
         ({"attributes": ["No Finding"]}, "'No Finding' is the absence of the others"),
-        ({"classes": ["a", "b"]}, "CheXpert has one class"),
+        ({"classes": ["a", "b"]}, "CheXpert has a single class"),
         ({"chexpert": {"labels_csv": "valid.csv"}}, "no file"),
     ],
 )

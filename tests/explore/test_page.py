@@ -60,9 +60,9 @@ def test_the_policy_lets_nothing_in_from_elsewhere(server):
 def test_a_wrong_edit_is_answered_in_words(server):
     for query, words in (
         ("class=NV&attribute=hare&swap_step=1", "Did you mean"),
-        ("class=NV", "load it again"),
+        ("class=NV", "reload the page"),
         ("class=NV&attribute=hair&swap_step=1&method=contrast&dial=nan", "the dial is nan"),
-        ("class=NV&attribute=hair&swap_step=1&seed=x", "load it again"),
+        ("class=NV&attribute=hair&swap_step=1&seed=x", "reload the page"),
     ):
         status, content, _ = get(server, f"/edit?{query}")
         assert status == 400 and words in json.loads(content)["error"]

@@ -121,9 +121,9 @@ def test_an_upload_is_known_to_its_uploader_alone_and_not_for_ever(explorer, pho
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mine.png", r"cannot read the image mine\.png: its content is that of no known kind"),
+        ("mine.png", r"cannot read the image mine\.png: its content is not that of an image"),
         ("film.dcm", r"film\.dcm is not a DICOM file, or is damaged"),
-        ("", "its content is that of no known kind"),
+        ("", "its content is not that of an image"),
     ],
 )
 def test_what_is_no_image_is_refused_by_name(explorer, name, words):

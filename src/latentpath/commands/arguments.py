@@ -41,4 +41,4 @@ class Arguments(argparse.ArgumentParser):
                 f"{self.command}: expected the folder of a run, as in latentpath {self.command} outputs/demo."
             )
         if missing := [run for run in runs if not run.is_dir()]:
-            raise UserError(f"{self.command}: no folder {missing[0]}.")
+            raise UserError(f"{self.command}: no folder {missing[0]}. Give the folder of an evaluated run.")

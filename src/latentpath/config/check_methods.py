@@ -16,7 +16,7 @@ def check_methods(cfg: Config) -> None:
     method, own = cfg.method, [name.partition(":")[2] for name in cfg.attribute.methods]
     if method.swap is None:
         raise UserError(
-            "method does not name swap, with which the others are compared: give it too, method=[swap,...]."
+            "method does not name swap, with which the others are compared. Add it: method=[swap,...]."
         )
     swept = {f"method.{f.name}.dials": getattr(method, f.name) for f in fields(MethodsConfig)}
     dials = {key: section.dials for key, section in swept.items() if hasattr(section, "dials")}
@@ -38,30 +38,30 @@ def check_methods(cfg: Config) -> None:
     for name in INSIDE:
         if getattr(method, name) is not None and cfg.sampler.compile:
             raise UserError(
-                f"method={name} reaches into the U-Net, which a compiled one does not allow: give "
-                "sampler.compile=false with it."
+                f"method={name} works on activations inside the U-Net, which a compiled U-Net does not "
+                "allow. Give sampler.compile=false."
             )
     if method.p2p is not None:
         _check_words(cfg)
     if method.hspace is not None and cfg.sampler.solver == "dpmpp_2m":
         raise UserError(
-            "method=hspace takes asymmetric steps, which DDIM and Euler have and sampler.solver=dpmpp_2m has "
-            "not: leave out hspace, or give sampler=ddim."
+            "method=hspace takes asymmetric steps, which sampler.solver=dpmpp_2m does not have. Give "
+            "sampler=ddim or sampler=euler, or leave out hspace."
         )
     if method.hspace is not None and cfg.sampler.guidance_rescale:
         raise UserError(
-            "method=hspace takes asymmetric steps, which sampler.guidance_rescale would distort: leave out "
-            "hspace, or give sampler.guidance_rescale=0."
+            "method=hspace takes asymmetric steps, which sampler.guidance_rescale would distort. Give "
+            "sampler.guidance_rescale=0, or leave out hspace."
         )
     if method.sdedit is not None and cfg.inversion.method == "ddpm":
         raise UserError(
-            "method=sdedit starts from noise of its own, to which the noise of inversion=ddpm does not fit: "
-            "leave out one of them, or take inversion=ddim."
+            "method=sdedit adds fresh noise to the finished image, so it cannot use the noise that "
+            "inversion=ddpm finds. Give inversion=ddim, or leave out one of them."
         )
     if method.offtarget is not None and len(cfg.dataset.attributes) < 2:
         raise UserError(
-            "method=offtarget holds other attributes down, but dataset.attributes names only one: give two "
-            "or more, or leave out offtarget."
+            "method=offtarget suppresses the other attributes, but dataset.attributes names only one. Give "
+            "two or more, or leave out offtarget."
         )
 
 

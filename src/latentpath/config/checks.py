@@ -79,7 +79,10 @@ def check(cfg: Config, *, reads_images: Callable[[Config], bool] = lambda _: Tru
             if (own := name.partition(":")[2]) in taken and key == "attribute.methods":
                 raise UserError(f"{key}: {own!r} is a method of latentpath; give {name} another name.")
         if len({name.split(":")[-1] for name in names}) < len(names):
-            raise UserError(f"{key}: two functions of {list(names)} have one name.")
+            raise UserError(
+                f"{key}: two functions of {list(names)} have the same name, by which tables tell them apart. "
+                "Rename one."
+            )
     _check_sweep(cfg)
     _check_edits(cfg)
     check_methods(cfg)
@@ -118,8 +121,8 @@ def _check_classifier(cfg: Config) -> None:
         )
     if cfg.dataset.val_fraction == 0 and (settings.patience or settings.monitor != "loss"):
         raise UserError(
-            "classifier.patience and classifier.monitor=auroc look at the validation split, and "
-            "dataset.val_fraction is 0."
+            "classifier.patience and classifier.monitor=auroc need a validation split, but "
+            "dataset.val_fraction is 0. Raise it, such as dataset.val_fraction=0.1."
         )
 
 
@@ -132,15 +135,19 @@ def _check_finetune(cfg: Config) -> None:
     if not settings.monitor:
         return
     if cfg.dataset.val_fraction == 0:
-        raise UserError("finetune.monitor looks at the validation split, and dataset.val_fraction is 0.")
+        raise UserError(
+            "finetune.monitor needs a validation split, but dataset.val_fraction is 0. Raise it, such as "
+            "dataset.val_fraction=0.1."
+        )
     if settings.monitor == "loss_ema" and settings.ema_decay == 0:
         raise UserError(
-            "finetune.monitor=loss_ema looks at the average of the weights, and finetune.ema_decay is 0."
+            "finetune.monitor=loss_ema is the loss of averaged weights, but finetune.ema_decay is 0: nothing "
+            "is averaged. Give finetune.ema_decay=0.995, or finetune.monitor=loss."
         )
     if every != "auto" and not 0 < int(every) <= settings.max_steps:
         raise UserError(
-            f"finetune.monitor={settings.monitor} needs a validation, and finetune.val_every_steps={every} "
-            f"makes none in finetune.max_steps={settings.max_steps}."
+            f"finetune.monitor={settings.monitor} needs a validation, but finetune.val_every_steps={every} "
+            f"makes none in finetune.max_steps={settings.max_steps}. Give val_every_steps=auto."
         )
 
 
@@ -155,7 +162,8 @@ def _check_sweep(cfg: Config) -> None:
             )
         if s + late >= n:
             raise UserError(
-                f"timesteps.swap_steps: {s} swaps after the last step, which is the neutral image."
+                f"timesteps.swap_steps: {s} swaps after the last step, which gives the neutral image again. "
+                f"Expected 0..{n - late - 1}."
             )
     if not steps.swap_steps:
         raise UserError("timesteps.swap_steps is empty: give at least one step, timesteps.swap_steps=[...].")
@@ -164,7 +172,7 @@ def _check_sweep(cfg: Config) -> None:
         if len(window) != 2 or not window[0] < window[1] < n - late:
             raise UserError(
                 f"timesteps.windows: {list(window)} is no window: expected [s, r] with 0 <= s < r < "
-                f"{n - late}, in at s, back out at r."
+                f"{n - late}, which uses the target prompt in steps s..r-1."
             )
     for s in cfg.metric.strong_swap_steps or []:
         if s not in steps.swap_steps:
@@ -177,7 +185,7 @@ def _check_sweep(cfg: Config) -> None:
         )
     if sampler.process is None or sampler.processes is None:
         if sampler.process is not sampler.processes:
-            raise UserError("give sampler.process and sampler.processes both, or neither.")
+            raise UserError("give both sampler.process and sampler.processes, or neither.")
     elif sampler.process >= sampler.processes:
         raise UserError(
             f"sampler.process is {sampler.process}, expected 0..{sampler.processes - 1}, because "
@@ -224,11 +232,11 @@ def _check_inversion(cfg: Config) -> None:
         )
     if cfg.sampler.solver != "ddim" or cfg.sampler.eta:
         raise UserError(
-            f"inversion.method={cfg.inversion.method} brings its own noise: it needs sampler.solver=ddim "
-            f"and sampler.eta=0, and they are {cfg.sampler.solver} and {cfg.sampler.eta:g}."
+            f"inversion.method={cfg.inversion.method} sets the noise of each step itself, so it needs "
+            f"sampler.solver=ddim and sampler.eta=0; they are {cfg.sampler.solver} and {cfg.sampler.eta:g}."
         )
     if cfg.attribute.removal or cfg.timesteps.bisect:
         raise UserError(
-            "an inversion begins with the neutral prompt, on real images without the attributes: leave out "
-            "attribute.removal and timesteps.bisect, or the inversion."
+            "an inversion starts from real images that show none of the attributes, so attribute.removal and "
+            "timesteps.bisect do not go with it. Leave them out, or leave out the inversion."
         )

@@ -46,7 +46,8 @@ def read(dataset: DatasetConfig) -> tuple[pd.DataFrame, list[Problem]]:
     root, attributes = dataset_root(dataset.root), list(dataset.attributes)
     if len(dataset.classes) != 1:
         raise UserError(
-            f"dataset.classes is {list(dataset.classes)}; CheXpert has one class, any name, such as [chest]"
+            f"dataset.classes is {list(dataset.classes)}, but CheXpert has a single class: give one name of "
+            "your choice, such as [chest]"
         )
     if NO_FINDING in attributes:
         raise UserError(

@@ -148,7 +148,9 @@ def check_rows(
             value = rows.loc[wrong, name].iloc[0]
             raise UserError(f"{made_by}: column {name!r} holds {value!r}, expected one of {values}")
     if (twice := rows["image_id"].duplicated()).any():
-        raise UserError(f"{made_by}: image_id {rows.loc[twice, 'image_id'].iloc[0]!r} stands in two rows")
+        raise UserError(
+            f"{made_by}: image_id {rows.loc[twice, 'image_id'].iloc[0]!r} is in two rows, expected each once"
+        )
 
 
 def dataset_root(root: str | Path) -> Path:

@@ -104,7 +104,8 @@ def assert_disjoint(table: ImageTable) -> None:
     if rows["group"].isna().any():
         image = rows.loc[rows["group"].isna(), "image_id"].iloc[0]
         raise UserError(
-            f"image {image} has no group (patient or lesion), so no split can be kept apart from it"
+            f"image {image} has no group (patient or lesion), which keeps a patient's images in one split: "
+            "give it one, such as its own id"
         )
     for column, what in (("group", "group (patient or lesion)"), ("path", "file")):
         names = rows.groupby(column, sort=False)["split"].unique()
@@ -113,8 +114,8 @@ def assert_disjoint(table: ImageTable) -> None:
             splits = " and ".join(torn.iloc[0])
             more = f", and {len(torn) - 1:,} others are in several" if len(torn) > 1 else ""
             raise UserError(
-                f"the {what} {torn.index[0]} is in {splits} at once{more}. What is judged on held-out images "
-                "would have been seen in training: give all images of a group one split"
+                f"the {what} {torn.index[0]} is in {splits} at once{more}, so held-out images would have "
+                "been seen in training: put all images of a group into one split"
             )
 
 

@@ -49,5 +49,7 @@ def shifting(unet: UNet, shift: Tensor | None) -> Iterator[None]:
 def _mid_block(unet: UNet) -> nn.Module:
     block: Any = unet.mid_block  # Any: diffusers annotates no type
     if block is None:
-        raise UserError("method=hspace shifts the mid-block of the U-Net, and this one has none.")
+        raise UserError(
+            "method=hspace shifts the mid-block of the U-Net, but this U-Net has none. Leave out hspace."
+        )
     return block

@@ -144,7 +144,9 @@ def read_choice(query: dict[str, list[str]]) -> Choice:
             one.get("upload", ""),
         )
     except (KeyError, ValueError) as error:
-        raise UserError(f"the page asked for an edit that cannot be read ({error}); load it again") from None
+        raise UserError(
+            f"the page asked for an edit that cannot be read ({error}); reload the page"
+        ) from None
 
 
 def describe_run(explorer: Explorer, name: str) -> Json:

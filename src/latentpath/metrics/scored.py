@@ -117,7 +117,7 @@ class Sweep:
         there = sorted(map(int, self.rows[self.column].dropna().unique())) if self.column in self.rows else []
         if not there:
             raise UserError(
-                f"the scores hold no images with method '{self.method}': run evaluate with that method first"
+                f"the scores hold no images with method '{self.method}': traverse and evaluate with it first"
             )
         if asked is None:
             if strong:
@@ -173,7 +173,10 @@ def _unique(rows: pd.DataFrame) -> pd.DataFrame:
     if not rows.index.is_unique:
         first = rows.index[rows.index.duplicated()][0]
         names = ", ".join(str(n) for n in rows.index.names)
-        raise UserError(f"the scores hold two rows for the same image ({names} = {first}): evaluate again")
+        raise UserError(
+            f"the scores hold two rows for the same image ({names} = {first}): run "
+            "`latentpath evaluate` again"
+        )
     return rows
 
 
