@@ -15,7 +15,7 @@ from latentpath.config.overrides import as_typed, check_launcher, check_override
 from latentpath.config.schema import Config, conf_dir
 from latentpath.errors import UserError, near
 from latentpath.runs.command import Command
-from latentpath.runs.job import fail, run_job
+from latentpath.runs.job import check_addresses, fail, run_job, saying_lack_of_memory
 
 HELP = f"""latentpath {__version__}: ask a diffusion model for one attribute, and measure what else changes
 
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the console script. Exits with status 2 after a mistake that the user can fix."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        _answer(args)
+        with saying_lack_of_memory():
+            _answer(args)
         sys.stdout.flush()
     except UserError as error:
         fail(error)
@@ -65,6 +66,7 @@ def _answer(args: list[str]) -> None:
 def _call(name: str, args: list[str]) -> None:
     if name not in COMMANDS:
         raise UserError(f"no command {name!r}.{near(name, COMMANDS)} `latentpath --help` describes them.")
+    check_addresses()
     command = COMMANDS[name]
     if not command.takes_config:  # it takes files instead of a configuration
         import_module(f"latentpath.commands.{command.name}").main(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import json
 import subprocess
 import sys
@@ -43,17 +44,32 @@ def test_a_stage_that_is_short_of_something_says_so_and_is_finished_later(tiny_j
         RuntimeError("could not create a primitive"),
         RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        ImportError(
+            "numpy could not be imported.\nOriginal error was:\nx.so: failed to map segment from it\n"
+        ),
     ],
     ids=str,
 )
-def test_a_lack_of_memory_is_one_sentence(cli, monkeypatch, error):
+@pytest.mark.parametrize("words", ["report experiment=demo", "cfrt scores.csv"])
+def test_a_lack_of_memory_is_one_sentence(cli, monkeypatch, error, words):
     def run(cfg: object, run_dir: object) -> None:
         raise error
 
-    monkeypatch.setitem(sys.modules, "latentpath.commands.report", SimpleNamespace(run=run))
-    ended = cli("report", "experiment=demo")
+    command, *rest = words.split()
+    module = SimpleNamespace(run=run, main=lambda args: run(args, None))
+    monkeypatch.setitem(sys.modules, f"latentpath.commands.{command}", module)
+    ended = cli(command, *rest)
     assert ended.status == 2 and ended.is_plain, ended.err
     assert ended.err.startswith("latentpath: memory has run out") and "batch_size" in ended.err
+
+
+@pytest.mark.parametrize("words", ["report experiment=demo", "cfrt scores.csv"])
+def test_too_few_addresses_are_said_at_once(cli, monkeypatch, words):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (400_000_000, -1))
+    ended = cli(*words.split())
+    assert ended.status == 2 and ended.is_plain, ended.err
+    assert "0.4 GB of addresses" in ended.err and "ulimit -v unlimited" in ended.err
 
 
 def test_another_failure_is_not_taken_for_a_lack_of_memory(cli, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +43,11 @@ SHORT_OF_MEMORY = (
     "could not create a primitive",
     "out of memory",
     "bad_alloc",
+    "failed to map segment",  # of a library that is being imported
 )
+
+
+LEAST_ADDRESSES = 1_000_000_000  # bytes
 
 
 @reported()
@@ -58,28 +64,43 @@ def run_job(
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=EXPECTED_WARNINGS)
     try:
-        return _checked(command, function_of, cfg)
+        with saying_lack_of_memory():
+            return _checked(command, function_of, cfg)
     except UserError as error:
         fail(error)
-    except (MemoryError, RuntimeError, OSError) as error:
-        if (lack := _lack_of_memory(error)) is None:
-            raise
-        fail(lack)
     except KeyboardInterrupt:
         print("\nlatentpath: interrupted; the same command continues from here", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def _lack_of_memory(error: Exception) -> UserError | None:
-    """Say in words that memory has run out, if that is what the error of any library means."""
-    said = str(error).strip().partition("\n")[0]
-    if not isinstance(error, MemoryError) and not any(sign in said.lower() for sign in SHORT_OF_MEMORY):
-        return None
-    return UserError(
-        f"memory has run out{f' ({said[:200]})' if said else ''}. Give smaller batches (batch_size=...), end "
-        "other programs, or raise the limit (ulimit -v). Then run the same command again: what is finished "
-        "stays."
-    )
+def check_addresses() -> None:
+    """Raise UserError under a limit of addresses in which PyTorch, or even SciPy, cannot be imported.
+
+    Some libraries try again for minutes before they fail.
+    """
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < LEAST_ADDRESSES:
+        raise UserError(
+            f"this shell allows a process {allowed / 1e9:.1f} GB of addresses, and importing PyTorch takes more "
+            "than 1 GB. Raise the limit: ulimit -v unlimited."
+        )
+
+
+@contextmanager
+def saying_lack_of_memory() -> Iterator[None]:
+    """Raise UserError if memory has run out, in whatever words a library says so."""
+    try:
+        yield
+    except (MemoryError, ImportError, RuntimeError, OSError) as error:
+        lines = [line for line in str(error).splitlines() if any(s in line.lower() for s in SHORT_OF_MEMORY)]
+        if not lines and not isinstance(error, MemoryError):
+            raise
+        said = next(iter(lines), str(error)).strip()[:200]
+        raise UserError(
+            f"memory has run out{f' ({said})' if said else ''}. Give smaller batches (batch_size=...), end "
+            "other programs, or raise the limit (ulimit -v). Then run the same command again: what is "
+            "finished stays."
+        ) from None
 
 
 def _checked(
