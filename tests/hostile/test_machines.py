@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import resource
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path

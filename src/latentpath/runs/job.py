@@ -81,8 +81,8 @@ def check_addresses() -> None:
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY and allowed < LEAST_ADDRESSES:
         raise UserError(
-            f"this shell allows a process {allowed / 1e9:.1f} GB of addresses, and importing PyTorch takes more "
-            "than 1 GB. Raise the limit: ulimit -v unlimited."
+            f"this shell allows a process {allowed / 1e9:.1f} GB of addresses, and importing PyTorch takes "
+            "more than 1 GB. Raise the limit: ulimit -v unlimited."
         )
 
 
