@@ -30,6 +30,7 @@ JUDGES = {
     "at_128": ("dataset.image_size=128", "classifier.image_size=128", *ALONE),
     "at_128_enlarged": ("dataset.image_size=128", "classifier.image_size=224", *ALONE),
     "at_128_through_vae": ("dataset.image_size=128", "classifier.image_size=128", *THROUGH),
+    "at_128_enlarged_through_vae": ("dataset.image_size=128", "classifier.image_size=224", *THROUGH),
     "lite1_at_64_through_vae": ("classifier.arch=tf_efficientnet_lite1", *THROUGH),
     "at_192": ("dataset.image_size=192", "classifier.image_size=192", *ALONE),
 }
