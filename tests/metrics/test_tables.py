@@ -17,8 +17,6 @@ from latentpath.metrics import (
     cfrt_sensitivity,
     cfrt_strict,
     cfrt_table,
-    flip_step_table,
-    flip_table,
     strong_frames,
     strong_swap_steps,
 )
@@ -160,26 +158,6 @@ def test_strong_end_is_the_papers():
     assert strong_swap_steps([10]) == (10,) and strong_frames([0, 1]) == (1,)
 
 
-def test_flip_tables(scores):
-    """Hair appears at step 15 on every image of NV, from seed 7 only: a third of the seeds."""
-    set_ = scores.assign(prob_hair=0.1)
-    here = (
-        (set_["class"] == "NV")
-        & (set_["seed"] == 7)
-        & (set_["attribute"] == "hair")
-        & (set_["swap_step"] <= 15)
-    )
-    set_.loc[here.fillna(False), "prob_hair"] = 0.9
-    rates = flip_table(Scored(set_, ATTRIBUTES, CLASSES), "swap")
-    hair = rates[(rates["class"] == "NV") & (rates["attribute"] == "hair")]
-    assert hair["position"].tolist() == list(STEPS) and (hair["n"] == 3).all()
-    np.testing.assert_allclose(hair["flip_rate"], [1 / 3] * 3 + [0] * 3)
-    steps = flip_step_table(Scored(set_, ATTRIBUTES, CLASSES), "swap")
-    hair = steps[(steps["class"] == "NV") & (steps["attribute"] == "hair")]
-    np.testing.assert_array_equal(hair["flip_step"], [np.nan, 15, np.nan])
-    assert hair["seed"].tolist() == list(SEEDS)
-
-
 def test_the_package_loads_nothing_until_asked():
     code = "import sys, latentpath.metrics; assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -218,9 +196,9 @@ def test_intervals_narrow_with_the_seeds_not_with_the_positions(scores):
     assert many["flipped_high"] == pytest.approx(one["flipped_high"])
     assert many["flipped_high"] - many["flipped_low"] == pytest.approx(2 * 1.96 * 0.05, abs=0.02)
     assert np.isnan(many["cfrt_strict_low"])  # undefined: no other attribute
-    rates = flip_table(Scored(table, ["hair"], ["NV"]), "swap")
-    assert rates["flip_rate_low"].tolist() == pytest.approx([one["flipped_low"]] * len(STEPS))
-    assert rates["flip_rate_high"].tolist() == pytest.approx([one["flipped_high"]] * len(STEPS))
+    alone = cfrt_by_position(Scored(table, ["hair"], ["NV"]), "swap")
+    assert alone["flipped_low"].tolist() == pytest.approx([one["flipped_low"]] * len(STEPS))
+    assert alone["flipped_high"].tolist() == pytest.approx([one["flipped_high"]] * len(STEPS))
 
 
 @pytest.mark.parametrize(("method", "positions"), [("swap", STEPS), ("bezier", range(1, 10))])
@@ -282,7 +260,6 @@ def test_an_attribute_twice_narrows_no_interval(scores):
 def test_frame_zero_is_no_position_of_its_own(scores):
     frames = cfrt_by_position(Scored(scores, ATTRIBUTES, CLASSES), "bezier")["position"]
     assert sorted(set(frames)) == list(range(1, 10))
-    assert 0 not in set(flip_table(Scored(scores, ATTRIBUTES, CLASSES), "bezier")["position"])
 
 
 def test_scores_without_calibration(scores):

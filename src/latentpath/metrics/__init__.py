@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from latentpath.metrics.embedding import tsne
     from latentpath.metrics.feature_distances import fidelity, vendi_score
     from latentpath.metrics.figures import Figure
-    from latentpath.metrics.flips import flip_rate, flip_step, flipped, hard_label
+    from latentpath.metrics.flips import flipped, hard_label
     from latentpath.metrics.intervals import Interval, mean_intervals, overall_rate_interval, rate_intervals
     from latentpath.metrics.measures import figure
     from latentpath.metrics.memorisation import Nearest, copies, nearest
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
         cfrt_of_seeds,
         cfrt_sensitivity,
         cfrt_table,
-        flip_step_table,
-        flip_table,
     )
 
 _MODULES = {
@@ -49,8 +47,6 @@ _MODULES = {
         "cfrt_of_seeds",
         "cfrt_sensitivity",
         "cfrt_table",
-        "flip_step_table",
-        "flip_table",
     ),
     "classification": ("classification_metrics",),
     "co_change": ("co_change_table", "most_entangled"),
@@ -69,7 +65,7 @@ _MODULES = {
     "feature_distances": ("fidelity", "vendi_score"),
     "figures": ("Figure",),
     "measures": ("figure",),
-    "flips": ("flip_rate", "flip_step", "flipped", "hard_label"),
+    "flips": ("flipped", "hard_label"),
     "intervals": ("Interval", "mean_intervals", "overall_rate_interval", "rate_intervals"),
     "memorisation": ("Nearest", "copies", "nearest"),
     "published": ("compare_with_published", "published_cfrt"),

@@ -12,7 +12,6 @@ from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, PLACEBO
 from latentpath.metrics.flips import Array, hard_label
 from latentpath.metrics.scored import Scored
 
-OUTCOMES = ("present", "others_changed", "placebo_present", "placebo_changed")
 # These do not leave a neutral image for an attribute and stay there, so no placebo is like them.
 _OTHERS = (*ORIGINS, PLACEBO, "removal", "window")
 

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from latentpath.metrics.cfrt import Rate, cfrt_released, cfrt_strict
-from latentpath.metrics.flips import flip_rate, flip_step, flipped
 from latentpath.metrics.intervals import overall_rate_interval, rate_intervals
 from latentpath.metrics.scored import ScoreArrays, Scored, Sweep
 
@@ -162,50 +161,6 @@ def cfrt_sensitivity(
                 key |= {"threshold": at, "n_strong": len(chosen), "positions": sorted(chosen)}
                 cells.append(Cell(key | {"calibrated": each is sweep}, of_attribute))
     return rate_table(cells)
-
-
-def flip_table(
-    scored: Scored,
-    method: str,
-) -> pd.DataFrame:
-    """Return the flip rate at every position: class, attribute, method, position, flip_rate, n (seeds)."""
-    sweep = Sweep(scored, method)
-    everywhere = sweep.positions(strong=False)
-    table = []
-    for cls in scored.classes:
-        arrays = sweep.arrays(cls, everywhere)
-        for i, attribute in enumerate(scored.heads):
-            before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]  # (S,), (S, P)
-            flips = flipped(before, after, scored.threshold)
-            columns = {
-                "position": everywhere,
-                "flip_rate": flip_rate(before, after, threshold=scored.threshold),
-                "n": np.isfinite(flips).sum(axis=0),
-            }
-            ends = rate_intervals(flips)
-            columns |= {"flip_rate_low": ends.low, "flip_rate_high": ends.high}
-            table.append(pd.DataFrame({"class": cls, "attribute": attribute, "method": method} | columns))
-    return pd.concat(table, ignore_index=True)
-
-
-def flip_step_table(
-    scored: Scored,
-    method: str,
-) -> pd.DataFrame:
-    """Return `flip_step` of each seed: class, attribute, method, seed, flip_step (NaN as there)."""
-    sweep = Sweep(scored, method)
-    everywhere = sweep.positions(strong=False)
-    strongest = "smallest" if sweep.column == "swap_step" else "largest"
-    table = []
-    for cls in scored.classes:
-        arrays = sweep.arrays(cls, everywhere)
-        for i, attribute in enumerate(scored.heads):
-            before, after = arrays.neutral[:, i], arrays.edited[i, :, :, i]
-            steps = flip_step(before, after, everywhere, strongest=strongest, threshold=scored.threshold)
-            for seed, step in zip(arrays.seeds, steps, strict=True):
-                key = {"class": cls, "attribute": attribute, "method": method, "seed": seed}
-                table.append(key | {"flip_step": float(step)})
-    return pd.DataFrame(table)
 
 
 def cfrt_rates(
