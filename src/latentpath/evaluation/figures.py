@@ -73,7 +73,7 @@ def _cfrt(table: pd.DataFrame) -> list[Mapping[str, object]]:
             ends = {end: cell.get(f"{figure.key}_{end}") for end in ("low", "high")}
             n = cell["n_eligible" if figure.key == "flipped_eligible" else "n_seeds"]
             told = {"n": n, "reason": reasons.get(figure.key, "")}
-            rows.append({**key, **{"figure": figure.key, "value": cell[figure.key]}} | ends | told)
+            rows.append(key | {"figure": figure.key, "value": cell[figure.key]} | ends | told)
     return rows
 
 
@@ -113,9 +113,9 @@ def _selectivity(
             cells[cls, attribute] = pd.Series(found.per_seed[:, i], index=arrays.seeds)
             key = {"class": cls, "attribute": attribute, "method": method, "n": found.n, "reason": reason}
             interval = {"low": ends.low[i], "high": ends.high[i]}
-            rows.append({**key, **{"figure": "selectivity", "value": found.by_attribute[i]}} | interval)
-            rows.append({**key, **{"figure": "selectivity_p", "value": found.p[i]}})
-            rows.append({**key, **{"figure": "released_null", "value": found.null[i]}})
+            rows.append(key | {"figure": "selectivity", "value": found.by_attribute[i]} | interval)
+            rows.append(key | {"figure": "selectivity_p", "value": found.p[i]})
+            rows.append(key | {"figure": "released_null", "value": found.null[i]})
     of_all = pd.DataFrame(cells).to_numpy(np.float64)
     low, high = overall_mean_interval(of_all, unit=1, within=(-1, 1))
     interval, table = {"low": low, "high": high}, pd.DataFrame(rows)
@@ -152,7 +152,7 @@ def _presence(scored: Scored, attributes: Sequence[str], method: str) -> list[Ma
         )
         key = {"class": cls, "attribute": attribute, "method": method, "position": position}
         key |= {"model": scored.model, "n": len(own)}
-        found += [{**key, **{"figure": f, "value": v}} for f, v in zip(PRESENCE, values, strict=True)]
+        found += [key | {"figure": f, "value": v} for f, v in zip(PRESENCE, values, strict=True)]
     return found
 
 

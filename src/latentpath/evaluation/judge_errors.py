@@ -57,7 +57,7 @@ def _rate(
     """Return the share of `right` among the images `of`, with an interval over their groups."""
     key = {"attribute": attribute, "method": HELD_OUT, "figure": figure, "n": int(of.sum())}
     if not of.any():
-        return {**key, **{"value": np.nan, "reason": "no held-out images with this label"}}
+        return key | {"value": np.nan, "reason": "no held-out images with this label"}
     by_group = pd.Series(right[of].astype(float)).groupby(groups.to_numpy()[of]).agg(["mean", "size"])
     ends = rate_intervals(by_group[["mean"]], by_group[["size"]])
-    return {**key, **{"value": float(right[of].mean()), "low": ends.low[0], "high": ends.high[0]}}
+    return key | {"value": float(right[of].mean()), "low": ends.low[0], "high": ends.high[0]}
