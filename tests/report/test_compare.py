@@ -68,7 +68,7 @@ def test_differences_are_of_the_same_seeds(two: list[Path], tmp_path: Path) -> N
     assert hair[-1].text == "−0.20" and ink[-1].text == "0.00"
     assert hair[-1].high is not None and hair[-1].high > 0  # three seeds that agree are not certainty
     assert mean[-1].value == pytest.approx(-0.05)
-    assert "p = 0.25 among" in hair[-1].says  # three seeds: 2 / 2^3 at least
+    assert "p = 0.25 among" in hair[-1].tooltip  # three seeds: 2 / 2^3 at least
     assert "on the 3 seeds of both: no difference can be told from chance" in found.verdict
     page = write_comparison(two, tmp_path).read_text()
     assert "two − one on the 3 seeds of both" in page and found.verdict.split(";")[0] in page

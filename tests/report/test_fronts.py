@@ -55,11 +55,11 @@ def test_the_table_has_leaks_differences_and_the_area(run):
     swap, fcfg, _ = table.groups[0]
     assert swap[0].text == MEAN and fcfg[0].text == "fcfg"
     assert fcfg[1].value == pytest.approx(swap[3].value + fcfg[2].value, abs=1e-6)
-    assert "p = " in fcfg[2].says and fcfg[2].interval
+    assert "p = " in fcfg[2].tooltip and fcfg[2].interval
 
 
 def test_the_slider_goes_by_the_methods_on_the_same_seed(run):
-    assert list(run.ways) == ["fcfg", "sega"] and set(run.ways.values()) <= {0.8, 1.0}
+    assert list(run.shown_dials) == ["fcfg", "sega"] and set(run.shown_dials.values()) <= {0.8, 1.0}
     data = explorer(run, Gallery(run))
     names = [track["name"] for track in data["tracks"]]
     assert names[0] == "Swaps" and names[1].startswith("fcfg") and names[2].startswith("sega")

@@ -40,7 +40,7 @@ def write_tables(
     """Write figures.parquet, figures.csv and tables/<name>.csv under `folder`; return the figures.
 
     figures            every figure of a class, attribute, method and position (see `metrics.figure_table`)
-    seeds              what each seed says of CFRT and its conditions, of the swaps: for paired comparisons
+    seeds              CFRT of the swaps and its conditions for each seed alone, for paired comparisons
     cfrt_sensitivity   how CFRT and its conditions move with the threshold, with which swap steps or frames
                        count, and with the classifier's calibration, whose `temperatures` and
                        `log_weights` are given
@@ -48,8 +48,8 @@ def write_tables(
     most_entangled     the pairs of co_change that move together most
     edits              what every kind of edit did (see metrics.edits)
     geometry           cosines, curvature, path over chord and distances: means with bands over the seeds
-    front_points       of several ways of editing: effect and leak of every setting (see metrics.front_table)
-    fronts             leaks at equal effect, areas, and paired differences between the ways of editing
+    front_points       of several methods: effect and leak of every setting (see metrics.front_table)
+    fronts             leaks at equal effect, areas, and paired differences between the methods
     reversibility      how far windows come back to the neutral image, with the `distances` of their latents
     commutativity      how far two edits in one order end from the same in the other order
     composition        of real images inverted and sampled again: what each of the `rounds` changed

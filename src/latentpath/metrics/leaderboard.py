@@ -1,4 +1,4 @@
-"""The leaderboard of ways of editing: one row per method, over all classes and attributes of a run."""
+"""The leaderboard of methods: one row per method, over all classes and attributes of a run."""
 
 from collections.abc import Mapping
 from dataclasses import replace

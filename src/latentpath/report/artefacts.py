@@ -33,11 +33,11 @@ _KEY = ["class", "seed", "attribute", "method", "position", "strength", "model"]
 class RunArtefacts:
     """The data of a run for the report; no text in it contains a folder of the machine that made it.
 
-    metrics: evaluate/metrics.json. figures: evaluate/figures.parquet, and those of a
-    human's labels. plan: traverse/plan.json.
-    examples: one row a stored picture: class, seed, attribute ('' if neutral), method, position (swap step or
-    frame), strength, model, file (Path of a PNG), lpips_map (Path or None), and the classifier's
-    prob_<attribute>, class_prob_<class>.
+    metrics: evaluate/metrics.json. plan: traverse/plan.json.
+    figures: evaluate/figures.parquet, and the figures of human labels.
+    examples: one row for each stored picture: class, seed, attribute ('' if neutral), method, position (swap
+        step or frame), strength, model, file (Path of a PNG), lpips_map (Path or None), and the classifier's
+        prob_<attribute>, class_prob_<class>.
     latents: number of rows in traverse/index.parquet. frames: images of an interpolation.
     configs: stage -> YAML text, paths masked. manifests: stage -> manifest.json.
     of_seeds: evaluate/seeds.parquet (see metrics.tables.cfrt_of_seeds).
@@ -106,7 +106,7 @@ class RunArtefacts:
         return trajectories_in(self.figures.methods)
 
     @property
-    def ways(self) -> dict[str, float]:
+    def shown_dials(self) -> dict[str, float]:
         """The methods besides the swap, each with the dial whose pictures are shown.
 
         The dial is that of the point on the front of the method whose effect is nearest to 50 %.

@@ -14,7 +14,7 @@ class Cell:
     """One cell of a table.
 
     value: the unrounded number; low, high: its 95 % interval; bar: share in [0, 1] drawn below; reason: why
-    it is n/a; tint: its colour, in [-1, 1]; says: its tooltip.
+    it is n/a; tint: its colour, in [-1, 1]; tooltip: shown when the pointer is over the cell.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     tint: float | None = None
-    says: str = ""
+    tooltip: str = ""
 
     @property
     def interval(self) -> str:
@@ -116,7 +116,7 @@ def number(
     digits: int = 2,
     bar: bool = False,
     ends: Sequence[float | None] = (None, None),
-    says: str = "",
+    tooltip: str = "",
 ) -> Cell:
     """Return a cell with a number and its interval, or 'n/a' with its reason."""
     if value is None or value != value:
@@ -126,7 +126,7 @@ def number(
     known = [float(end) for end in ends if end is not None and end == end]
     low, high = known if len(known) == 2 else (None, None)
     text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-    return Cell(text, value=value, bar=share, low=low, high=high, says=says)
+    return Cell(text, value=value, bar=share, low=low, high=high, tooltip=tooltip)
 
 
 def difference(
@@ -136,10 +136,10 @@ def difference(
     digits: int = 2,
     tint: float | None = None,
     ends: Sequence[float | None] = (None, None),
-    says: str = "",
+    tooltip: str = "",
 ) -> Cell:
     """Return a cell with a signed difference, in a colour of strength `tint`, cut to [-1, 1]; None: none."""
-    cell = number(value, reason, digits=digits, ends=ends, says=says)
+    cell = number(value, reason, digits=digits, ends=ends, tooltip=tooltip)
     if cell.value is None:
         return cell
     return replace(cell, text=signed(cell.value, digits), tint=tint and max(-1.0, min(1.0, tint)))

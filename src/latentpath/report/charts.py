@@ -35,14 +35,14 @@ MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D"}
 class Panel:
     """One pair of axes.
 
-    width, height: px, with the margins (left, right, top, bottom) around the axes. says: its description for
-    screen readers.
+    width, height: px, with the margins (left, right, top, bottom) around the axes.
+    description: text for screen readers.
     """
 
     width: float
     height: float
     margins: tuple[float, float, float, float]
-    says: str
+    description: str
 
     def draw(self, axes: Axes) -> None:
         """Draw the content into `axes`."""
@@ -72,7 +72,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves(Panel):
-    """Lines over rising x positions, each with its label, the first on top; low, high: ends of the y axis."""
+    """Lines over x positions, each position with its label; the first line is on top.
+
+    low, high: ends of the y axis.
+    """
 
     title: str
     positions: Sequence[float]
@@ -81,7 +84,7 @@ class Curves(Panel):
     low: float = 0.0
     high: float = 1.0
     x_title: str = "swap step"
-    says: str = ""
+    description: str = ""
     width: float = 260
     height: float = 180
     margins: tuple[float, float, float, float] = (30, 8, 24, 40)
@@ -129,7 +132,7 @@ class HeatMap(Panel):
     cells: Sequence[Sequence[tuple[float | None, str]]]
     width: float
     height: float
-    says: str
+    description: str
     margins: tuple[float, float, float, float] = (110, 0, 50, 0)
 
     def draw(self, axes: Axes) -> None:
@@ -163,7 +166,7 @@ class Scatter(Panel):
     """Points without axes, because distances in t-SNE have no unit; x and y are px from the upper left."""
 
     clouds: Sequence[Cloud]
-    says: str
+    description: str
     width: float
     height: float
     margins: tuple[float, float, float, float] = (0, 0, 0, 0)
@@ -197,7 +200,7 @@ class Chart:
     def svgs(self) -> list[Markup]:
         """Return each panel as SVG for the page, which writes the legend itself."""
         return [
-            Markup(to_svg(_draw([panel], 1), f"{self.name}{k}", panel.says, inline=True))
+            Markup(to_svg(_draw([panel], 1), f"{self.name}{k}", panel.description, inline=True))
             for k, panel in enumerate(self.panels)
         ]
 

@@ -116,9 +116,9 @@ def _cell(row: Row) -> Cell:
     change = row["change"]
     if pd.isna(change):
         return number(None, str(row.get("reason") or "no scores"))
-    says = (
+    tooltip = (
         f"toward {words(row['attribute'])}, {words(row['head'])}: {change:+.3f} ({row['low']:+.3f} to "
         f"{row['high']:+.3f}); moves by {row['abs_change']:.3f} either way; decision changes in "
         f"{row['label_changes']:.0%} of images; {int(row['n'])} seeds"
     )
-    return difference(change, tint=change, ends=(row["low"], row["high"]), says=says)
+    return difference(change, tint=change, ends=(row["low"], row["high"]), tooltip=tooltip)

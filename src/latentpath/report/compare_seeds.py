@@ -70,9 +70,9 @@ def _table(
         if found.n[i] < 2:
             shown[key] = number(None, "fewer than two seeds have it")
             continue
-        says = f"p = {found.p_adjusted[i]:.3g} among all differences of this table; {found.n[i]} seeds"
+        tooltip = f"p = {found.p_adjusted[i]:.3g} among all differences of this table; {found.n[i]} seeds"
         mean, ends = found.mean[i], (found.low[i], found.high[i])
-        shown[key] = difference(mean, tint=mean, ends=ends, says=says)
+        shown[key] = difference(mean, tint=mean, ends=ends, tooltip=tooltip)
     head = ["class", "attribute", *(figure(key).label for key in FIGURES)]
     table = Table(f"{what}, with 95 % intervals", head, name=f"differences_{what.partition(' ')[0]}")
     table.groups.append([[header("mean"), header(""), *(shown["mean", "", key] for key in FIGURES)]])

@@ -35,7 +35,7 @@ def flip_curves(run: RunArtefacts) -> Chart | None:
                 Line(OTHERS, others, "quiet"),
             ]
             name = panel_name(run, cls, words(attribute))
-            panels.append(Curves(name, x, labels, lines, says=_describe(name, lines[0], labels)))
+            panels.append(Curves(name, x, labels, lines, description=_describe(name, lines[0], labels)))
     first = colour(0) if len(run.attributes) == 1 else "ink"
     legend = [
         Key(f"{NEWLY}, with its 95 % interval", first),

@@ -1,4 +1,4 @@
-"""The section that compares ways of editing: their fronts as curves, and leaks at equal effect in a table."""
+"""The section that compares methods: their fronts as curves, and leaks at equal effect in a table."""
 
 import math
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _panel(title: str, rows: pd.DataFrame, methods: Sequence[str], high: float) 
         low=min(0.0, float(rows["value"].min())),
         high=high,
         x_title="effect: share of seeds in which the attribute appears",
-        says=_says(title, rows),
+        description=_describe(title, rows),
         width=330,
         height=220,
     )
@@ -105,7 +105,7 @@ def _look(index: int) -> Look:
     return "solid" if index < CYCLE else "dashed"
 
 
-def _says(title: str, rows: pd.DataFrame) -> str:
+def _describe(title: str, rows: pd.DataFrame) -> str:
     told = [
         f"{words(row['method'])} {row['value']:.3f}" if row["n"] else f"{words(row['method'])} not reached"
         for row in rows[rows["level"] == EQUAL[0]].to_dict("records")
@@ -134,7 +134,7 @@ def _difference(row: dict, *, reference: bool) -> Cell:
     if row["difference"] != row["difference"]:
         return number(None, row["reason"] or "the other method does not reach it")
     mean, low, high, p = (float(row[key]) for key in ("difference", "difference_low", "difference_high", "p"))
-    says = f"p = {p:.3g} among all methods and figures of this class and attribute" if p == p else ""
+    tooltip = f"p = {p:.3g} among all methods and figures of this class and attribute" if p == p else ""
     better = -mean if row["figure"] == AT else mean
     tint = max(-1.0, min(1.0, 4 * better)) if low > 0 or high < 0 else None
-    return Cell(signed(mean, 3), value=mean, low=low, high=high, tint=tint, says=says)
+    return Cell(signed(mean, 3), value=mean, low=low, high=high, tint=tint, tooltip=tooltip)

@@ -35,7 +35,7 @@ def headline(run: RunArtefacts) -> Headline:
     """
     net = next((key for key in lpips_keys(run) if run.figures.value(key) is not None), None)
     kept = "class and other attributes" if len(run.classes) > 1 else "other attributes"
-    says = {
+    meanings = {
         "flipped_eligible": "where it was absent, the attribute appears",
         _leak(run): "other decisions that the edit changed"
         + (", less those that a placebo changed" if _leak(run) == "leak" else ""),
@@ -48,9 +48,9 @@ def headline(run: RunArtefacts) -> Headline:
     }
     tiles = [
         (figure(key).label, figure_cell(run, "swap", key)(), what, _against(run, key))
-        for key, what in says.items()
+        for key, what in meanings.items()
     ]
-    mean = {key: run.figures.value(key) for key in says}
+    mean = {key: run.figures.value(key) for key in meanings}
     sentences = _sentences(mean)
     return Headline(
         Markup(" ").join(sentences), _literature(run, mean, net), _weakest(run), _scope(run), tiles

@@ -33,9 +33,17 @@ def loss_curves(run: RunArtefacts) -> Chart | None:
 def _panel(title: str, rows: pd.DataFrame, lines: list[Line]) -> Curves:
     steps = rows["step"].astype(int).tolist()
     first, last = lines[0].values[0], lines[0].values[-1]
-    says = f"{title}, {lines[0].name}: {first:.3f} at step {steps[0]}, {last:.3f} at step {steps[-1]}"
+    description = f"{title}, {lines[0].name}: {first:.3f} at step {steps[0]}, {last:.3f} at step {steps[-1]}"
     high = 1.05 * max(v for line in lines for v in line.values if v == v)
     labels = [f"{step:,}" for step in steps]
     return Curves(
-        title, steps, labels, lines, high=high, x_title="training step", says=says, width=320, height=190
+        title,
+        steps,
+        labels,
+        lines,
+        high=high,
+        x_title="training step",
+        description=description,
+        width=320,
+        height=190,
     )

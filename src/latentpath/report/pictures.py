@@ -81,11 +81,11 @@ class Gallery:
 
     def __init__(self, run: RunArtefacts) -> None:
         self.run = run
-        ways = run.ways
+        dials = run.shown_dials
         self._rows = {
             Place(*(row[name] for name in KEY)): row
             for row in run.examples.to_dict("records")
-            if row["strength"] == ways.get(row["method"], row["strength"])
+            if row["strength"] == dials.get(row["method"], row["strength"])
         }
 
     def seeds(

@@ -81,5 +81,7 @@ def _panel(run: RunArtefacts, cls: str, name: str, rows: pd.DataFrame, by: str, 
         values, low, high = columns_at(of, positions, figure, f"{figure}_low", f"{figure}_high")
         lines.append(Line(words(attribute), values, colour(index), low=low, high=high))
     heading = panel_name(run, cls, f"CFRT, {name}")
-    says = f"{heading}, by {title}"
-    return Curves(heading, positions, labels, lines, x_title=title, says=says, width=210, height=165)
+    description = f"{heading}, by {title}"
+    return Curves(
+        heading, positions, labels, lines, x_title=title, description=description, width=210, height=165
+    )

@@ -86,12 +86,12 @@ const explore = (() => {
   function show() {
     const sheet = current();
     const { attribute, track } = at();
-    const { labels, says } = data.tracks[track];
+    const { labels, descriptions } = data.tracks[track];
     const position = Number(range.value);
     const probs = sheet.probs[attribute][position];
     const before = sheet.probs[attribute][0];
-    range.setAttribute("aria-valuetext", says[position]);
-    byId("x-where").textContent = says[position];
+    range.setAttribute("aria-valuetext", descriptions[position]);
+    byId("x-where").textContent = descriptions[position];
     [...strip.children].forEach((tile, k) => tile.classList.toggle("now", k === position));
     draw(byId("x-neutral"), sheet, attribute, 0);
     byId("x-missing").hidden = Boolean(probs);
@@ -100,7 +100,7 @@ const explore = (() => {
     const who = `${data.classes[at().class]}, seed ${at().seed}`;
     byId("x-neutral").setAttribute("aria-label", `${who}, neutral`);
     const what = change ? "pixels that differ from neutral in: " : "";
-    byId("x-edited").setAttribute("aria-label", `${what}${who}, toward ${data.attributes[attribute]}, ${says[position]}`);
+    byId("x-edited").setAttribute("aria-label", `${what}${who}, toward ${data.attributes[attribute]}, ${descriptions[position]}`);
     const spoken = [];
     rows.forEach((row, h) => {
       const [value, first] = [probs?.[h] ?? null, before?.[h] ?? null];
@@ -116,7 +116,7 @@ const explore = (() => {
       if (value !== null) spoken.push(`${names[h]} ${(value / 1000).toFixed(2)}`);
     });
     clearTimeout(speaking); // a screen reader hears where the slider rests, not each place that it passes
-    speaking = setTimeout(() => (byId("x-say").textContent = `${says[position]}: ${spoken.join(", ") || "no picture"}`), 250);
+    speaking = setTimeout(() => (byId("x-say").textContent = `${descriptions[position]}: ${spoken.join(", ") || "no picture"}`), 250);
   }
 
   // After another class or path was chosen: which seeds and paths there are, and the strip of small pictures.

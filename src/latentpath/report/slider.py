@@ -22,13 +22,13 @@ SHARE = 0.55  # of the bytes, for the swaps; the other paths share the rest equa
 
 
 def explorer(run: RunArtefacts, gallery: Gallery, budget: int = SLIDER_BYTES) -> Json:
-    """Return the tracks with their image sheets, or {} if no images are stored.
+    """Return the data of the trajectory slider, or {} if no images are stored.
 
-    A track is a path from neutral to an attribute: the swaps, another way of editing, or an interpolation.
-
-    tracks: [{name, labels, says}], a label a position. sheets: {class, seed, track, side, uri, lone (the
-    neutral tile stands alone in the last row), probs}; probs, a list of attributes of a list of positions,
-    are per mille, of `heads` and then of the classes, null where there is no picture.
+    A track is a path from neutral to an attribute: the swaps, another method, or an interpolation.
+    tracks: [{name, labels, descriptions}], with a label and a description for each position.
+    sheets: [{class, seed, track, side, uri, lone, probs}]; lone: the neutral tile is alone in the last row.
+    probs: by attribute and position the probabilities of `heads` and then of the classes, in per mille; null
+    where there is no picture.
     """
     tracks, places = _tracks(run, gallery)
     heads, sheets = run.heads, []
@@ -80,21 +80,27 @@ def _tracks(run: RunArtefacts, gallery: Gallery) -> tuple[list[Json], list[tuple
     steps = thinned(gallery.steps(), MAX_POSITIONS)
     if not steps:
         return [], []
-    says = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]
-    track = {"name": METHOD_NAMES["swap"], "labels": ["neutral", *map(str, steps)], "says": says}
+    descriptions = ["neutral, no swap", *(f"swap at step {step}" for step in steps)]
+    track = {
+        "name": METHOD_NAMES["swap"],
+        "labels": ["neutral", *map(str, steps)],
+        "descriptions": descriptions,
+    }
     tracks, places = [track | {"steps": [run.num_inference_steps, *steps]}], [("swap", steps)]
-    for method, dial in run.ways.items():
+    for method, dial in run.shown_dials.items():
         if steps := thinned(gallery.steps(method), MAX_POSITIONS):
             name = words(method) if dial == 1 else f"{words(method)}, {dial:g}"
-            says = ["neutral, no edit", *(f"{name} from step {step}" for step in steps)]
-            tracks.append({"name": name, "labels": ["neutral", *map(str, steps)], "says": says})
+            descriptions = ["neutral, no edit", *(f"{name} from step {step}" for step in steps)]
+            tracks.append(
+                {"name": name, "labels": ["neutral", *map(str, steps)], "descriptions": descriptions}
+            )
             places.append((method, steps))
     for method in run.methods:
         if method != "swap" and (frames := thinned(gallery.positions(method), MAX_POSITIONS)):
             last = max((run.frames or frames[-1] + 1) - 1, 1)
             labels = [f"{frame / last:.2f}" for frame in frames]
-            says = [f"{METHOD_NAMES[method]} at t = {label}" for label in labels]
-            tracks.append({"name": METHOD_NAMES[method], "labels": labels, "says": says})
+            descriptions = [f"{METHOD_NAMES[method]} at t = {label}" for label in labels]
+            tracks.append({"name": METHOD_NAMES[method], "labels": labels, "descriptions": descriptions})
             places.append((method, frames))
     return tracks, places
 

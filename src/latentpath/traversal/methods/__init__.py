@@ -1,4 +1,4 @@
-"""The ways of editing, one file each: formula, defaults, source, and cost in rows of the U-Net per node.
+"""The methods of editing, one file each: formula, defaults, source, and cost in rows of the U-Net per node.
 
 A method is a frozen dataclass whose first field is its dial. Called with the prompts of a class and an edit,
 it returns the letter of the edited steps. To add one, write the class `Name` in the file name.py here, and
