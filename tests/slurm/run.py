@@ -98,7 +98,7 @@ def stopped_jobs_go_on_in_their_folders() -> None:
     for job, sent in ((first, "SIGTERM"), (second, "SIGUSR2")):
         assert state(job)["Restarts"] == "1"
         assert f"stopped by {sent}" in printed("stopped", job)
-        assert "going on from" in printed("stopped", job)
+        assert "resuming from" in printed("stopped", job)
     for name, straight in folders("straight").items():
         assert weights(straight) == weights(folders("stopped")[name]), "not as if it had not been stopped"
 
@@ -120,7 +120,7 @@ def two_processes_stop_and_go_on_together() -> None:
         (number,) = jobs("together")
         subprocess.run(["scancel", "--signal=USR2", number], check=True)
     assert state(number)["Restarts"] == "1"
-    assert printed("together", number).count("going on from") == 2
+    assert printed("together", number).count("resuming from") == 2
     (job,) = folders("together").values()
     loss, alone = manifest(job)["figures"]["loss"], manifest(straight_job())["figures"]["loss"]
     assert abs(loss / alone - 1) < 1e-3, (loss, alone)
@@ -138,7 +138,7 @@ def a_batch_script_of_ones_own_goes_on() -> None:
     wait_for(lambda: state(number)["JobState"] in ("COMPLETED", "FAILED", "CANCELLED"))
     assert state(number)["JobState"] == "COMPLETED", Path("batch.txt").read_text()
     assert state(number)["Restarts"] == "1"
-    assert "going on from" in Path("batch.txt").read_text()
+    assert "resuming from" in Path("batch.txt").read_text()
     assert weights(job) == weights(straight_job())
 
 

@@ -501,7 +501,7 @@ def test_files_written_anew_with_the_same_content_are_the_same_data(
         os.utime(file, (1, 1))
     with caplog.at_level(logging.INFO):
         classify.run(cfg, tmp_path / "killed")
-    assert "going on from" in caplog.text and "changed since" not in caplog.text
+    assert "resuming from" in caplog.text and "changed since" not in caplog.text
 
 
 def test_a_planted_leak_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

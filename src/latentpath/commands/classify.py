@@ -147,7 +147,7 @@ def round_trip(cfg: Config, base: BaseModel) -> RoundTrip:
 def contents(cfg: Config, table: ImageTable) -> tuple[int, tuple[str, str]]:
     """Return how many images have a copy in another split, and their `content_keys`; reads every file."""
     rows, dataset = table.rows, cfg.dataset
-    # The fine-tune's memo: what it has read, or will read, is read once for both.
+    # The memo of the fine-tune, so that both read each file only once.
     digests = file_digests(rows["path"].tolist(), Path(cfg.output_dir) / ".latents" / "digests.json")
     keys = content_keys(table, digests, ImageSpec.of(dataset))
     return copies_across_splits(digests, rows["split"].tolist()), keys

@@ -81,7 +81,7 @@ def _took(run_dir: Path, stage: str) -> str:
         return f" (complete, took {own:.0f} s)"
     manifests = run_dir.parent.glob(f"*/{stage}/manifest.json")
     for manifest in sorted(manifests, key=lambda file: file.stat().st_mtime, reverse=True):
-        with suppress(UserError):  # a damaged manifest of another run is no matter of this one
+        with suppress(UserError):  # a damaged manifest of another run does not stop this one
             if (seconds := seconds_of(manifest.parent)) is not None:
                 return f" (took {seconds:.0f} s in run {manifest.parents[1].name})"
     return ""

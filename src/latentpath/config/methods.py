@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 from latentpath.config.fields import choice, number, section_of
 
-# They change or look into the U-Net, which must not be compiled.
+# Methods that change or read activations inside the U-Net, which must not be compiled.
 INSIDE = ("slider", "leditspp", "p2p", "hspace")
 MASKABLE = ("swap", "contrast", "fcfg", "offtarget", "ortho", "sega", "leditspp", "p2p", "slider", "hspace")
 MOST_DIAL = 1000  # for weights of guidance
@@ -54,14 +54,18 @@ class FcfgConfig(MethodConfig):
 class OfftargetConfig(MethodConfig):
     """Settings of the method `offtarget` (see `traversal.methods.offtarget`)."""
 
-    dials: list[float] = number([1.0], low=0, high=MOST_DIAL)  # weights of the other attributes, held down
+    dials: list[float] = number(
+        [1.0], low=0, high=MOST_DIAL
+    )  # weights with which the other attributes are suppressed
 
 
 @dataclass
 class OrthoConfig(MethodConfig):
     """Settings of the method `ortho` (see `traversal.methods.ortho`)."""
 
-    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)  # weights of what no other attribute shares
+    dials: list[float] = number(
+        [7.5], low=0, high=MOST_DIAL
+    )  # weights of the part of the direction that no other attribute shares
 
 
 @dataclass
@@ -69,7 +73,7 @@ class SegaConfig(MethodConfig):
     """Settings of the method `sega` (see `traversal.methods.sega`)."""
 
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
-    quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left as it is
+    quantile: float = number(0.9, low=0, below=1)  # share of each channel's values that is left unchanged
     momentum: float = number(0.1, low=0, high=10, zero="none")  # weight of earlier steps
     decay: float = number(0.4, low=0, below=1)  # how much of earlier steps is remembered
 
@@ -79,7 +83,7 @@ class LeditsppConfig(MethodConfig):
     """Settings of the method `leditspp` (see `traversal.methods.leditspp`)."""
 
     dials: list[float] = number([5.0], low=0, high=MOST_DIAL)  # weights of the attribute's own direction
-    quantile: float = number(0.9, low=0, below=1)  # share of the pixels that is left as it is, in each mask
+    quantile: float = number(0.9, low=0, below=1)  # share of the pixels that each mask leaves unchanged
 
 
 @dataclass
@@ -103,14 +107,18 @@ class HspaceConfig(MethodConfig):
 
     # scales of the direction; 1: what the caption adds
     dials: list[float] = number([1.0], low=-100, high=100)
-    seeds: int = number(20, low=1, high=10_000)  # neutral images of its own that the direction is a mean over
+    seeds: int = number(
+        20, low=1, high=10_000
+    )  # neutral images, used by no sweep, over which the direction is a mean
 
 
 @dataclass
 class MaskConfig(MethodConfig):
     """Settings of the method `mask` (see `traversal.methods.mask`)."""
 
-    of: list[str] = choice(["swap"], MASKABLE)  # the methods that are masked, in addition to themselves
+    of: list[str] = choice(
+        ["swap"], MASKABLE
+    )  # the methods that are masked; the sweep also has each without a mask
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
 
 

@@ -143,11 +143,11 @@ class InversionConfig:
 
     method: str | None = choice(None, ("ddpm", "ddim"))  # ddpm is edit-friendly; null: start from noise
     split: str = choice("test", SPLITS)  # which images to start from
-    # Of DDIM inversion; DDPM inversion takes the sampler's.
+    # Guidance of DDIM inversion; DDPM inversion uses that of the sampler.
     guidance_scale: float = number(1.0, low=0, high=1000)
     # Times that each image is inverted and sampled again without an edit; 1 is the traversal's own.
     rounds: int = number(1, low=1, high=100)
-    # Of DDIM inversion: fixed-point iterations per step, of equal cost.
+    # Of DDIM inversion: fixed-point iterations per step; each costs as much as the first.
     iterations: int = number(1, low=1, high=1000)
 
 
@@ -158,7 +158,7 @@ class SamplerConfig:
     solver: str = choice("ddim", SOLVERS)  # how a step of the reverse diffusion is computed
     eta: float = number(0.0, low=0, high=1, zero="deterministic")  # of ddim: share of new noise in each step
     guidance_scale: float = number(7.5, low=0, high=1000)  # classifier-free guidance; 1: none
-    # Share by which guidance keeps the contrast of the prompt alone; models of zero terminal SNR need 0.7.
+    # How far the result gets the contrast of the conditional output; 0.7 for models of zero terminal SNR.
     guidance_rescale: float = number(0.0, low=0, high=1, zero="off")
     negative_prompt: str = ""  # the prompt that guidance leads away from
     seeds: int = number(16, low=1, high=10_000_000)  # images per class to start from
@@ -204,7 +204,7 @@ class MetricConfig:
     """`latentpath evaluate`: which figures are computed, and how."""
 
     lpips: list[str] = choice(["alex"], LPIPS_NETS)  # backbones of LPIPS; [] for none
-    # Networks whose features FID and its kin compare.
+    # Networks whose features FID, KID, precision, recall and Vendi compare.
     features: list[str] = choice(["judge"], ("judge", "inception", "xrayvision"))
     measures: list[str] = field(default_factory=list)  # further distances from plugins: [my_module:blur]
     # curves through the latents of the swaps

@@ -57,8 +57,9 @@ class SlidersConfig:
     """`latentpath sliders`: one low-rank adapter (LoRA) for each attribute, by Gandikota et al. 2023."""
 
     attributes: list[str] = field(default_factory=list)  # [] means all of attribute.names
-    eta: float = number(4.0, above=0, high=1000)  # how many times the attribute's direction scale 1 goes
-    # Train beside the other attributes of each image too, so that the direction leaves them as they are.
+    # How many times the attribute's direction the slider moves at scale 1.
+    eta: float = number(4.0, above=0, high=1000)
+    # Name the other attributes of each image in both captions, so that the slider leaves them unchanged.
     preserve: bool = True
     rank: int = number(4, low=1, high=4096)  # of the matrices of LoRA
     alpha: int = number(1, low=1, high=65536)  # LoRA's update is multiplied by alpha / rank
@@ -97,7 +98,7 @@ class ClassifierConfig:
     through_vae: bool = False
     # Held-out images that are also judged after the base model's VAE, as generated images are; 0: none.
     round_trips: int = number(2000, low=0, high=1_000_000, zero="none")
-    # trainable=head: also judge every image by layers fitted on the other folds of groups; 0: no.
+    # trainable=head: also judge every image by a layer that is fitted on the other folds of groups; 0: no.
     folds: int = number(0, low=0, high=100, zero="none")
     calibrate: Calibrate = Calibrate.temperature  # how logits become probabilities, by the validation split
 

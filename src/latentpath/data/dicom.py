@@ -137,7 +137,7 @@ def _header(path: Source, *, pixels: bool) -> Dataset:
         header = pydicom.dcmread(readable(path), stop_before_pixels=not pixels, specific_tags=list(TAGS))
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error.strerror}") from None
-    except Exception as error:  # whatever it says may hold an element of the file
+    except Exception as error:  # the message may quote an element of the file
         raise UserError(f"{path} is not a DICOM file, or is damaged ({type(error).__name__})") from None
     kind, frames = header.get("PhotometricInterpretation"), int(header.get("NumberOfFrames") or 1)
     if not header.get("Rows") or not header.get("Columns") or (pixels and "PixelData" not in header):
@@ -183,7 +183,7 @@ def _brightness(values: np.ndarray, header: Dataset, path: Source) -> np.ndarray
         centers, widths = _numbers(header.get("WindowCenter")), _numbers(header.get("WindowWidth"))
         if header.get("VOILUTSequence"):
             values, (low, high) = look_up(values, header.VOILUTSequence[0])
-        elif centers and widths:  # the first of several is the one to show at first
+        elif centers and widths:  # of several windows the first is the default
             return window(values, centers[0], widths[0], header.get("VOILUTFunction") or "LINEAR")
     except Exception as error:  # elements that are missing or of no known form
         raise UserError(f"{path}: its grey values cannot be mapped ({error})") from None

@@ -70,7 +70,7 @@ def _opened(path: Source) -> Image.Image:
     except Exception as error:
         if dicom.is_dicom(path):
             raise UserError(f"{path} is a DICOM file in spite of its suffix: rename it to .dcm") from None
-        unknown = isinstance(error, UnidentifiedImageError)  # it names the stream, if that is what it got
+        unknown = isinstance(error, UnidentifiedImageError)  # its own message would name the stream
         reason = "its content is not that of an image" if unknown else error or type(error).__name__
         raise UserError(f"cannot read the image {path}: {reason}") from error
     frames = getattr(image, "n_frames", 1) if image.format in STACKS else 1

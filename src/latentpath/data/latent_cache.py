@@ -131,7 +131,7 @@ def map_cache(folder: Path) -> LatentCache:
         pooled = torch.from_numpy(np.load(folder / "prompt_pooled.npy")) if record.get("pooled") else None
         caption_of = np.load(folder / "caption_of.npy")
         images = folder / "image_of.npy"
-        # Version 0.1.0 has no such file; without unreadable images it would have counted up.
+        # Version 0.1.0 wrote no such file; if no image was unreadable, it is 0, 1, 2, ...
         image_of = np.load(images) if images.exists() else np.arange(0 if unreadable else len(moments))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -279,7 +279,7 @@ def save_pipeline(
         pipeline = StableDiffusionPipeline(**parts, **no_checker, requires_safety_checker=False)
     with replacing(folder) as temporary:
         pipeline.save_pretrained(temporary)
-        # diffusers notes the folder it loaded from; a path of this machine is nothing to hand on.
+        # diffusers notes the folder it loaded from, which would be a path of this machine.
         for file in (temporary / "model_index.json", *temporary.glob("*/*config.json")):
             write_json(file, {k: v for k, v in read_json(file).items() if k != "_name_or_path"})
 

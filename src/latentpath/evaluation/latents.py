@@ -21,7 +21,9 @@ from latentpath.traversal.store import read_latents
 log = logging.getLogger(__name__)
 
 MOST_ON_MAP = 10_000  # latents; t-SNE of more takes too much time and memory
-MOST_NAMED = 800  # directions of a swap step: their products and permutations fit into memory, in seconds
+MOST_NAMED = (
+    800  # directions tested at a swap step, so that their permutations fit into memory and take seconds
+)
 
 
 def geometry(sweep: StoredSweep, scores: pd.DataFrame) -> pd.DataFrame:

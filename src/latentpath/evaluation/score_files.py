@@ -93,7 +93,7 @@ def _of_scores(
     tables = []
     for method in methods:
         asked, moved = _asked(strong, method), set(scores.loc[scores["method"] == method, "attribute"])
-        # without a class decision each class stands alone, and the condition on it falls away
+        # without class decisions each class is taken alone, and the class condition is left out
         groups = (
             [[cls for cls in scored if cls in there]] if set(there) <= set(scored) else [[c] for c in there]
         )

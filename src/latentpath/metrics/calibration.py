@@ -31,7 +31,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     def loss(log_t: float) -> float:
         return len(labels) * nll(logits * math.exp(-log_t), labels) + (log_t / SPREAD) ** 2 / 2
 
-    # NLL is convex in 1 / T; with the prior a coarse look keeps the search out of a lesser valley.
+    # NLL is convex in 1 / T, but with the prior it may have two minima: a coarse grid finds the lower.
     grid = np.linspace(-WIDEST, WIDEST, 61)
     best = int(np.argmin([loss(u) for u in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])

@@ -18,7 +18,7 @@ def tsne(
     all equal: NaN, with a warning in the log. Raises ValueError if a latent is not finite.
     Source: van der Maaten and Hinton 2008; openTSNE (Policar et al. 2024).
     """
-    # Only here: who wants other metrics need not have them, nor wait for them.
+    # Imported here, so that other metrics neither need these packages nor wait for them.
     from openTSNE import TSNE
     from sklearn.decomposition import PCA
 

@@ -12,7 +12,7 @@ from latentpath.keys import EDIT_KEY, JOIN, ORIGINS, PLACEBO
 from latentpath.metrics.flips import Array, hard_label
 from latentpath.metrics.scored import Scored
 
-# These do not leave a neutral image for an attribute and stay there, so no placebo is like them.
+# Images that are not edited from neutral to an attribute until the last step: no placebo fits them.
 _OTHERS = (*ORIGINS, PLACEBO, "removal", "window")
 
 

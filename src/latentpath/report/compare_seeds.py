@@ -44,7 +44,7 @@ def compared(
     shared = wide[0].index.intersection(wide[1].index)
     paired = len(shared) > 1
     a, b = (_with_means(table.loc[shared] if paired else table) for table in wide)
-    # one image more differs in one cell, which is a share of the mean
+    # the least difference of two seeds: one decision in one cell, and in the mean the share of a cell
     units = [1.0 if attribute else len(FIGURES) / len(cells) for _, attribute, _ in a.columns]
     differences = paired_differences if paired else unpaired_differences
     found = differences(a.to_numpy(np.float64), b.to_numpy(np.float64), unit=units)

@@ -50,7 +50,7 @@ def read_human_figures(
 def read_key(folder: Path) -> pd.DataFrame:
     """Read key.csv, which says what each labelled image is. Raises UserError if it is not as it was written.
 
-    The message never says to delete the folder, in which the work of a human lies.
+    The message never advises to delete the folder, because it holds the work of a human.
     """
     file = folder / "key.csv"
     remedy = (

@@ -25,7 +25,7 @@ from latentpath.report.tables import METHOD_NAMES
 from latentpath.runs.figure_style import colour_variables
 from latentpath.runs.files import Json, write_text
 
-# Bytes of the pictures that stand still; with the slider's, charts and tables the page stays below 15 MB.
+# Bytes of the pictures outside the slider; with slider, charts and tables the page stays below 15 MB.
 TRAJECTORY_BYTES = 2_200_000
 INTERPOLATION_BYTES = 1_300_000
 BASE_BYTES = 500_000

@@ -249,7 +249,7 @@ def parquet_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """
     import pyarrow.parquet as pq
 
-    if path.is_dir():  # a table in many files, which none of ours is
+    if path.is_dir():  # a table in many files; latentpath writes none
         raise IsADirectoryError
     with pq.ParquetFile(path, pre_buffer=False) as file:
         return file.read(columns=columns, use_threads=False).to_pandas(use_threads=False)

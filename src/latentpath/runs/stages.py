@@ -64,7 +64,7 @@ INDIFFERENT = (
     "sliders.checkpoint_every",
     *(f"method.{method.name}.swept" for method in fields(MethodsConfig)),  # true wherever there is a section
 )
-# Validation only looks on unless finetune.monitor is set.
+# A validation does not change the training unless finetune.monitor is set.
 VALIDATION = tuple(f"finetune.{key}" for key in ("monitor", "patience", "val_images", "val_every_steps"))
 
 

@@ -38,7 +38,7 @@ def is_abandoned(path: Path) -> bool:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove every temporary file and folder below `folder` that a killed process has left there."""
-    for place, folders, files in os.walk(folder):  # unlike rglob, it passes over what vanishes meanwhile
+    for place, folders, files in os.walk(folder):  # unlike rglob, os.walk skips what vanishes meanwhile
         for path in (Path(place, name) for name in (*folders, *files)):
             if is_abandoned(path):
                 remove(path)

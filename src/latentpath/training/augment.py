@@ -25,7 +25,7 @@ def augment(images: Tensor, how: ClassifierConfig) -> Tensor:
     if how.color_jitter > 0:
         images = jitter(images, how.color_jitter)
     if how.blur > 0:
-        # Decoded latents are softer than photographs; a judge that leans on single pixels misjudges.
+        # Decoded latents are softer than photographs; a judge that relies on single pixels would err.
         sigma = float(torch.rand(())) * how.blur + 1e-3
         size = 2 * math.ceil(2 * how.blur) + 1
         images = torch.where(_coin(images), gaussian_blur(images, [size] * 2, [sigma] * 2), images)

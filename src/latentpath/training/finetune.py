@@ -131,7 +131,7 @@ class UNetFinetuner(L.LightningModule):
         for name, sums in self.sums.items():
             total = self.trainer.strategy.reduce(sums, reduce_op="sum")
             means |= mean_losses(name, total, len(self.schedule.alphas_cumprod))
-            # For the callbacks; trackers are told below, under the number of steps that were done before.
+            # For the callbacks; `_log_validation` sends it to the trackers, with the number of steps done.
             self.log(f"val/{name}", means[f"val/{name}"], prog_bar=True, logger=False, sync_dist=True)
         self.sums.clear()
         self.validated = {"step": self.trainer.global_step, **means}

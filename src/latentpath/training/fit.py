@@ -51,8 +51,10 @@ def fit(
     quiet_lightning()  # Lightning would also claim that it requeues on SLURM, which it does not
     resume = newest_checkpoint(last.parent)
     if resume:
-        read_checkpoint(resume)  # Lightning would end in a traceback where it is another program's
-        log.info("going on from %s", resume)
+        read_checkpoint(
+            resume
+        )  # raises UserError for a file of another program, where Lightning has a traceback
+        log.info("resuming from %s", resume)
     stop = StopBetweenSteps(last, first=trainer.is_global_zero)
     trainer.callbacks.append(stop)  # type: ignore[attr-defined]
     try:

@@ -49,7 +49,7 @@ def trainer_options(
     static_graph: for DDP, whether each backward pass has the same graph; None uses Lightning's own DDP.
     """
     shared = rank.world_size > 1
-    # One process needs no strategy of several, whose addresses only torchrun and srun give.
+    # One process needs no distributed strategy, whose addresses only torchrun and srun set.
     strategy: str | DDPStrategy = settings.strategy if shared else "auto"
     if static_graph is not None and shared and strategy in ("auto", "ddp"):
         strategy = DDPStrategy(gradient_as_bucket_view=True, static_graph=static_graph)

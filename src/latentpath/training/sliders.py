@@ -84,7 +84,7 @@ class SliderTrainer(L.LightningModule):
         step = self.settings.eta * (beyond - there)
         loss = (self._unet(noisy, t, without) - (there + step)).square().mean()
         self.log("train/loss", loss.detach(), prog_bar=True)
-        # 1: the adapter does nothing yet; 0: it does all of it.
+        # 1 while the adapter does nothing; 0 if it predicts the direction exactly.
         self.log("train/unexplained", loss.detach() / step.square().mean())
         return loss
 
