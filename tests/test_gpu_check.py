@@ -129,7 +129,7 @@ def test_every_wheel_is_locked(scripts):
     assert all("==" in scripts.wheels.locked(name) for name in scripts.wheels.PACKAGES)
 
 
-def test_steps_try_with_their_last_word(scripts):
+def test_a_tiny_try_overrides_the_sizes_of_its_step(scripts):
     """argparse takes the last of a repeated option, so the tiny sizes must come after the full ones."""
     for step in scripts.check.STEPS:
         words = step.command("cpu", Path("out"), tiny=True)

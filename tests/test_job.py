@@ -194,7 +194,7 @@ def test_two_processes_evaluate_as_one_and_the_first_computes_the_figures(job, m
     assert json.loads((copy / "evaluate" / "manifest.json").read_text())["status"] == "complete"
 
 
-def test_missing_lpips_weights_are_named_and_nothing_stands_in(job, tmp_path):
+def test_missing_lpips_weights_are_named_and_not_replaced(job, tmp_path):
     metrics = json.loads((job[1] / "evaluate" / "metrics.json").read_text())
     figures = FigureTable(pd.read_parquet(job[1] / "evaluate" / "figures.parquet"))
     assert figures.get("lpips_alex", "MEL", "hair") == Reading()

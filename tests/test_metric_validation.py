@@ -55,7 +55,7 @@ def test_leaks_and_changes_lower_cfrt_by_their_share(study):
     ElementTree.fromstring(study.run.figure(found))
 
 
-def test_a_calibrated_judge_means_what_it_says(study):
+def test_probabilities_of_a_calibrated_judge_are_frequencies(study):
     """Of the images that it calls present with probability about p, a share of p has the attribute."""
     truth = study.cases.exact(20_000, 0, 0)
     present = np.broadcast_to(np.arange(20_000)[:, None] % 2, truth.neutral.shape)

@@ -213,7 +213,7 @@ def test_a_module_that_plugins_does_not_name_is_refused_and_not_imported(compose
 
 
 @pytest.mark.parametrize("module", ["builtins", "sys"])
-def test_what_is_no_file_is_no_plugin(module):
+def test_a_module_without_a_file_cannot_be_a_plugin(module):
     with pytest.raises(UserError, match="is not your own file"):
         load("classifier.arch", f"{module}:open", [module])
 

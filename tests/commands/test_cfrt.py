@@ -151,7 +151,7 @@ def test_mistakes_are_named(tmp_path):
     ],
     ids=["Excel", "damaged gzip", "half of a letter"],
 )
-def test_a_table_in_other_clothes_is_named(tmp_path, content, said):
+def test_a_file_that_is_no_table_is_named(tmp_path, content, said):
     file = tmp_path / "ink.csv"
     file.write_bytes(content)
     with pytest.raises(UserError, match=said) as caught:

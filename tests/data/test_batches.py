@@ -44,7 +44,7 @@ def same(one, other) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_batch_is_what_it_says(cache):
+def test_a_batch_holds_the_rows_that_its_places_name(cache):
     for number, batch in enumerate(batches(cache)):
         assert batch["moments"].shape == (6, 8, 2, 2)
         assert batch["moments"].dtype == torch.float32
@@ -86,7 +86,7 @@ def test_captions_are_dropped_at_the_rate_asked_for(cache, rate):
 
 
 @pytest.mark.parametrize("first", [0, 1, 17, 40])
-def test_a_resumed_run_goes_on_with_the_next_batch(cache, first):
+def test_a_resumed_run_continues_with_the_next_batch(cache, first):
     whole = list(batches(cache, caption_dropout=0.5))
     rest = list(batches(cache, caption_dropout=0.5, first=lambda: first))
     assert len(rest) == 40 - first

@@ -231,7 +231,7 @@ def test_dicom_files_are_found_where_there_is_nothing_else(root, suffix):
 
 
 @pytest.mark.parametrize("index", ["", "Unnamed: 0", "lesion_id", "patient_id", "note"])
-def test_a_column_that_is_no_diagnosis_is_none(root, index):
+def test_a_column_that_is_not_a_diagnosis_is_ignored(root, index):
     usual = rows_of(root)
     lines = TRUTH.splitlines()
     write(

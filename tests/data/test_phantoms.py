@@ -31,7 +31,7 @@ def test_same_arguments_same_bytes():
 
 
 @pytest.mark.parametrize("size", [32, 64, 96, 256])
-def test_sizes(size):
+def test_images_and_masks_have_the_size_asked_for(size):
     lesion, chest = draw_dermoscopy(1, size=size), draw_chest(1, size=size)
     assert lesion.image.shape == (size, size, 3)
     assert chest.image.shape == (size, size)
@@ -210,7 +210,7 @@ def test_the_examples_show_the_same_phantom_with_and_without_each_attribute(writ
 
 
 @pytest.mark.parametrize("write", [write_isic2019, write_chexpert])
-def test_writing_again(write, tmp_path):
+def test_phantoms_are_written_once_and_nothing_is_overwritten(write, tmp_path):
     root, ticks = tmp_path / "set", []
     write(root, count=3, size=16, progress=lambda: ticks.append(1))
     assert len(ticks) == 3

@@ -53,7 +53,7 @@ def plain(words):
     end=st.sampled_from(["\n", "\r\n", "\r"]),
     data=st.data(),
 )
-def test_a_table_is_the_same_in_any_clothes(
+def test_a_table_reads_the_same_in_every_format(
     tmp_path, names, labels, separator, encoding, sep_line, zipped, end, data
 ):
     if encoding == "cp1252" and "".join(names).isascii() is False:
@@ -112,7 +112,7 @@ def test_any_bytes_are_a_table_or_a_message_that_names_the_file(tmp_path, conten
 
 
 @given(cut=st.integers(0, 60), flip=st.integers(0, 59), zipped=st.booleans())
-def test_a_damaged_file_is_a_table_or_a_message(tmp_path, cut, flip, zipped):
+def test_a_damaged_file_gives_a_table_or_a_message(tmp_path, cut, flip, zipped):
     file = saved(tmp_path / "t.csv", ["image", "hair"], [["a", "1"], ["b", "0"], ["c", "-1"]], zipped=zipped)
     content = bytearray(file.read_bytes())
     content[flip % len(content)] ^= 0xFF

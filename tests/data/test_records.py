@@ -114,7 +114,7 @@ def test_problems_are_counted_by_kind_and_the_first_few_named(caplog):
     assert record.getMessage().endswith("and 1,197 more")
 
 
-def test_fail_lists_them_and_says_how_to_go_on():
+def test_fail_lists_them_and_says_what_to_do():
     with pytest.raises(UserError) as caught:
         report_problems(problems_of(5), "fail")
     assert "line 3: hair is 3" in str(caught.value) and "dataset.on_error=skip" in str(caught.value)

@@ -165,7 +165,7 @@ def test_a_compiled_unet_keeps_the_attention_it_was_traced_with(tiny_sd, counter
     assert counter.frame_count == 1
 
 
-def test_devices():
+def test_a_device_is_chosen_by_name_or_refused():
     assert device_of("cpu", 3) == torch.device("cpu")
     with pytest.raises(ValueError, match="tpu"):
         device_of("tpu")
@@ -179,7 +179,7 @@ def test_a_process_takes_the_gpu_of_its_rank(monkeypatch, accelerator, shown, ra
     assert device_of(accelerator, rank) == torch.device("cuda", number)
 
 
-def test_a_gpu_that_is_not_there_is_missed(monkeypatch):
+def test_a_missing_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert device_of("auto") == torch.device("cpu")
@@ -386,7 +386,7 @@ def test_flops_are_those_of_a_real_run(tiny_sd):
     assert large > 4.2 * small
 
 
-def test_memory_that_is_held_is_seen():
+def test_tensors_that_stay_in_memory_are_counted():
     held = torch.ones(2**24)  # of four bytes each
     assert peak_memory("cpu") > held.nbytes
     if execution.Path("/proc/meminfo").exists():

@@ -108,7 +108,7 @@ def test_ddim_inversion_comes_nearer_with_steps_and_iterations(model, originals)
     )
 
 
-def test_ddim_inversion_is_exact_for_a_model_that_says_the_same_everywhere(originals):
+def test_ddim_inversion_is_exact_for_a_model_with_constant_output(originals):
     """eps does not depend on z: then the backward step is the forward step undone."""
     from latentpath.diffusion.schedule import NoiseSchedule
 

@@ -46,7 +46,7 @@ def test_the_draws_of_torchs_global_generator_are_not_touched():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_seeded_noise_kicks_as_hard_as_it_is_told_to():
+def test_seeded_noise_has_the_standard_deviation_asked_for():
     noise = SeededNoise(SHAPE)
     assert torch.equal(noise.initial(SEEDS), initial_noise(SEEDS, SHAPE))
     torch.testing.assert_close(noise.step_noise(SEEDS, 5, 0.25), 0.25 * step_noise(SEEDS, 5, SHAPE))

@@ -48,7 +48,7 @@ def test_a_network_that_knows_the_image_has_no_loss(prediction_type):
     assert loss < 1e-6
 
 
-def test_a_network_that_says_nothing_has_the_variance_of_the_target():
+def test_a_network_that_predicts_zero_has_the_variance_of_the_target_as_loss():
     """E eps^2 = 1; E v^2 = alpha_bar + (1 - alpha_bar) E z_0^2, which is 1 for z_0 of variance 1."""
     for prediction_type in ("epsilon", "v_prediction"):
         loss = loss_of(silent, latents(512), prediction_type)

@@ -21,7 +21,7 @@ def test_it_is_a_diffusers_folder_of_at_most_12_mb():
     assert BASE.latent_shape(64) == (4, 16, 16)
 
 
-def test_its_vae_carries_phantoms():
+def test_its_vae_reconstructs_phantoms():
     drawn = [draw_dermoscopy(i, seed=5).image for i in range(8)]
     drawn += [np.repeat(draw_chest(i, seed=5).image[..., None], 3, -1) for i in range(8)]
     images = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 127.5 - 1

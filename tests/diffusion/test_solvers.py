@@ -239,7 +239,7 @@ def test_predictions_undo_the_noising():
 
 @pytest.mark.parametrize("name, changes", [("ddim", {"eta": 1.0}), *[(name, {}) for name in SOLVERS]])
 @pytest.mark.parametrize("fork", [1, 4, 6])
-def test_a_forked_state_goes_on_as_the_unforked_one(name, changes, fork):
+def test_a_copied_state_continues_as_the_original(name, changes, fork):
     """A copy goes on with another prompt, as it were; the original as if nothing was."""
     solver = ours(name, 7, **changes)
     whole = run(solver, solver.start(NOISE.initial(SEEDS)), range(7))[0]
@@ -251,7 +251,7 @@ def test_a_forked_state_goes_on_as_the_unforked_one(name, changes, fork):
 
 
 @pytest.mark.parametrize("fork", [1, 3, 5])
-def test_a_fork_of_dpmpp_2m_that_loses_its_memory_goes_astray(fork):
+def test_a_branch_of_dpmpp_2m_that_loses_its_memory_differs(fork):
     """The last step is of first order; any before it needs what was predicted at the one before."""
     solver = ours("dpmpp_2m", 7)
     z, memory = run(solver, solver.start(NOISE.initial(SEEDS)), range(fork))
@@ -281,7 +281,7 @@ def test_a_row_does_not_depend_on_the_others(name):
         assert torch.equal(part[1:], part_alone)
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(
         ValueError, match="unknown solver 'heun'; one of ddim, dpmpp_2m, euler, euler_ancestral"
     ):

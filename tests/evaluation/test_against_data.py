@@ -106,7 +106,7 @@ def test_a_window_and_a_strength_are_told_apart_from_the_swap_at_the_same_step()
     assert len(table[LATENT_KEY].drop_duplicates()) == 3
 
 
-def test_what_held_out_images_score_too_is_not_flagged():
+def test_a_score_that_held_out_images_reach_too_is_not_flagged():
     """In one dimension the nearest of many is always much nearer than the fiftieth."""
     mine, training, held_out = (RNG.normal(size=(n, 1)) for n in (300, 500, 300))
     table = copy_table(
@@ -116,7 +116,7 @@ def test_what_held_out_images_score_too_is_not_flagged():
     assert table.loc[table["space"] == "none", "q"].isna().all()
 
 
-def test_ordinary_images_seldom_ring_the_alarm():
+def test_ordinary_images_are_seldom_flagged():
     """60 runs of 12 seeds and 200 held-out images, none a copy: "below every held-out score", the former
     rule, rang in 12 / 212 of them for each image a seed has, here five: in more than a fifth."""
     index = pd.concat(

@@ -72,7 +72,7 @@ def test_without_an_edit_nothing_differs_and_the_judge_says_the_same(explorer):
     assert not torch.equal(strong.origin, strong.image)
 
 
-def test_old_trunks_are_given_up(explorer, monkeypatch):
+def test_old_trunks_are_dropped(explorer, monkeypatch):
     monkeypatch.setattr("latentpath.explore.explorer.TRUNKS", 2)
     for seed in (0, 1, 2):
         explorer.edit(Choice("NV", "hair", seed=seed, swap_step=N))
@@ -135,12 +135,12 @@ def test_every_method_that_is_offered_edits(explorer):
         (Choice("NV", "hair", swap_step=7), r"the swap step is 7, expected 0\.\.6"),
     ],
 )
-def test_what_the_run_has_not_is_refused(explorer, choice, words):
+def test_a_choice_that_the_run_does_not_have_is_refused(explorer, choice, words):
     with pytest.raises(UserError, match=words.replace("?", r"\?")):
         explorer.edit(choice)
 
 
-def test_a_run_that_lacks_something_says_what(finished, tmp_path):
+def test_a_run_that_lacks_a_stage_says_which(finished, tmp_path):
     run_dir = tmp_path / "copy"
     with pytest.raises(UserError, match=r"copy has neither a sweep.*latentpath explore"):
         open_run(run_dir)

@@ -56,7 +56,7 @@ def test_an_upload_is_edited_as_the_sweep_edits_a_real_image(explorer, real, sto
 
 
 @pytest.mark.parametrize("method", ["swap", "removal"])
-def test_before_the_edit_stands_what_the_vae_gives_back(explorer, token, method):
+def test_the_unedited_image_is_the_upload_after_the_vae(explorer, token, method):
     edit = explorer.edit(Choice("NV", "hair", method, swap_step=N, upload=token))
     whole = decode(explorer.vae, explorer.uploads[token][None])[0]
     torch.testing.assert_close(edit.origin, whole, atol=1e-3, rtol=1e-3)
@@ -108,7 +108,7 @@ def _note(event, arguments):
         OPENED.append(str(arguments[0]))
 
 
-def test_an_upload_is_known_to_its_uploader_alone_and_not_for_ever(explorer, photograph, monkeypatch):
+def test_an_upload_is_known_to_its_uploader_only_and_expires(explorer, photograph, monkeypatch):
     monkeypatch.setattr("latentpath.explore.uploads.KEPT", 2)
     tokens = [explorer.uploads.add("mine.jpg", photograph.read_bytes()) for _ in range(3)]
     assert len(set(tokens)) == 3 and min(map(len, tokens)) > 20  # nobody guesses those of others

@@ -60,7 +60,7 @@ def kill(
     return Counter(stage for stage, _ in story["kills"])
 
 
-def test_a_few_kills_change_no_value(tiny_job, tmp_path, rng, tried):
+def test_a_few_interruptions_change_no_value(tiny_job, tmp_path, rng, tried):
     killed = kill(tiny_job, tmp_path, rng.randrange(10**6), 600, ("classify",), each=2)
     tried("kills of classify", killed["classify"])
     assert killed == {"classify": 2}
@@ -68,7 +68,7 @@ def test_a_few_kills_change_no_value(tiny_job, tmp_path, rng, tried):
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("series", [0, 1])  # two, so that two processes share the work
-def test_kills_at_random_writes_and_instants_change_no_value(
+def test_interruptions_at_random_writes_and_moments_change_no_value(
     tiny_job, kills, kill_seconds, tmp_path, rng, tried, series
 ):
     each = max(1, kills // (2 * len(STAGES)))

@@ -16,7 +16,7 @@ STAGES = ("classify", "finetune", "traverse", "evaluate", "report")
 
 
 @pytest.mark.hostile
-def test_a_stage_that_is_short_of_something_says_so_and_is_finished_later(tiny_job, tmp_path, rng, tried):
+def test_a_stage_that_lacks_memory_or_disk_says_so_and_is_finished_later(tiny_job, tmp_path, rng, tried):
     script = Path(__file__).with_name("pressed.py")
     done = subprocess.run(
         [sys.executable, script, str(rng.randrange(10**6)), tmp_path, *STAGES, "--", *tiny_job],

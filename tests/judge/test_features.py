@@ -98,7 +98,7 @@ def test_xrayvision_is_torchxrayvisions(folder: Path):
 
 
 @pytest.mark.parametrize("name", ["inception", "xrayvision"])
-def test_without_the_file_none_and_its_place_is_said(folder: Path, name: str, caplog):
+def test_without_the_file_it_returns_none_and_says_where_to_put_it(folder: Path, name: str, caplog):
     assert load_feature_network(name) is None
     (message,) = caplog.messages
     network = weights.FEATURES[name]

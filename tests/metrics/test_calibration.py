@@ -42,7 +42,7 @@ def test_the_known_temperature_is_found(classes: int, temperature: float):
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_it_is_where_the_nll_is_least(classes: int):
+def test_the_temperature_minimises_the_nll(classes: int):
     """Up to the prior, which 40,000 images outweigh."""
     logits, labels = drawn(40_000, 2.0, classes=classes, seed=1)
     found = fit_temperature(logits, labels)

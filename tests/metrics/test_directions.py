@@ -141,7 +141,7 @@ def test_a_seed_needs_its_neutral_latent():
         geometry_table(rows, latents[1:])
 
 
-def test_pictures_are_as_far_as_their_scores_say():
+def test_bands_of_image_distances_come_from_the_scores():
     keys = {"class": "NV", "model": "finetuned", "method": "swap", "attribute": "hair"}
     rows = [keys | {"seed": s, "swap_step": t, "l1": s + t, "ssim": 0.5} for s in (1, 2) for t in (5, 10)]
     rows += [keys | {"seed": 1, "swap_step": 5, "model": "base"}, keys | {"seed": 1, "method": "neutral"}]

@@ -37,7 +37,7 @@ def test_not_finite_is_refused():
         tsne(np.full((10, 4), np.nan))
 
 
-def test_to_import_it_imports_no_t_sne():
+def test_importing_it_imports_no_t_sne():
     """`latentpath evaluate metric.tsne=false` runs on a machine without openTSNE."""
     script = "import sys, latentpath.metrics.embedding\nprint({'openTSNE', 'sklearn'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"

@@ -53,7 +53,7 @@ def test_the_front_is_no_worse_than_any_mixture_and_rises_with_effect():
     assert (np.diff(costs) >= -1e-12).all() and costs[0] == 0
 
 
-def test_seeds_say_the_leak_and_price_what_they_owe():
+def test_a_seed_contributes_its_leak_and_the_price_of_missing_effect():
     effect = np.array([[0, 1], [1, 1], [0, 1], [1, 1]], float)  # means 0.5 and 1
     leak = np.array([[0, 1], [0, 1], [0, 0], [0.4, 1]], float)  # means 0.1 and 0.75
     said = leak_at(effect, leak, 0.75)

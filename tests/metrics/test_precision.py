@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from latentpath.metrics.precision import Components, seeds_needed, variance_components
 
 
-def test_a_figure_that_only_the_judge_moves():
+def test_a_figure_that_only_the_judge_changes():
     values = np.broadcast_to(np.array([0.7, 0.9])[None, :, None], (3, 2, 8))
     found = variance_components(values)
     assert found.judge == pytest.approx(0.02) and [found.run, found.seed] == pytest.approx([0, 0], abs=1e-12)
@@ -29,7 +29,7 @@ def test_components_that_were_put_in_come_out():
     np.testing.assert_allclose(np.mean(found, axis=0), [0.09, 0.04, 0.16, 0.25], rtol=0.12)
 
 
-def test_seeds_cannot_buy_what_another_run_would_change():
+def test_more_seeds_do_not_reduce_the_variance_between_runs():
     c = Components(run=0.01, judge=0.0, seed=0.16, residual=0.0)
     assert c.variance(1, 1, 10_000) > 0.01 and c.variance(4, 1, 64) < 0.01
 

@@ -81,7 +81,7 @@ def test_the_name_says_attribute_and_class(name, cls, attribute):
     assert (read.cls, read.attribute) == (cls, attribute)
 
 
-def test_the_longer_head_wins_and_the_user_has_the_last_word():
+def test_the_longer_head_wins_unless_the_user_names_another():
     table = wide(0).rename(columns=lambda c: c.replace("hairs", "bubbles"))
     assert as_predictions(table, "gel_bubbles.csv").attribute == "gel_bubbles"
     assert as_predictions(wide(0), "run_7.csv", "ink").attribute == "ink"
@@ -132,7 +132,7 @@ def test_files_that_differ_on_a_neutral_image():
     assert len(faults) == 2 and "differ on the neutral image of 1 of 12 seeds" in faults[0]
 
 
-def test_a_baseline_that_another_class_lent():
+def test_a_baseline_of_another_class_is_named():
     faults = neutral_faults([*files("melanoma"), *files("nevus")])
     assert len(faults) == 1 and faults[0].startswith("swap nevus: the neutral scores are melanoma's")
     assert neutral_faults(files("melanoma")) == []

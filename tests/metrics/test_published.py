@@ -34,7 +34,7 @@ def table(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).assign(method="swap")
 
 
-def test_who_reproduces_what():
+def test_the_definition_that_reproduces_a_figure_is_named():
     """Hair in MEL: poster 0.91, notebook 0.907. Ruler in NV: poster 0.95, notebook 0.956."""
     compared = compare_with_published(
         table(

@@ -40,7 +40,7 @@ def table_of(rows: pd.DataFrame) -> pd.DataFrame:
     return reversal_table(Scored(rows.drop(columns="distance"), HEADS, ("NV",)), distances)
 
 
-def test_how_far_images_come_back(rows):
+def test_shares_that_are_left_after_a_window(rows):
     (found,) = table_of(rows).to_dict("records")
     assert (found["class"], found["attribute"], found["swap_step"], found["until"]) == ("NV", "hair", 2, 4)
     assert found["remaining"] == pytest.approx((0.5 + 1.0) / 2)  # seed 2 went nowhere

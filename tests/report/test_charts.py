@@ -70,7 +70,7 @@ def test_text_is_text_with_the_fonts_of_the_page(page: str) -> None:
     assert "头发 $x$ <b>" in _texts(svg)
 
 
-def test_a_font_without_the_signs_of_a_name_is_no_matter_for_the_page() -> None:
+def test_a_name_that_the_font_cannot_show_does_not_break_the_page() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Chart([_curves(title="头发")], [], name="a").svgs()

@@ -85,7 +85,7 @@ def test_labels_of_another_traversal_are_refused(run_dir: Path):
 @pytest.mark.parametrize(
     "damage", ["missing", "empty", "no image", "other numbers", "no seed", "seed in words"]
 )
-def test_a_damaged_key_is_named_and_nobody_is_told_to_delete_the_labels(run_dir: Path, damage: str):
+def test_a_damaged_key_is_named_without_advice_to_delete_the_labels(run_dir: Path, damage: str):
     folder = run_dir / "human_labels"
     key, file = pd.read_csv(folder / "key.csv"), folder / "key.csv"
     (folder / "labels.csv").write_text(FILLED)

@@ -172,7 +172,9 @@ def test_a_pointer_over_a_heading_shows_its_definition(complete: Page) -> None:
     assert f'title="{definition("CFRT, strict")}">CFRT, strict ↑</th>' in complete.html
 
 
-def test_the_released_definition_has_each_heads_own_zero(complete_run: Path, complete: Page) -> None:
+def test_the_chance_level_of_the_released_definition_differs_by_head(
+    complete_run: Path, complete: Page
+) -> None:
     """A head that always rises most has a released CFRT of 1 under every edit: 1/A is not its zero."""
     figures = read_run(complete_run).figures
     nulls = [figures.value("released_null", c, "ruler") for c in ("MEL", "NV")]

@@ -170,7 +170,7 @@ def test_content_of_another_kind_is_damage(tmp_path):
         assert f"Delete {folder} and run `latentpath evaluate` again" in str(caught.value)
 
 
-def test_nobody_is_told_to_delete_what_is_not_there(tmp_path):
+def test_a_missing_file_gives_no_advice_to_delete_it(tmp_path):
     with pytest.raises(UserError, match=r"is missing\. Run `latentpath evaluate` for this run first\."):
         read_yaml(tmp_path / "evaluate" / "config.yaml")
 

@@ -34,7 +34,7 @@ def test_tensors_of_a_whole_network(tmp_path: Path, zipped: bool):
     assert (tmp_path / "made").exists()  # so the trap was one
 
 
-def test_what_is_no_network_is_refused(tmp_path: Path):
+def test_a_pickle_without_a_module_is_refused(tmp_path: Path):
     file = tmp_path / "it.pt"
     torch.save(Payload(tmp_path / "made"), file)
     with pytest.raises(ValueError, match="holds no module"):

@@ -87,7 +87,7 @@ def test_an_index_of_kubernetes_alone_is_one_process(monkeypatch):
     assert current_rank() == Rank(0, 1, 0)
 
 
-def test_a_process_that_waits_for_one_that_has_ended_says_so_and_how_to_go_on(monkeypatch):
+def test_a_process_that_waits_for_an_ended_one_says_so_and_how_to_resume(monkeypatch):
     def closed():
         raise RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:6266. This is typically ...")
 

@@ -196,7 +196,7 @@ def test_an_upstream_of_another_configuration_is_refused_with_what_differs(tmp_p
         pytest.fail("opened")
 
 
-def test_where_the_images_lie_is_no_matter_downstream(tmp_path):
+def test_later_stages_do_not_depend_on_where_the_images_are(tmp_path):
     make(tmp_path, FINETUNE)
     with open_stage(tmp_path, TRAVERSE, config("dataset.root=/else")) as stage:
         assert not stage.complete
@@ -281,7 +281,7 @@ def test_several_processes_share_a_stage_and_the_last_one_seals(tmp_path):
     assert (manifest(slow.path)["status"], manifest(slow.path)["made"]) == ("complete", made)
 
 
-def test_who_finishes_early_does_not_open_what_the_last_one_sealed(tmp_path):
+def test_a_process_that_finishes_early_does_not_reopen_a_sealed_stage(tmp_path):
     with open_stage(tmp_path, SWEEP, config(), shared=True) as early:
         with open_stage(tmp_path, SWEEP, config(), shared=True):
             pass

@@ -39,7 +39,7 @@ def left_by(process: int, path: Path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("writer", ["dead", "this one"])
-def test_what_a_dead_process_left_is_removed(tmp_path, host, dead_process, writer, monkeypatch):
+def test_files_that_a_dead_process_left_are_removed(tmp_path, host, dead_process, writer, monkeypatch):
     """A process that asks is not writing, so what has its number is from a dead one of the same number."""
     process = dead_process if writer == "dead" else os.getpid()
     (tmp_path / "deep").mkdir()

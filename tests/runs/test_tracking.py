@@ -59,7 +59,7 @@ def test_the_csv_logger_is_always_on(tmp_path: Path):
     assert table["loss"].dropna().tolist() == [0.5] and table["val"].dropna().tolist() == [0.25]
 
 
-def test_csv_goes_on_after_a_kill(tmp_path: Path):
+def test_csv_continues_after_an_interruption(tmp_path: Path):
     (first,) = build_loggers(LoggerConfig(), tmp_path, "mine")
     for step in range(5):
         first.log_metrics({"loss": float(step)}, step=step)
@@ -82,7 +82,7 @@ def test_what_made_the_run_is_noted_without_where(stage: Path, config: Any):
     assert "Jane" not in text and "jane" not in text
 
 
-def test_git_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_git_state_gives_commit_and_whether_files_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     unknown = {"commit": None, "dirty": None}
     assert git_state(tmp_path) == unknown  # no repository
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
@@ -151,7 +151,7 @@ def test_no_tracker_learns_a_path_a_person_or_a_host(
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
-def test_a_resumed_run_goes_on_in_its_record(name: str, stage: Path, config: Any):
+def test_a_resumed_run_continues_its_record(name: str, stage: Path, config: Any):
     pytest.importorskip(name)
     for step in (1, 2):
         config.sampler.batch_size = step  # may change when a run goes on

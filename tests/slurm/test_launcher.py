@@ -38,7 +38,7 @@ def test_a_job_has_as_many_processes_as_it_trains_with():
     assert (several.tasks_per_node, several.nodes) == (4, 2)
 
 
-def test_a_job_may_go_on_when_its_time_is_up():
+def test_a_job_resumes_after_its_time_limit():
     assert launcher().max_num_timeout > 0
     assert launcher().signal_delay_s < 60 * launcher().timeout_min
 
@@ -127,7 +127,7 @@ def test_a_crash_reaches_the_sweep_and_slurm(result, capsys):
 
 
 @pytest.mark.parametrize("status", [0, None, 143, -1])
-def test_of_a_job_that_starts_again_nothing_is_told(result, status):
+def test_a_job_that_is_requeued_reports_no_result(result, status):
     """submitit itself tells of those that end well."""
     with pytest.raises(SystemExit), reported():
         raise SystemExit(status)

@@ -271,7 +271,7 @@ def test_weights_may_lie_in_the_folder_of_weights(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no safetensors", pickle.dumps({"state_dict": {}})])
-def test_weights_that_are_none_are_named_with_what_to_do(tmp_path: Path, content: bytes):
+def test_files_that_hold_no_weights_are_named_with_what_to_do(tmp_path: Path, content: bytes):
     file = tmp_path / "timm" / "efficientnet_b0" / "model.safetensors"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
@@ -397,7 +397,7 @@ def assert_same_end(one: Path, other: Path, *, log: bool = True) -> None:
     assert logs[0] == logs[1]
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_run_ends_like_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With everything on that draws random numbers."""
     changes = {"epochs": 3, "dropout": 0.2, "rotation": 15.0, "color_jitter": 0.2, "blur": 1.0}
     root = write_images(tmp_path / "data")
@@ -413,7 +413,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: py
     assert_same_end(tmp_path / "straight", tmp_path / "killed")
 
 
-def test_patience_stops_also_after_a_kill(
+def test_patience_counts_on_after_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     changes = {"classifier.epochs": 8, "classifier.patience": 2, "classifier.monitor": "auroc"}
@@ -468,7 +468,7 @@ def run_killed(cfg: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("change", ["a row", "pixels", "labels"])
-def test_a_killed_run_does_not_go_on_with_other_data(
+def test_a_killed_run_does_not_resume_with_other_data(
     change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """Its pixels are kept by position: with a row less, every later image would have another's labels."""

@@ -86,7 +86,7 @@ def test_finetune_changes_the_unet_alone_and_saves_a_pipeline(
 
 
 @pytest.mark.parametrize("ema", ["0.0", "0.9"])
-def test_a_killed_run_goes_on_to_the_same_weights(config, tmp_path, monkeypatch, ema):
+def test_a_killed_run_resumes_to_the_same_weights(config, tmp_path, monkeypatch, ema):
     """Bit-equal: same batches, same noise, same learning rate, same average."""
     cfg = config(f"finetune.ema_decay={ema}", "finetune.lr_decay=true", "finetune.caption_dropout=0.5")
     finetune.run(cfg, tmp_path / "straight")
@@ -160,7 +160,7 @@ def test_the_latents_are_encoded_once(config, encode, tmp_path, monkeypatch):
     encode(config("finetune.lr=1e-5"), tmp_path / "two")
 
 
-def test_a_cache_without_an_unreadable_image_fails_who_wants_all_of_them(
+def test_a_cache_that_lacks_an_image_is_refused_if_all_are_required(
     config, encode, isic_32, tmp_path, caplog
 ):
     root = tmp_path / "isic"
@@ -351,6 +351,6 @@ def test_a_loss_that_is_not_finite_stops_at_the_first_logged_step(step, stops):
 
 
 @pytest.mark.parametrize("loss, offset, warns", [(0.4, 0.0, False), (1.02, 0.0, True), (1.02, 0.2, False)])
-def test_a_loss_worse_than_predicting_nothing_is_said(caplog, loss, offset, warns):
+def test_a_loss_worse_than_predicting_zero_gives_a_warning(caplog, loss, offset, warns):
     warn_of_useless(loss, offset)
     assert ("the training diverged" in caplog.text) is warns

@@ -94,7 +94,7 @@ def test_it_learns_and_diffusers_reads_it_and_scale_zero_is_exact(train, tuned, 
     assert torch.equal(output(pipe.unet), on)
 
 
-def test_a_killed_slider_goes_on_to_the_same_adapter(train, tuned, monkeypatch):
+def test_a_killed_slider_resumes_to_the_same_adapter(train, tuned, monkeypatch):
     train(name="straight")
     step = SliderTrainer.training_step
 

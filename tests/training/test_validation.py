@@ -246,7 +246,7 @@ def _killed_in(name: str, at: int):
         ("on_validation_epoch_end", 4),  # in the validation of the last step
     ],
 )
-def test_a_killed_training_goes_on_to_the_same_curve(fit, tmp_path, monkeypatch, hook, at):
+def test_a_killed_training_resumes_to_the_same_curve(fit, tmp_path, monkeypatch, hook, at):
     settings = {"max_steps": 8, "monitor": "loss_ema", "patience": 3, "lr": 0.05}
     straight = fit(tmp_path / "straight", **settings)
     monkeypatch.setattr(UNetFinetuner, hook, _killed_in(hook, at))
@@ -313,7 +313,7 @@ def test_processes_share_the_pairs_and_count_each_once():
         (["finetune.monitor=auroc"], "finetune.monitor is 'auroc'"),
     ],
 )
-def test_a_monitor_without_anything_to_look_at_is_refused_at_once(compose, words, message):
+def test_a_monitor_without_a_validation_is_refused_at_once(compose, words, message):
     with pytest.raises(UserError, match=message):
         check(compose("finetune", "experiment=demo", *words))
 

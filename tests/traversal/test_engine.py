@@ -171,7 +171,7 @@ def test_every_leaf_equals_a_full_pipeline_run_that_swaps(sample, reference, sol
         torch.testing.assert_close(latents, reference(leaf, **settings), atol=1e-4, rtol=0)
 
 
-def test_other_prompts_make_other_images_and_the_same_ones_the_same(sample):
+def test_other_prompts_give_other_images_and_equal_ones_equal_images(sample):
     """What is compared above is farther apart than 1e-4, guided or not."""
     asked = plan(attributes=["hair"], **EVERYTHING)
     leaves, _ = sample(asked, guidance=1.0)
@@ -264,7 +264,7 @@ def test_every_row_of_a_step_gets_its_own_seeds_noise_in_any_order(model, seeds)
 
 
 @with_memory_or_noise
-def test_the_trunk_that_is_handed_out_is_the_neutral_images_past(model, solver):
+def test_the_returned_trunk_is_the_path_of_the_neutral_image(model, solver):
     """From any state of it the walk can go on, whatever was walked beside it."""
     asked, steps = plan(), build_solver(solver, model.schedule(), N)
     denoise = lambda z, t, letters: z.cos() + torch.tensor(letters)[:, None, None, None] / 9  # noqa: E731

@@ -276,7 +276,7 @@ def test_arc_length_of_equal_segments_gives_the_points():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_curve_without_length(method):
+def test_a_curve_of_length_zero_stays_at_its_point(method):
     for point in (latents(1), torch.zeros(1, 4, 8, 8)):
         points = point.repeat(5, 1, 1, 1)
         curve = interpolate(method, points, 9, arc_length=True)

@@ -32,7 +32,7 @@ def test_every_seed_of_a_class_is_another_patient():
         choose_originals(_images([f"p{k}" for k in range(8)]), split="test", seeds=range(9))
 
 
-def test_the_choice_does_not_hang_on_the_order_of_the_table():
+def test_the_choice_does_not_depend_on_the_order_of_the_table():
     table = _images([f"p{k}" for k in range(8)])
     mixed = ImageTable(table.rows.sample(frac=1, random_state=0), table.classes, table.attributes, CAPTIONS)
     one, other = (choose_originals(each, split="test", seeds=[0, 3]) for each in (table, mixed))

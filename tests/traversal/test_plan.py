@@ -209,7 +209,7 @@ def test_what_later_stages_read_of_a_plan():
     assert said["target_prompts"]["NV/ink+hair"] == "nevus with hair, ink"
 
 
-def test_what_cannot_be_is_refused():
+def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match=r"swap step 7 lies outside 0\.\.6"):
         plan(swap_steps=[7])
     with pytest.raises(ValueError, match=r"swap step -1 lies outside 0\.\.6"):

@@ -163,7 +163,7 @@ def test_pooled_embedding_and_size_matter(tiny_sdxl):
         assert (sampler.denoise(z, 500, [0]) - whole).abs().max() > 1e-3
 
 
-def test_methods_reach_into_the_network_of_sdxl_as_well(tiny_sdxl):
+def test_methods_work_inside_the_network_of_sdxl_as_well(tiny_sdxl):
     model = BaseModel(str(tiny_sdxl))
     methods = {"p2p": {0.8: Swap(P2p())}, "leditspp": {5.0: Swap(Leditspp(quantile=0.5))}}
     methods |= {"hspace": {1.0: Swap(Hspace(300.0, seeds=2))}}  # random weights have small directions

@@ -243,7 +243,7 @@ def small_disk(at: Path, options: str) -> Iterator[Path]:
         ("nr_inodes=1", "nr_inodes=100", [0]),  # not even the folder
     ],
 )
-def test_a_full_disk_stops_the_sweep_which_goes_on_when_there_is_room(whole, tmp_path, full, room, finished):
+def test_a_full_disk_stops_the_sweep_which_resumes_when_there_is_room(whole, tmp_path, full, room, finished):
     asked = plan()
     with small_disk(tmp_path / "disk", full) as disk:
         with pytest.raises(UserError, match=r"cannot be written: No space left on device.*Make room"):
@@ -325,7 +325,7 @@ def test_processes_at_the_same_time_make_what_one_makes(whole, tmp_path, process
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_kill_in_a_write_leaves_the_shards_before_it(tmp_path):
+def test_an_interrupted_write_leaves_the_earlier_shards(tmp_path):
     _, status = os.waitpid(start(tmp_path, plan(), dies_in_write=3), 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert len(shards(tmp_path)) == 3  # two, and what was being written
@@ -337,7 +337,7 @@ def test_a_kill_in_a_write_leaves_the_shards_before_it(tmp_path):
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_kill_in_the_index_costs_no_call(whole, tmp_path):
+def test_an_interruption_while_indexing_costs_no_call(whole, tmp_path):
     os.waitpid(start(tmp_path, plan(), shard_seeds=2, dies_in_write=7), 0)
     assert shards(tmp_path) == shards(whole)
     assert not (tmp_path / INDEX).exists()
@@ -347,7 +347,7 @@ def test_a_kill_in_the_index_costs_no_call(whole, tmp_path):
 
 @forks
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_kills_at_random_moments_lose_no_finished_shard(tmp_path):
+def test_interruptions_at_random_moments_lose_no_finished_shard(tmp_path):
     """Two processes at once, each killed at a random call of a function, round after round."""
     asked, chance = plan(seeds=12), random.Random(0)
     made = count_calls(lambda: run(tmp_path / "whole", asked, shard_seeds=1))
