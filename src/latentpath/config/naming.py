@@ -30,7 +30,10 @@ def with_keys(sections: Sequence[str]) -> Iterator[None]:
 
 
 def keyed(text: str, sections: Sequence[str] = ()) -> str:
-    """Replace each argument in backticks, with or without =value, by the key of its name, if there is one."""
+    """Replace each argument in backticks, such as lr or lr=0, by its configuration key: finetune.lr=0.
+
+    Names without a key stay as they are. sections: see `with_keys`.
+    """
 
     def key_of(found: re.Match[str]) -> str:
         keys = keys_by_name().get(found[1], [])

@@ -20,7 +20,7 @@ OF_A_CALL = ("name", "overwrite", "dry_run", "from_run", "compare", "figures", "
 def recipe(config: Json, experiment: str | None = None) -> list[str]:
     """Return overrides of `latentpath run` that compose `config`, a configuration as a stage wrote it.
 
-    They begin with `experiment`, see `nearest_experiment`.
+    experiment: the name of the experiment to begin with, such as that of `nearest_experiment`; None: without.
     """
     overrides = [f"experiment={experiment}"] if experiment else []
     methods = [field.name for field in fields(MethodsConfig) if config["method"].get(field.name) is not None]

@@ -76,13 +76,13 @@ def co_change_table(
 
 
 def most_entangled(table: pd.DataFrame, k: int = 10) -> pd.DataFrame:
-    """Return the k most entangled pairs (attribute, other head): off-diagonal rows of `co_change_table`.
+    """Return the k most entangled pairs (attribute, other head), from the rows of `co_change_table`.
 
-    In the order of how often the other label changes, then of |change|. How sure a change is does not
-    decide the order: a head that flips either way in half of the seeds is more entangled than one that
-    always creeps up by 0.01. `significant` says that p, which accounts for all pairs of the class, is at
-    most 0.05. Undefined pairs are left out, and of two classes the probability of the other one, the same
-    change mirrored.
+    The first pair is that whose other label changes most often; ties are ordered by |change|. Significance
+    does not count for the order: a head that flips either way in half of the seeds is more entangled than one
+    that always rises by 0.01. The column `significant` is whether p, which accounts for all pairs of the
+    class, is at most 0.05. Undefined pairs are left out. Of two classes only one is listed, because the
+    other is its mirror image.
     """
     of_classes = table["head"].str.startswith("class ")
     if table.loc[of_classes, "head"].nunique() == 2:

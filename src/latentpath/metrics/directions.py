@@ -137,9 +137,8 @@ def geometry_bands(table: "pd.DataFrame") -> "pd.DataFrame":
 
     Columns: class, attribute, figure, swap_step, mean, low, high, q10, q50, q90, n.
 
-    low, high: 95 % interval of the mean (see `metrics.intervals`): where the mean lies. q10, q50,
-    q90: quantiles of the seeds: how seeds differ. n seeds have a value; the others, without a direction, are
-    left out. NaN if none has.
+    low, high: 95 % interval of the mean (see `metrics.intervals`). q10, q50, q90: quantiles over the seeds.
+    n: the seeds that have a value; seeds without a direction are left out. NaN if no seed has a value.
     """
     import pandas as pd
 

@@ -47,11 +47,11 @@ def paired_differences(
 ) -> Differences:
     """Return the differences b - a of F figures over the seeds that both have.
 
-    a, b (S, F): the value of each seed, the same seeds in the same order; NaN if one has none. The
-    intervals are `intervals.mean_intervals`, with `unit`, for each figure or for all: by how much the values
-    of two seeds differ at least if they differ at all. Without it, seeds that agree promise certainty. The
-    tests are those of `sign_flips`. NaN if fewer than two seeds have both.
-    Raises ValueError on shapes that differ.
+    a, b: (S, F), the value of each seed, the same seeds in the same order; NaN if a seed has none.
+    unit: the least difference of two seeds that differ, for each figure (F,) or for all (see
+    `intervals.mean_intervals`, which gives the intervals). With 0, seeds that all agree give an interval of
+    width 0. resamples, seed: of the tests, see `sign_flips`.
+    Figures are NaN if fewer than two seeds have both. Raises ValueError on shapes that differ.
     """
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.ndim != 2 or x.shape != y.shape:

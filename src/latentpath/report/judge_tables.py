@@ -16,8 +16,8 @@ COUNTS = ("positives", "negatives", "groups")  # of the held-out images
 def classifier_table(classification: Json, classes: Sequence[str], split: str) -> Table | None:
     """Make the table of accuracy, F1 and AUROC per label on one split; None if that split was not scored.
 
-    classification: classify/metrics.json. The table has the calibration error before and after calibration
-    if the classifier was calibrated.
+    classification: classify/metrics.json. split: "val" or "test". If the classifier was calibrated, the table
+    has the calibration error before and after.
     """
     scores = classification.get(split)
     if not scores:

@@ -147,7 +147,7 @@ def check_weights(cfg: Config, command: Command, run_dir: Path) -> None:
 
 
 def weights_to_load(cfg: Config, command: Command, run_dir: Path) -> list[str]:
-    """List the kinds of weights of `command` and of the stages it calls, except complete stages."""
+    """List which of "base", "classifier" and "metrics" `command` will load, except for complete stages."""
     stages = [
         stage
         for stage in command.stages(cfg) or (command,)
