@@ -74,7 +74,7 @@ TRAVERSE = Command(
 )
 EVALUATE = Command(
     "evaluate",
-    "decode, classify, compare: scores, CFRT, LPIPS, cosine, t-SNE",
+    "decode, judge and compare the images; compute every figure",
     upstream=lambda cfg: (FINETUNE, CLASSIFY, TRAVERSE),
     decided_by=("metric",),
     weights=lambda cfg: ("metrics",),
@@ -95,15 +95,15 @@ RUN = Command(
     result=EVALUATE.result,
     stages=lambda cfg: (CLASSIFY, FINETUNE, *sliders_for(cfg), TRAVERSE, EVALUATE, REPORT),
 )
-CFRT = Command("cfrt", "CFRT of any table of probabilities, ours or the paper's authors'", takes_config=False)
+CFRT = Command("cfrt", "compute CFRT from any table of probabilities", takes_config=False)
 POWER = Command(
     "power",
-    "how many seeds a run's figures need, and how far another training would move them",
+    "say how many seeds the figures need, and how far another training would move them",
     takes_config=False,
 )
 LEADERBOARD = Command(
     "leaderboard",
-    "which way of editing changes least else, at equal effect, in one or several runs",
+    "rank methods by what else they change, at equal effect",
     takes_config=False,
 )
 EXPLORE = Command(

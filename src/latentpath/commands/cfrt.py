@@ -14,13 +14,13 @@ from latentpath.runs.files import records_of, write_json
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
     import pandas as pd
 
-HELP = """CFRT of tables of probabilities: both definitions, each condition alone, 95 % intervals over seeds.
+HELP = """Compute CFRT from tables of probabilities: both definitions, each condition alone, 95 % intervals.
 
-TABLE is a run's folder or its evaluate/scores.parquet, or CSV files as the paper's authors publish them, one
-for each attribute: seed, neutral_hairs, neutral_ink, 5_hairs, 5_ink, ... (hairs_neutral, hairs_5 will do) or
-the frames of a curve, 0_hairs, ..., 49_ink. Which attribute such a file was moved toward is read from its
-name, as in melanoma_ink_predictions.csv; what else the name says is the class. From one file the released
-definition can be computed, from a file toward each attribute the strict one too."""
+TABLE is the folder of a run or its evaluate/scores.parquet, or a CSV file as the paper's authors publish
+them, one for each attribute. Its columns are seed, neutral_hairs, neutral_ink, 5_hairs, 5_ink, ... (or
+hairs_neutral, hairs_5), or the frames of a curve, 0_hairs, ..., 49_ink. The name of such a file tells the
+attribute that its images were edited toward, as in melanoma_ink_predictions.csv; the rest of the name is the
+class. One file gives the released definition; the strict one needs a file for each attribute."""
 
 EXAMPLES = """examples
   latentpath cfrt outputs/demo

@@ -1,4 +1,4 @@
-"""`latentpath leaderboard RUN...`: which way of editing changes least else, at equal effect."""
+"""`latentpath leaderboard RUN...`: rank methods by what else they change, at equal effect."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
     from latentpath.report.artefacts import RunArtefacts
     from latentpath.report.leaderboard import Board
 
-HELP = """Which way of editing changes least else? A table of methods at equal effect, and of each row
-the command that makes it again.
+HELP = """Rank methods by what else they change at equal effect, with the command that makes each row again.
 
-RUN is the folder of an evaluated run with two or more methods, as of method=[swap,contrast,fcfg]. Runs whose
-neutral images and judge's scores are the same are put on one board, so methods can be added in runs of their
-own (from_run=...); every other run gets a board of its own, so a second judge is a second board.
+RUN is the folder of an evaluated run with two or more methods, such as method=[swap,contrast,fcfg]. Runs with
+the same neutral images and the same judge are put on one board, so further methods can be added by further
+runs (from_run=...). Every other run gets its own board.
 
-Each method is swept over its dial and the swap steps. Its leak at an effect of 50 % is the least that it
-changes besides the attribute when it brings the attribute in on half of the seeds that lack it, whichever
-settings it mixes to get there. experiments/leaderboard/RULES.md says what an entry needs."""
+Each method is swept over its dial and the swap steps. Its leak at an effect of 50 % is the least change of
+other decisions with which it brings the attribute in on half of the seeds that lack it, over all its settings
+and their mixtures. experiments/leaderboard/RULES.md says what an entry needs."""
 
 EXAMPLES = """examples
   latentpath leaderboard outputs/leaderboard_phantoms

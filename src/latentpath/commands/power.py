@@ -13,15 +13,16 @@ from latentpath.errors import UserError
 if TYPE_CHECKING:  # pandas takes half a second, and --help is to be fast
     import pandas as pd
 
-HELP = """How many seeds do the figures need, and how far would another training move them?
+HELP = """Say how many seeds the figures need, and how far another training would move them.
 
-Of one evaluated run: the half-width of each figure's 95 % interval over seeds, and how many seeds would give
-the half-width that is asked for, on the mean over classes and attributes and on the cell that needs most.
+For one evaluated run it prints the half-width of each figure's 95 % interval over seeds, and how many seeds
+would give the half-width --half-width: for the mean over classes and attributes, and for the pair of them
+that needs most.
 
-Of several runs of one configuration, which differ in their seed, in their classifier or in both: how much of
-a figure's variance comes from the training, from the judge and from the seeds of the images. Every seed must
-have been run with every classifier. Runs that differ in their seed alone were fine-tuned and judged anew, so
-"training" then holds both."""
+For several runs of one configuration, which differ in their seed, their classifier or both, it prints how
+much of each figure's variance comes from the training, the judge and the seeds of the images. Every seed must
+have been run with every classifier. If the runs differ in their seed alone, the judge was trained again in
+each, so "training" includes the judge."""
 
 EXAMPLES = """examples
   latentpath power outputs/demo --half-width 0.05

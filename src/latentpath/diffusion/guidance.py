@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class GuidedDenoiser:
-    """eps(z, t, letter) = sum_k w_k eps(z, t, prompt_k) for a letter {prompt_k: w_k}; see `mix` for others.
+    """Denoises latents, each under its letter, with the U-Net in batches of bounded size.
 
-    conditioning: the table of prompts. letters: the table of letters, whose prompts are rows of
-    `conditioning`; the first is that of the neutral image. calls: counts the latents that were denoised.
-    rows: counts the rows that the U-Net evaluated, one for each prompt of each letter.
+        eps(z, t, letter) = sum_k w_k eps(z, t, prompt_k)    for a `Mix` {prompt_k: w_k}; see `mix` for others
 
-    batch_size: latents of the first letter in a call of the U-Net, which sees two rows of each with guidance.
-    static: pads each batch to one number of rows, so that the U-Net sees a single shape. Then a compiled
-    U-Net is compiled once, and on one CPU thread a row is bit-equal regardless of its position and of the
-    other rows in the batch. Without it rows differ by rounding. attention: a key of
-    execution.ATTENTION_BACKENDS; with None PyTorch chooses. rescale: phi of `rescaled`, for every letter.
-    tokens: those of each prompt of `conditioning`, for letters that look at attention or borrow some.
+    conditioning: the table of prompts.
+    letters: the table of letters; their prompts are rows of `conditioning`. The first is the neutral one.
+    batch_size: latents in a call of the U-Net, if all have the first letter; with guidance the U-Net then
+        sees two rows for each.
+    calls, rows: count the latents that were denoised, and the rows of the U-Net: one a prompt of a letter.
+    static: pad each batch to one number of rows, so that the U-Net sees a single shape. A compiled U-Net is
+        then compiled once, and on one CPU thread a row is bit-equal regardless of its position and of the
+        other rows in the batch. Otherwise rows differ by rounding.
+    attention: a key of execution.ATTENTION_BACKENDS; None: PyTorch chooses.
+    rescale: phi of `rescaled`, for every letter.
+    tokens: the token ids of each prompt, for letters that look at attention maps or borrow them.
     """
 
     unet: UNet

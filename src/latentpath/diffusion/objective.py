@@ -50,7 +50,10 @@ def draw(
 
 
 def sample_latents(moments: Tensor, scaling_factor: float, noise: Tensor) -> Tensor:
-    """z_0 from the VAE's posterior. `moments` (n, 2c, h, w): mean and log-variance -> (n, c, h, w)."""
+    """Sample scaled latents z_0 (n, c, h, w) from the posterior of the VAE.
+
+    moments: (n, 2c, h, w), its mean and log-variance. noise: (n, c, h, w), standard normal.
+    """
     mean, log_variance = moments.chunk(2, dim=1)
     return scaling_factor * (mean + (0.5 * log_variance.clamp(-30, 20)).exp() * noise)
 

@@ -1,4 +1,4 @@
-"""The front of a way of editing: how often it brings an attribute in, against how much else it changes.
+"""The front of a method: how often it brings an attribute in, against how much else it changes.
 
 A *setting* of a method is its dial and a swap step. In a setting an edit has an effect (does the attribute
 newly appear?) and a leak (what else changes?), one number each a seed. Whoever may use setting j on some

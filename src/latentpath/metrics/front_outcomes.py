@@ -1,4 +1,4 @@
-"""What each setting of each way of editing did to each seed: from scores to the arrays of `metrics.front`."""
+"""What each setting of each method did to each seed: from scores to the arrays of `metrics.front`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

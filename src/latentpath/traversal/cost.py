@@ -70,7 +70,8 @@ def cost_of(
 ) -> Cost:
     """Return the cost of `plan` for one process.
 
-    besides: the work of inverting real images, once or again and again, or of the search for flip points.
+    besides: work outside the walk of the plan: inverting real images, or searching for flip points.
+    flop_per_row, seconds_per_row: of a row of the U-Net; without them `flop` and `seconds` are None.
     """
     calls, rows = plan.unet_calls + besides.calls, plan.unet_rows + besides.rows
     images = plan.images + besides.images
