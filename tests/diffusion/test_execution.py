@@ -268,7 +268,7 @@ def test_the_largest_batch_is_what_a_step_has(machine, caplog):
         assert largest_batch(machine_.run, most=40, device="cpu") == 40
     assert machine_.tried == [1, 2, 4, 8, 16, 32, 40]
     (line,) = caplog.messages
-    assert line.startswith("rows in a batch: 40 (rows/s 1: 10, 2: 20, 4: 40,")
+    assert line.startswith("batch size: 40 (rows/s by size: 1: 10, 2: 20, 4: 40,")
 
 
 @pytest.mark.parametrize("most, tried", [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (16, [1, 2, 4, 8, 16])])
@@ -290,7 +290,7 @@ def test_memory_ends_the_search(machine, failure, caplog):
     with caplog.at_level(logging.INFO):
         assert largest_batch(machine_.run, most=64, device="cpu") == 8
     assert machine_.tried == [1, 2, 4, 8, 16]
-    assert "no memory" in caplog.text
+    assert "more do not fit" in caplog.text
 
 
 def test_what_is_not_memory_is_raised(machine):

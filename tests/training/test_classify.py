@@ -484,7 +484,7 @@ def test_a_killed_run_does_not_resume_with_other_data(
         Image.fromarray(np.full((16, 16, 3), 9, np.uint8)).save(root / "images" / "5.png")
     with caplog.at_level(logging.WARNING):
         classify.run(cfg, tmp_path / "killed")
-    assert "the images, labels or splits changed since this training was interrupted" in caplog.text
+    assert "the images, labels or splits have changed since this training was interrupted" in caplog.text
     classify.run(cfg, tmp_path / "straight")
     assert_same_end(tmp_path / "straight", tmp_path / "killed")
     assert not (tmp_path / "killed" / "classify" / "checkpoints").exists()
@@ -501,7 +501,7 @@ def test_files_written_anew_with_the_same_content_are_the_same_data(
         os.utime(file, (1, 1))
     with caplog.at_level(logging.INFO):
         classify.run(cfg, tmp_path / "killed")
-    assert "resuming from" in caplog.text and "changed since" not in caplog.text
+    assert "resuming from" in caplog.text and "have changed since" not in caplog.text
 
 
 def test_a_planted_leak_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -522,7 +522,7 @@ def test_copies_under_other_groups_are_told(tmp_path: Path, caplog: pytest.LogCa
     Path(test).write_bytes(Path(train).read_bytes())
     with caplog.at_level(logging.WARNING):
         classify.run(cfg, tmp_path / "run")
-    assert "2 images are byte for byte in another split as well" in caplog.text
+    assert "2 images have an exact copy in another split" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         copies, keys = shared(contents(cfg, table) if rank.is_zero else (0, ("", "")), rank)
         if copies and rank.is_zero:
             log.warning(
-                "%s images are byte for byte in another split as well, under another group: held-out figures "
-                "are too good by what was learned by heart. Give copies one group",
+                "%s images have an exact copy in another split, under another group, so held-out figures are "
+                "too good: the judge has seen these images in training. Give copies the same group",
                 f"{copies:,}",
             )
         classifier = build_classifier(cfg, table)

@@ -47,10 +47,11 @@ def run(cfg: Config, run_dir: Path) -> None:
         log.info("nothing to fetch: all that this configuration needs ships with the package")
     elif folder.named:
         log.info(
-            "all there. Where there is no network: copy %s, and give weights_dir=that/folder", folder.path
+            "all weights are there. To use them without network, copy %s and give weights_dir=that/folder",
+            folder.path,
         )
     else:
-        log.info("all there: commands on this machine find it in %s", folder.path)
+        log.info("all weights are there: commands on this machine find them in %s", folder.path)
 
 
 def _failure(need: Need, place: Path, error: Exception) -> str:
@@ -64,7 +65,7 @@ def _failure(need: Need, place: Path, error: Exception) -> str:
     else:
         todo = (
             "Is there a network, a proxy to name (HTTPS_PROXY) or a mirror (HF_ENDPOINT)? The same command "
-            "goes on from here."
+            "continues from here."
         )
     origin = (
         "" if "://" in need.source else f" from {os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}"

@@ -69,7 +69,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         )
         if rank.is_zero and not (before := samples / "base.png").is_file():
             save_grid(sample(base.unet().to(device).eval()), before)
-            log.info("picture: %s, what the base model makes of: %s", before, ", ".join(columns))
+            log.info("picture: %s, samples of the base model for: %s", before, ", ".join(columns))
         held_out = None
         if steps_between(cfg.finetune, len(chosen)):
             held_out = HeldOut(
@@ -110,7 +110,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             log.info("fine-tuned pipeline: %s, %s", stage.path / "pipeline", fitted.summary(cfg.finetune))
             images = sample(task.unet.to(device))
             after = save_grid(images, samples / "final.png")
-            log.info("picture: %s, what the fine-tuned model makes of the same", after)
+            log.info("picture: %s, samples of the fine-tuned model for the same", after)
             pixels = to_uint8(images).cpu().numpy()
             log_images(task.trainer.loggers, "samples", pixels, columns=columns, step=fitted.steps)
         stage.figures = {

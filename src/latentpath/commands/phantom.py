@@ -28,5 +28,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
         )
     log.info("phantoms: %s", root)
     if (sheet := root / EXAMPLES).is_file():  # phantoms of an earlier version have none
-        log.info("picture: %s, what an edit would change that changes nothing else", sheet)
+        log.info(
+            "picture: %s, phantoms with and without each attribute; a perfect edit changes no more", sheet
+        )
     return None

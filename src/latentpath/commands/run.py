@@ -44,7 +44,7 @@ def run(cfg: Config, run_dir: Path) -> float | None:
             value = function_of(command)(cfg, run_dir)
             result = value if command is EVALUATE else result
         barrier(rank)
-    console.print(f"\nAll of it took {time.monotonic() - began:.0f} s.")
+    console.print(f"\nAll stages took {time.monotonic() - began:.0f} s.")
     page = run_dir / "report" / "index.html"
     if rank.is_zero and page.is_file():
         console.print(

@@ -92,9 +92,9 @@ def _warn_of_patients(table: LabelTable, attributes: list[str], *, path_column: 
         sizes = table.rows[column].value_counts()
         if 1 < len(sizes) < sizes.sum():
             log.warning(
-                "%s: by its column %r, %s images are of %s groups. Without dataset.table.group_column "
-                "images of one group may be in several splits, and held-out figures are too good. Give "
-                "dataset.table.group_column=%r, or %r where each image is a patient or lesion of its own",
+                "%s: by its column %r, the %s images are of %s groups. Without dataset.table.group_column "
+                "images of one group may be in several splits, and held-out figures are then too good. Give "
+                "dataset.table.group_column=%r, or %r if each image is another patient or lesion",
                 table.file,
                 column,
                 f"{sizes.sum():,}",

@@ -110,7 +110,8 @@ def _check_readable(paths: pd.Series) -> None:
     bits = {grey_bits(path) for path, error in zip(some, errors, strict=True) if not error} - {None}
     if len(bits) > 1:
         log.warning(
-            "16-bit grey images hold values of %s bits. Each image is scaled by its own, so equal values "
-            "may look different; if all are of one scanner, save them with 8 bits and one window",
+            "16-bit grey images hold values of %s bits. Each image is scaled by its own number of bits, so "
+            "equal values may look different. If all come from one scanner, save them with 8 bits and the "
+            "same window",
             " and ".join(map(str, sorted(b for b in bits if b))),
         )

@@ -101,7 +101,7 @@ def should_compile(wanted: bool | None, device: torch.device | str, flop: Callab
     if wanted is not None or torch.device(device).type != "cuda":
         return bool(wanted)
     long = flop() >= LONG_WORK
-    log.info("%s the U-Net, for this is %s work", *(("compiles", "long") if long else ("runs", "short")))
+    log.info("the U-Net is %s", "compiled: the work is long" if long else "not compiled: the work is short")
     return long
 
 
@@ -170,7 +170,9 @@ def largest_batch(
         )
     batch_size = max(size for size, speed in speeds.items() if speed >= max(speeds.values()) / 1.05)
     measured = ", ".join(f"{size}: {speed:.3g}" for size, speed in speeds.items())
-    log.info("rows in a batch: %d (rows/s %s%s)", batch_size, measured, ", no memory" if full else "")
+    log.info(
+        "batch size: %d (rows/s by size: %s%s)", batch_size, measured, "; more do not fit" if full else ""
+    )
     return batch_size
 
 

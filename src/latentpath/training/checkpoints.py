@@ -74,5 +74,5 @@ def read_checkpoint(file: Path) -> dict[str, Any]:  # Any: what a checkpoint of 
             reason = "it holds more than tensors and plain values, or it is not one of torch"
     raise UserError(
         f"{file} cannot be used as a checkpoint: {reason}. Delete it and run the same command again: the "
-        f"training goes on from another checkpoint in {file.parent}, or begins anew."
+        f"training resumes from another checkpoint in {file.parent}, or starts again."
     )

@@ -103,8 +103,8 @@ def check_checkpoints(folder: Path, numbers: Path) -> None:
     if newest_checkpoint(folder) is None:
         if any(other != folder and newest_checkpoint(other) for other in folder.parent.glob("*")):
             log.warning(
-                "the images, labels or splits changed since this training was interrupted: it begins anew. "
-                "Its checkpoints stay in %s until the stage is done, should the data change back",
+                "the images, labels or splits have changed since this training was interrupted, so it starts "
+                "again. The old checkpoints stay in %s until the stage is complete",
                 folder.parent,
             )
         numbers.unlink(missing_ok=True)
