@@ -225,7 +225,11 @@ MISTAKES = {
     "combination of one": ("traverse attribute.combinations=[[hair]]", 2, "should name two or more"),
     "eta of another solver": ("traverse sampler=euler sampler.eta=0.5", 2, "only ddim has it"),
     "batch size": ("traverse sampler.batch_size=large", 2, "expected a number from 1 to 65,536, or auto"),
-    "half a place": ("traverse sampler.process=0", 2, "both, or neither"),
+    "half a place": (
+        "traverse sampler.process=0",
+        2,
+        "give both sampler.process and sampler.processes, or neither",
+    ),
     "place": ("traverse sampler.process=2 sampler.processes=2", 2, "expected 0..1"),
     "inversion": ("traverse inversion.method=dpm", 2, "Did you mean 'ddpm'?"),
     "inversion with another solver": (

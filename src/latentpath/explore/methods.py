@@ -72,7 +72,5 @@ def _configured(spelling: Any, section: Any) -> Method:  # Any: dataclasses of m
     """Return a method with the settings in its section of the configuration; None: with its defaults."""
     dial, *others = fields(spelling)
     settings = {} if section is None else {each.name: getattr(section, each.name) for each in others}
-    default: Any = (
-        section.dials[0] if section is not None and section.dials else dial.default
-    )  # Any: a number
+    default = section.dials[0] if section is not None and section.dials else cast(float, dial.default)
     return Method(lambda value: Swap(spelling(value, **settings)), default=float(default))

@@ -156,7 +156,7 @@ def test_a_multistep_solver_and_a_network_without_a_mid_block_are_refused(plan, 
         sample(plan(methods=spelled(Hspace())), "dpmpp_2m")
     unet: Any = BaseModel(str(tiny_sd)).unet()
     unet.mid_block = None
-    with pytest.raises(UserError, match="this one has none"), reading(unet):
+    with pytest.raises(UserError, match="this U-Net has none"), reading(unet):
         pass
 
 
