@@ -269,6 +269,11 @@ MISTAKES = {
         2,
         "finetune.batch_size is 0, expected a number from 1 to 65,536.",
     ),
+    "a number for a switch in a sweep": (
+        "evaluate -m metric.tsne=true,7",
+        2,
+        "metric.tsne=true,7: expected true or false.",
+    ),
     "a number for a switch": ("evaluate metric.tsne=7", 2, "metric.tsne=7: expected true or false."),
     "run elsewhere": (
         "report name=../x",

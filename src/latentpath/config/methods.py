@@ -54,18 +54,16 @@ class FcfgConfig(MethodConfig):
 class OfftargetConfig(MethodConfig):
     """Settings of the method `offtarget` (see `traversal.methods.offtarget`)."""
 
-    dials: list[float] = number(
-        [1.0], low=0, high=MOST_DIAL
-    )  # weights with which the other attributes are suppressed
+    # weights with which the other attributes are suppressed
+    dials: list[float] = number([1.0], low=0, high=MOST_DIAL)
 
 
 @dataclass
 class OrthoConfig(MethodConfig):
     """Settings of the method `ortho` (see `traversal.methods.ortho`)."""
 
-    dials: list[float] = number(
-        [7.5], low=0, high=MOST_DIAL
-    )  # weights of the part of the direction that no other attribute shares
+    # weights of the part of the direction that no other attribute shares
+    dials: list[float] = number([7.5], low=0, high=MOST_DIAL)
 
 
 @dataclass
@@ -107,18 +105,16 @@ class HspaceConfig(MethodConfig):
 
     # scales of the direction; 1: what the caption adds
     dials: list[float] = number([1.0], low=-100, high=100)
-    seeds: int = number(
-        20, low=1, high=10_000
-    )  # neutral images, used by no sweep, over which the direction is a mean
+    # neutral images, used by no sweep, over which the direction is a mean
+    seeds: int = number(20, low=1, high=10_000)
 
 
 @dataclass
 class MaskConfig(MethodConfig):
     """Settings of the method `mask` (see `traversal.methods.mask`)."""
 
-    of: list[str] = choice(
-        ["swap"], MASKABLE
-    )  # the methods that are masked; the sweep also has each without a mask
+    # the methods that are masked; the sweep also has each without a mask
+    of: list[str] = choice(["swap"], MASKABLE)
     dials: list[float] = number([0.5], low=0, high=1)  # thresholds; 1: nothing changes
 
 

@@ -73,10 +73,18 @@ def check_overrides(args: list[str]) -> None:
                 and not (override.is_add() or override.is_force_add())
             ):
                 raise UserError(f"{override.input_line}: names are added to a mapping with +: +{key}={{...}}")
-            value = override.value()
-            if _types().get(key) == "bool" and isinstance(value, int | float) and value not in (0, 1):
-                raise UserError(f"{override.input_line}: expected {_expected()[key]}.")
+            _check_switch(key, override)
     _check_chosen(overrides)
+
+
+def _check_switch(key: str, override: Override) -> None:
+    """Raise UserError for a number other than 0 and 1 where true or false is expected: OmegaConf takes it."""
+    from hydra.core.override_parser.types import ChoiceSweep
+
+    value = override.value()
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    if _types().get(key) == "bool" and any(isinstance(v, int | float) and v not in (0, 1) for v in values):
+        raise UserError(f"{override.input_line}: expected {_expected()[key]}.")
 
 
 def _check_chosen(overrides: list[Override]) -> None:

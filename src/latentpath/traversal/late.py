@@ -28,9 +28,8 @@ class Trunk:
     cls: str
     seeds: Sequence[int]
     states: Sequence[State]
-    maps: dict[tuple[str, ...], Tensor] = field(
-        default_factory=dict
-    )  # what `methods.mask` found, by attributes
+    # what `methods.mask` found, by attributes
+    maps: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
 
     @property
     def end(self) -> Tensor:
