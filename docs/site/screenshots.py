@@ -1,6 +1,6 @@
 """Photographs a run's page and its explorer in chromium, for the pages of the site that show them.
 
-    python docs/site/screenshots.py build/docs-run/outputs/demo docs    # the copies in the repository
+    python docs/site/screenshots.py outputs/demo docs    # after `make demo`: the copies in the repository
 
 The build of the site makes its own.
 """
@@ -44,7 +44,7 @@ def photograph(run_dir: Path, folder: Path, *, browser: str) -> list[Path]:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for suffix, scheme, size in (("", "light", WIDE), ("_dark", "dark", NARROW)):
             with _page(chromium, scheme, size) as page:
-                page.goto((run_dir / "report" / "index.html").as_uri())
+                page.goto((run_dir.absolute() / "report" / "index.html").as_uri())
                 page.screenshot(path=(file := folder / f"report{suffix}.png"))
                 files.append(file)
             with _page(chromium, scheme, size) as page, _served(run_dir) as (url, steps):
